@@ -1,0 +1,277 @@
+"""Options of a task, and those of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypedDict
+
+from stem_amqp.durations import Duration, Rate, seconds
+from stem_amqp.errors import ConfigurationError
+from stem_amqp.retry import RetryPolicy
+from stem_amqp.settings import NAME, NAME_LIMIT
+
+DEFAULT_MAX_RETRIES = 3
+
+
+class TaskKeywords(TypedDict, total=False):
+    """What ``@stem.task(name, …)`` takes.
+
+    queue: logical queue; else the topology's routes decide, else the default queue.
+    max_retries: runs after the first one; default 3, or the queue's in the topology.
+    retry: a `RetryPolicy`, its short form as a mapping; default: the queue's in the topology.
+    retry_on: exception types to retry on; default: every `Exception`.
+    never_retry_on: exception types that go to the dead-letter queue at once; they win.
+    rate_limit: starts per worker, such as ``"10/s"``.
+    time_limit: after so long a run is cancelled, and counts as failed.
+    soft_time_limit: after so long `SoftTimeLimitError` is raised inside the task.
+    priority: 0 to 255; the queue must support it.
+    expires: a task not started so long after its enqueue goes to the dead-letter queue.
+    ignore_result: store neither states nor the result.
+    result_ttl: how long the result is kept.
+    description, tags, idempotent, attributes: metadata for people and tools.
+    """
+
+    queue: str | None
+    max_retries: int | None
+    retry: RetryPolicy | Mapping[str, Any] | None
+    retry_on: type[Exception] | tuple[type[Exception], ...]
+    never_retry_on: type[Exception] | tuple[type[Exception], ...]
+    rate_limit: str | None
+    time_limit: Duration | None
+    soft_time_limit: Duration | None
+    priority: int | None
+    expires: Duration | None
+    ignore_result: bool
+    result_ttl: Duration | None
+    description: str
+    tags: tuple[str, ...] | list[str]
+    idempotent: bool
+    attributes: Mapping[str, Any]
+
+
+class CallKeywords(TypedDict, total=False):
+    """What ``task.options(…)`` and ``stem.enqueue(name, …)`` take: this call's own.
+
+    queue: another logical queue than the task's.
+    delay: run that much later.
+    eta: run at that time, an aware datetime; never earlier.
+    expires: do not start later than that: a duration from now, or an aware datetime.
+    priority: 0 to 255; the queue must support it.
+    meta: the caller's metadata, such as a request id; JSON values.
+    headers: AMQP headers of one's own.
+    max_retries: runs after the first one.
+    retry: the short form of a retry policy.
+    time_limit: after so long a run is cancelled.
+    soft_time_limit: after so long `SoftTimeLimitError` is raised inside the task.
+    ignore_result: store neither states nor the result.
+    result_ttl: how long the result is kept.
+    task_id: an id of one's own instead of a new UUIDv7.
+    """
+
+    queue: str | None
+    delay: Duration | None
+    eta: datetime | None
+    expires: Duration | datetime | None
+    priority: int | None
+    meta: Mapping[str, Any] | None
+    headers: Mapping[str, Any] | None
+    max_retries: int | None
+    retry: RetryPolicy | Mapping[str, Any] | None
+    time_limit: Duration | None
+    soft_time_limit: Duration | None
+    ignore_result: bool | None
+    result_ttl: Duration | None
+    task_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskOptions:
+    """The options of a task, checked; None means: not set here. See `TaskKeywords`."""
+
+    queue: str | None = None
+    max_retries: int | None = None
+    retry: RetryPolicy | None = None
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    never_retry_on: tuple[type[Exception], ...] = ()
+    rate_limit: Rate | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    priority: int | None = None
+    expires: float | None = None
+    ignore_result: bool = False
+    result_ttl: float | None = None
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    idempotent: bool = False
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, keywords: TaskKeywords) -> TaskOptions:
+        """Check what was given to the decorator.
+
+        Raises:
+            ConfigurationError: an option is unknown or its value cannot be used.
+        """
+        known = set(cls.__dataclass_fields__)
+        unknown = sorted(set(keywords) - known)
+        if unknown:
+            raise ConfigurationError(
+                f"a task has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            )
+        values: dict[str, Any] = {k: v for k, v in keywords.items() if v is not None}
+        for name in ("time_limit", "soft_time_limit", "expires", "result_ttl"):
+            if name in values:
+                values[name] = _positive(name, values[name])
+        if "rate_limit" in values:
+            values["rate_limit"] = Rate.parse(values["rate_limit"])
+        if "retry" in values:
+            values["retry"] = retry_policy(values["retry"])
+        for name in ("retry_on", "never_retry_on"):
+            if name in values:
+                values[name] = _exceptions(name, values[name])
+        if "tags" in values:
+            values["tags"] = tuple(values["tags"])
+        _check_shared(values)
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallOptions:
+    """The options of one call, checked; None means: not set here. See `CallKeywords`."""
+
+    queue: str | None = None
+    delay: float | None = None
+    eta: datetime | None = None
+    expires: float | datetime | None = None
+    priority: int | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    max_retries: int | None = None
+    retry: RetryPolicy | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    ignore_result: bool | None = None
+    result_ttl: float | None = None
+    task_id: str | None = None
+
+    @classmethod
+    def build(cls, keywords: CallKeywords) -> CallOptions:
+        """Check what was given for a call.
+
+        Raises:
+            ConfigurationError: an option is unknown or its value cannot be used.
+        """
+        known = set(cls.__dataclass_fields__)
+        unknown = sorted(set(keywords) - known)
+        if unknown:
+            raise ConfigurationError(
+                f"a call has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            )
+        values: dict[str, Any] = {k: v for k, v in keywords.items() if v is not None}
+        if "delay" in values and "eta" in values:
+            raise ConfigurationError("a call has either a delay or an eta, not both")
+        if "delay" in values:
+            values["delay"] = seconds(values["delay"])
+        for name in ("time_limit", "soft_time_limit", "result_ttl"):
+            if name in values:
+                values[name] = _positive(name, values[name])
+        for name in ("eta", "expires"):
+            if name in values:
+                values[name] = _moment(name, values[name])
+        if "retry" in values:
+            values["retry"] = retry_policy(values["retry"])
+            values["retry"].short_form()
+        _check_shared(values)
+        return cls(**values)
+
+    def carried(self) -> dict[str, Any]:
+        """Return what the worker must know: the ``options`` of the message's body."""
+        carried: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("max_retries", "time_limit", "soft_time_limit", "result_ttl")
+            if getattr(self, name) is not None
+        }
+        if self.retry is not None:
+            carried["retry"] = self.retry.short_form()
+        if self.ignore_result is not None:
+            carried["ignore_result"] = self.ignore_result
+        return carried
+
+
+DEFAULT_CALL = CallOptions()
+
+
+def retry_policy(value: RetryPolicy | Mapping[str, Any]) -> RetryPolicy:
+    """Return a policy from an object or from its short form.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if isinstance(value, RetryPolicy):
+        return value
+    if isinstance(value, Mapping):
+        return RetryPolicy.parse(value)
+    raise ConfigurationError(
+        f"a retry policy is a RetryPolicy or its short form such as"
+        f' {{"base": "2s", "max": "5m"}}, not {type(value).__name__}'
+    )
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return a task's or queue's name if it is one.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+        raise ConfigurationError(
+            f"{name!r} is no {kind} name: dotted words of letters, digits, '_' and '-',"
+            f" such as 'orders.sync', at most {NAME_LIMIT} characters"
+        )
+    return name
+
+
+def _positive(name: str, value: Duration) -> float:
+    result = seconds(value)
+    if result <= 0:
+        raise ConfigurationError(f"{name} must be longer than nothing, not {value!r}")
+    return result
+
+
+def _moment(name: str, value: Duration | datetime) -> float | datetime:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ConfigurationError(
+                f"{name} must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1);"
+                f" {value!r} has no time zone"
+            )
+        return value
+    if name == "eta":
+        raise ConfigurationError(f"eta must be an aware datetime, not {value!r}; or use delay")
+    return _positive(name, value)
+
+
+def _exceptions(name: str, value: Any) -> tuple[type[Exception], ...]:
+    types = value if isinstance(value, tuple) else (value,)
+    for kind in types:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise ConfigurationError(f"{name} takes exception types, not {kind!r}")
+    return types
+
+
+def _check_shared(values: Mapping[str, Any]) -> None:
+    if "queue" in values:
+        check_name("queue", values["queue"])
+    retries = values.get("max_retries", 0)
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ConfigurationError(f"max_retries must be 0 or more, not {retries!r}")
+    priority = values.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 255:  # noqa: PLR2004 - one byte on the wire
+        raise ConfigurationError(f"priority must be from 0 to 255, not {priority!r}")
+    soft, hard = values.get("soft_time_limit"), values.get("time_limit")
+    if soft is not None and hard is not None and soft >= hard:
+        raise ConfigurationError(
+            f"soft_time_limit ({soft:g} s) must be shorter than time_limit ({hard:g} s)"
+        )
