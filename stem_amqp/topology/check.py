@@ -1,0 +1,180 @@
+"""What the keys of a topology say about each other: names that must exist, pairs that must fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from stem_amqp.delay import LEVELS
+from stem_amqp.durations import format_seconds
+from stem_amqp.topology.mistake import Mistake, Place, did_you_mean, shown
+from stem_amqp.topology.names import Names, collides
+
+if TYPE_CHECKING:
+    from stem_amqp.topology.model import Topology
+    from stem_amqp.topology.specs import BackoffSpec, BindingSpec, ExchangeSpec, QueueSpec
+
+NAMESPACE = "{namespace}"
+"""Stands for the namespace in the names of exchanges."""
+_NAME_BYTES = 127
+"""Of an exchange's name: with the namespace in it, it must end before RabbitMQ's 255."""
+
+
+def mistakes(topology: Topology) -> list[Mistake]:
+    """Return what does not fit together."""
+    return [
+        *_backoffs(topology),
+        *_delivery_limits(topology),
+        *_exchanges(topology),
+        *_bindings(topology),
+    ]
+
+
+def own_exchanges() -> tuple[str, ...]:
+    """Return the names of our own exchanges as a file writes them, with ``{namespace}``."""
+    names = Names(NAMESPACE)
+    delays = (names.delay_exchange(level) for level in range(LEVELS))
+    return (
+        names.tasks,
+        names.dead,
+        names.deliver,
+        names.unroutable,
+        names.control,
+        names.events,
+        *delays,
+    )
+
+
+def _backoffs(topology: Topology) -> Iterator[Mistake]:
+    specs: list[tuple[Place, QueueSpec, QueueSpec]] = [
+        (("defaults",), topology.defaults, topology.defaults)
+    ]
+    specs += [
+        (("queues", name), own, topology.queue(name)) for name, own in topology.queues.items()
+    ]
+    for place, own, merged in specs:
+        # an inherited backoff is judged where it stands
+        sets_backoff = own.retry is not None and "backoff" in own.retry.model_fields_set
+        if merged.retry is not None and sets_backoff:
+            yield from _backoff((*place, "retry", "backoff"), merged.retry.backoff)
+
+
+def _backoff(place: Place, backoff: BackoffSpec) -> Iterator[Mistake]:
+    if backoff.max < backoff.base:
+        yield Mistake(
+            place=place,
+            problem=f"max ({format_seconds(backoff.max)}) is shorter than base"
+            f" ({format_seconds(backoff.base)})",
+            remedy="max is the longest wait and base the first one; what is not written here is"
+            " inherited.",
+        )
+
+
+def _delivery_limits(topology: Topology) -> Iterator[Mistake]:
+    for name, own in topology.queues.items():
+        if topology.queue(name).type == "classic" and "delivery_limit" in own.model_fields_set:
+            yield Mistake(
+                place=("queues", name, "delivery_limit"),
+                problem="a classic queue counts no deliveries",
+                remedy="Remove it, or make the queue a quorum queue.",
+            )
+
+
+def _exchanges(topology: Topology) -> Iterator[Mistake]:
+    for name, spec in topology.exchanges.items():
+        place = ("exchanges", name)
+        problem = _exchange_name(name)
+        if problem is not None:
+            yield Mistake(
+                place=place,
+                problem=problem,
+                remedy="Exchange names are taken as they are, except that {namespace} is replaced.",
+            )
+        elif _is_own(name, topology.namespace or "stem"):
+            yield Mistake(
+                place=place,
+                problem=f"the exchange name {name} is taken by stem-amqp itself",
+                remedy="Choose another one, such as {namespace}.audit; bindings may name our own"
+                " exchanges without declaring them here.",
+            )
+        elif name.startswith("amq.") and not spec.external:
+            yield Mistake(
+                place=place,
+                problem="names that begin with amq. are RabbitMQ's own",
+                remedy="Choose another one, or write external: true to use RabbitMQ's.",
+            )
+        yield from _exchange_type(place, spec)
+
+
+def _exchange_type(place: Place, spec: ExchangeSpec) -> Iterator[Mistake]:
+    if not spec.external and spec.type is None:
+        yield Mistake(
+            place=(*place, "type"),
+            problem="is missing",
+            remedy="Write topic, direct, fanout or headers; or external: true if someone else"
+            " declares the exchange.",
+        )
+    for key in ("type", "arguments"):
+        if spec.external and getattr(spec, key):
+            yield Mistake(
+                place=(*place, key),
+                problem="an external exchange is declared elsewhere, so this has no effect",
+                remedy="Remove it, or remove external: true.",
+            )
+
+
+def _exchange_name(name: str) -> str | None:
+    if not name or name != name.strip() or not name.isprintable():
+        return f"{shown(name)} is no exchange name"
+    if len(name.encode()) > _NAME_BYTES:
+        return f"the exchange name is longer than {_NAME_BYTES} bytes"
+    if re.search(r"[{}]", name.replace(NAMESPACE, "")):
+        return f"{shown(name)} has braces around something else than namespace"
+    return None
+
+
+def _is_own(name: str, namespace: str) -> bool:
+    for prefix in (NAMESPACE, namespace):
+        if name.startswith(prefix + ".") and collides(name.removeprefix(prefix + ".")):
+            return True
+    return False
+
+
+def _bindings(topology: Topology) -> Iterator[Mistake]:
+    exchanges = (*topology.exchanges, *own_exchanges())
+    for index, binding in enumerate(topology.bindings):
+        place = ("bindings", index)
+        if binding.source not in exchanges:
+            yield _unknown_exchange((*place, "source"), binding.source, exchanges)
+        if binding.to == "exchange" and binding.destination not in exchanges:
+            yield _unknown_exchange((*place, "destination"), binding.destination, exchanges)
+        if binding.to == "queue":
+            yield from _bound_queue(topology, (*place, "destination"), binding)
+
+
+def _unknown_exchange(place: Place, name: str, exchanges: tuple[str, ...]) -> Mistake:
+    return Mistake(
+        place=place,
+        problem=f"there is no exchange {shown(name)} here{did_you_mean(name, exchanges)}",
+        remedy="Name it under exchanges, with external: true if someone else declares it; our own"
+        ' are written as "{namespace}.tasks".',
+    )
+
+
+def _bound_queue(topology: Topology, place: Place, binding: BindingSpec) -> Iterator[Mistake]:
+    queue = binding.destination
+    if queue not in topology.queues:
+        yield Mistake(
+            place=place,
+            problem=f"there is no queue {shown(queue)} here{did_you_mean(queue, topology.queues)}",
+            remedy="Name it under queues (a destination is a logical queue, without the"
+            " namespace), or write to: exchange.",
+        )
+    elif binding.source == Names(NAMESPACE).dead:
+        yield Mistake(
+            place=place,
+            problem=f"dead letters would come back into the work queue {queue} for ever",
+            remedy="Replay them with stem-amqp, which counts and can stop; or bind another"
+            " exchange to look at them.",
+        )

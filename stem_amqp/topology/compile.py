@@ -1,0 +1,184 @@
+"""From the topology to exchanges, queues and bindings. The same input gives the same output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from stem_amqp.delay import LEVELS, binding_key, delivery_key, ttl_ms
+from stem_amqp.errors import TopologyError
+from stem_amqp.topology.check import NAMESPACE
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
+from stem_amqp.topology.mistake import dotted, queue_name_mistake
+from stem_amqp.topology.model import QueueSpec, Topology
+from stem_amqp.topology.names import Names
+
+UNLIMITED = 1_000_000
+"""The delivery limit that means none: -1 makes RabbitMQ 3.10 drop a message at once, and without
+the argument RabbitMQ 4 takes 20."""
+_AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+"""With any other overflow, RabbitMQ silently falls back to at-most-once."""
+
+
+def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = ()) -> Entities:
+    """Return everything that a topology needs on the broker.
+
+    Args:
+        topology: the topology.
+        names: the names in the namespace.
+        queues: logical queues to have beside those of the topology, such as those that tasks name.
+
+    Returns:
+        What to declare, in an order that can be declared: a work queue gets tasks only once
+        everything behind it stands.
+
+    Raises:
+        TopologyError: one of the queues cannot have its name, or an exchange has one of ours.
+    """
+    logical = sorted({*topology.declared, *queues})
+    for name in logical:
+        mistake = queue_name_mistake(name, ("queues", name))
+        if mistake is not None:
+            raise TopologyError(mistake.problem, key=dotted(mistake.place), remedy=mistake.remedy)
+    return Entities(
+        exchanges=(*_exchanges(names), *_extra_exchanges(topology, names)),
+        queues=(
+            _unroutable_queue(names),
+            *(_dlq(names, name, topology.queue(name)) for name in logical),
+            *(_work_queue(names, name, topology.queue(name)) for name in logical),
+            *_delay_queues(names),
+        ),
+        bindings=(
+            Binding(source=names.unroutable, destination=names.unroutable),
+            *(Binding(source=names.dead, destination=names.dlq(q), key=q) for q in logical),
+            *_delay_bindings(names),
+            *(
+                Binding(source=names.deliver, destination=names.work(q), key=delivery_key(q))
+                for q in logical
+            ),
+            *_extra_bindings(topology, names),
+            *(Binding(source=names.tasks, destination=names.work(q), key=q) for q in logical),
+        ),
+    )
+
+
+def _exchanges(names: Names) -> tuple[Exchange, ...]:
+    parked = {"alternate-exchange": names.unroutable}
+    return (
+        # without an alternate: an unknown queue must come back to the producer as an error
+        Exchange(name=names.tasks, type="topic"),
+        Exchange(name=names.dead, type="direct", arguments=parked),
+        *(Exchange(name=names.delay_exchange(level), type="topic") for level in range(LEVELS)),
+        Exchange(name=names.deliver, type="topic", arguments=parked),
+        Exchange(name=names.unroutable, type="fanout"),
+        Exchange(name=names.control, type="fanout"),
+        Exchange(name=names.events, type="topic"),
+    )
+
+
+def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
+    arguments: dict[str, Any] = {
+        "x-queue-type": spec.type,
+        "x-dead-letter-exchange": names.dead,
+        "x-dead-letter-routing-key": logical,
+        # a full queue refuses the newest, and never dead-letters the oldest instead
+        "x-overflow": "reject-publish",
+    }
+    if spec.type == "quorum":
+        arguments |= _AT_LEAST_ONCE | {"x-delivery-limit": spec.delivery_limit}
+    elif spec.priority is not None:
+        arguments["x-max-priority"] = spec.priority
+    if spec.single_active_consumer:
+        arguments["x-single-active-consumer"] = True
+    arguments |= _limits(spec.ttl, spec.max_length)
+    return Queue(name=names.work(logical), arguments=arguments, logical=logical)
+
+
+def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
+    limits = _limits(spec.dead_letter.ttl, spec.dead_letter.max_length)
+    if spec.dead_letter.max_length is not None:
+        # reject-publish would hold the newest dead letters back in their work queue, and 32 of
+        # those stop its dead-lettering altogether
+        limits["x-overflow"] = "drop-head"
+    return Queue(name=names.dlq(logical), arguments=_parking() | limits, logical=logical)
+
+
+def _unroutable_queue(names: Names) -> Queue:
+    return Queue(name=names.unroutable, arguments=_parking())
+
+
+def _parking() -> dict[str, Any]:
+    """Return the arguments of a queue that people browse, which must not use its messages up."""
+    return {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED}
+
+
+def _delay_queues(names: Names) -> Iterator[Queue]:
+    for level in range(LEVELS):
+        for digit in range(1, 10):
+            arguments = _parking() | {
+                "x-message-ttl": ttl_ms(level, digit),
+                "x-dead-letter-exchange": names.after_delay(level),
+                **_AT_LEAST_ONCE,
+            }
+            yield Queue(name=names.delay_queue(level, digit), arguments=arguments)
+
+
+def _delay_bindings(names: Names) -> Iterator[Binding]:
+    for level in range(LEVELS):
+        source = names.delay_exchange(level)
+        for digit in range(1, 10):
+            queue = names.delay_queue(level, digit)
+            yield Binding(source=source, destination=queue, key=binding_key(level, digit))
+        # a zero does not wait
+        yield Binding(
+            source=source,
+            destination=names.after_delay(level),
+            key=binding_key(level, 0),
+            to_exchange=True,
+        )
+
+
+def _limits(ttl: float | None, max_length: int | None) -> dict[str, Any]:
+    limits = {
+        "x-message-ttl": None if ttl is None else round(ttl * 1000),
+        "x-max-length": max_length,
+    }
+    return {name: value for name, value in limits.items() if value is not None}
+
+
+def _extra_exchanges(topology: Topology, names: Names) -> Iterator[Exchange]:
+    own = {exchange.name for exchange in _exchanges(names)}
+    for key, spec in topology.exchanges.items():
+        name = key.replace(NAMESPACE, names.namespace)
+        if name in own:
+            raise TopologyError(
+                f"in the namespace {names.namespace}, the exchange {name} is stem-amqp's own",
+                key=dotted(("exchanges", key)),
+                remedy="Choose another name, such as {namespace}.audit.",
+            )
+        if spec.type is not None:
+            yield Exchange(name=name, type=spec.type, arguments=_filled(spec.arguments, names))
+
+
+def _extra_bindings(topology: Topology, names: Names) -> Iterator[Binding]:
+    for spec in topology.bindings:
+        to_exchange = spec.to == "exchange"
+        destination = spec.destination
+        yield Binding(
+            source=spec.source.replace(NAMESPACE, names.namespace),
+            destination=(
+                destination.replace(NAMESPACE, names.namespace)
+                if to_exchange
+                else names.work(destination)
+            ),
+            key=spec.key,
+            to_exchange=to_exchange,
+            arguments=_filled(spec.arguments, names),
+        )
+
+
+def _filled(arguments: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    return {
+        name: value.replace(NAMESPACE, names.namespace) if isinstance(value, str) else value
+        for name, value in arguments.items()
+    }

@@ -1,0 +1,67 @@
+"""What stands on the broker: exchanges, queues and bindings, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ExchangeType = Literal["topic", "direct", "fanout", "headers"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """A durable exchange.
+
+    Args:
+        name: its name on the broker.
+        type: ``topic``, ``direct``, ``fanout`` or ``headers``.
+        arguments: such as ``alternate-exchange``.
+    """
+
+    name: str
+    type: ExchangeType
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queue:
+    """A durable queue.
+
+    Args:
+        name: its name on the broker.
+        arguments: the ``x-`` arguments.
+        logical: the logical queue whose work or dead-letter queue it is.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    logical: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """A binding from an exchange to a queue or to another exchange.
+
+    Args:
+        source: the exchange.
+        destination: the queue or exchange.
+        key: the routing key or topic pattern.
+        to_exchange: whether the destination is an exchange.
+        arguments: such as a headers exchange's ``x-match``.
+    """
+
+    source: str
+    destination: str
+    key: str = ""
+    to_exchange: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entities:
+    """All that is declared, in the order in which it can be declared."""
+
+    exchanges: tuple[Exchange, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    bindings: tuple[Binding, ...] = ()

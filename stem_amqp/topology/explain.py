@@ -1,0 +1,114 @@
+"""pydantic's errors in the words of the topology file."""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from stem_amqp.topology.mistake import OWN, Mistake, Place, did_you_mean, shown
+from stem_amqp.topology.model import Topology
+
+_EXPECTED = {
+    "int": ("a whole number", "Write it in digits, without quotes."),
+    "float": ("a number", "Write it in digits, without quotes."),
+    "bool": ("true or false", "Write true or false, without quotes."),
+    "string": ("a text", 'Put it in quotes; without them, YAML takes "#" for a comment.'),
+    "dict": ("a mapping", "Write keys with values, such as {name: value}."),
+    "model": ("a mapping", "Write keys with values, such as {name: value}."),
+    "tuple": ("a list", "Begin each entry with a dash."),
+}
+"""By the first word of pydantic's error type: what is expected, and how to write it."""
+
+
+def place_of(details: ErrorDetails) -> Place:
+    """Return where an error is."""
+    return tuple(part for part in details["loc"] if part != "[key]")
+
+
+def mistake_of(details: ErrorDetails) -> Mistake:
+    """Put one of pydantic's errors into this file format's words."""
+    place, kind, value = place_of(details), details["type"], details["input"]
+    word = kind.split("_", 1)[0]
+    context = details.get("ctx", {})
+    if kind == OWN:
+        return Mistake(place=place, problem=context["problem"], remedy=context["remedy"])
+    if kind == "extra_forbidden":
+        return _unknown_key(place)
+    if kind == "missing":
+        remedy = "Begin the file with: version: 1" if place == ("version",) else "Add it."
+        return Mistake(place=place, problem="is missing", remedy=remedy)
+    if kind == "literal_error":
+        choices = _choices(place)
+        close = did_you_mean(str(value), choices)
+        return Mistake(
+            place=place,
+            problem=f"must be {_either(choices)}, not {shown(value)}{close}",
+            remedy="Write one of them.",
+        )
+    if word in _EXPECTED:
+        expected, remedy = _EXPECTED[word]
+        return Mistake(
+            place=place, problem=f"must be {expected}, not {shown(value)}", remedy=remedy
+        )
+    problem = details["msg"].removeprefix("Value error, ").removeprefix("Input should ")
+    return Mistake(
+        place=place,
+        problem=problem if kind == "value_error" else f"must {problem}: {shown(value)}",
+        remedy=_described(place),
+    )
+
+
+def _unknown_key(place: Place) -> Mistake:
+    model = _model(place[:-1])
+    known = [] if model is None else list(model.model_fields)
+    return Mistake(
+        place=place,
+        problem="unknown key" + did_you_mean(str(place[-1]), known),
+        remedy=f"The keys here are {', '.join(known)}.",
+    )
+
+
+def _either(choices: list[str]) -> str:
+    return " or ".join([", ".join(choices[:-1]), choices[-1]])
+
+
+def _choices(place: Place) -> list[str]:
+    return [str(choice) for choice in typing.get_args(_annotation(place))]
+
+
+def _described(place: Place) -> str:
+    """Return what the model says of a key."""
+    model = _model(place[:-1])
+    field = None if model is None or not place else model.model_fields.get(str(place[-1]))
+    return (field.description if field is not None else None) or "See topology/README.md."
+
+
+def _model(place: Place) -> type[BaseModel] | None:
+    kind = _annotation(place)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _annotation(place: Place) -> Any:
+    """Return the type that the model has at a place: a model, or what a key takes."""
+    kind: Any = Topology
+    for part in place:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = None if field is None else _plain(field.annotation)
+        else:
+            arguments = typing.get_args(kind)
+            kind = _plain(arguments[0 if isinstance(part, int) else -1]) if arguments else None
+    return kind
+
+
+def _plain(annotation: Any) -> Any:
+    """Take ``Annotated`` and ``| None`` off a type."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _plain(typing.get_args(annotation)[0])
+    arguments = typing.get_args(annotation)
+    if type(None) in arguments:
+        return _plain(next(argument for argument in arguments if argument is not type(None)))
+    return annotation

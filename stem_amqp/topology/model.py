@@ -1,0 +1,109 @@
+"""The topology as its file says it: a checked model, and what a queue inherits."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+
+from stem_amqp.topology import check
+from stem_amqp.topology.mistake import refusal
+from stem_amqp.topology.specs import (
+    BackoffSpec,
+    BindingSpec,
+    DeadLetterSpec,
+    ExchangeSpec,
+    QueueSpec,
+    RetrySpec,
+    RouteSpec,
+    Spec,
+)
+from stem_amqp.topology.values import LogicalName, NamespaceName, Version, empty, empty_list
+
+__all__ = [
+    "BackoffSpec",
+    "BindingSpec",
+    "DeadLetterSpec",
+    "ExchangeSpec",
+    "QueueSpec",
+    "RetrySpec",
+    "RouteSpec",
+    "Topology",
+]
+
+_S = TypeVar("_S", bound=Spec)
+
+
+def _over(base: _S, own: _S) -> _S:
+    """Lay what a spec sets itself over what it inherits, key by key."""
+    values: dict[str, Any] = {}
+    for name in own.model_fields_set:
+        value, inherited = getattr(own, name), getattr(base, name)
+        if isinstance(value, Spec) and isinstance(inherited, Spec):
+            value = _over(inherited, value)
+        values[name] = value
+    return base.model_copy(update=values)
+
+
+class Topology(Spec):
+    """A topology file, version 1. A queue inherits from ``defaults`` what it does not set."""
+
+    version: Version = Field(description="Version of the file format: 1.")
+    namespace: NamespaceName | None = Field(
+        default=None,
+        description="Prefix of every name on the broker: one per environment. STEM_NAMESPACE"
+        " wins. Default: stem.",
+    )
+    defaults: Annotated[QueueSpec, BeforeValidator(empty)] = Field(
+        default=QueueSpec(),
+        description="What every queue inherits, also those that only tasks name.",
+    )
+    queues: Annotated[
+        dict[LogicalName, Annotated[QueueSpec, BeforeValidator(empty)]], BeforeValidator(empty)
+    ] = Field(default={}, description="Logical queues by name.")
+    exchanges: Annotated[
+        dict[str, Annotated[ExchangeSpec, BeforeValidator(empty)]], BeforeValidator(empty)
+    ] = Field(
+        default={},
+        description="Exchanges of your own by their full name; {namespace} is replaced in it.",
+    )
+    bindings: Annotated[tuple[BindingSpec, ...], BeforeValidator(empty_list)] = Field(
+        default=(), description="Bindings of your own."
+    )
+    routes: Annotated[tuple[RouteSpec, ...], BeforeValidator(empty_list)] = Field(
+        default=(), description="Task names to queues; the first match wins."
+    )
+
+    _merged: dict[str, QueueSpec] = PrivateAttr(default_factory=dict)
+    _patterns: list[tuple[re.Pattern[str], str]] = PrivateAttr(default_factory=list)
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the topology without a file: the defaults, and the queues that tasks name."""
+        return cls(version=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self._merged = {name: _over(self.defaults, spec) for name, spec in self.queues.items()}
+        self._patterns = [
+            (re.compile(fnmatch.translate(route.match)), route.queue) for route in self.routes
+        ]
+        mistakes = check.mistakes(self)
+        if mistakes:
+            raise refusal("topology", mistakes)
+        return self
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The logical queues that the file names, in its order."""
+        return tuple(self.queues)
+
+    def queue(self, name: str) -> QueueSpec:
+        """Return a logical queue with what it inherits; the defaults, if the file has none such."""
+        return self._merged.get(name, self.defaults)
+
+    def route(self, task: str) -> str | None:
+        """Return the logical queue that the routes give a task, or None."""
+        return next((queue for pattern, queue in self._patterns if pattern.match(task)), None)

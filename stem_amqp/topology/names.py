@@ -1,0 +1,101 @@
+"""The names on the broker: a pure function of the namespace, here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stem_amqp.delay import LEVELS, ttl_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Every name in one namespace.
+
+    Args:
+        namespace: the prefix, such as ``stem`` or ``stem.staging``.
+    """
+
+    namespace: str
+
+    @property
+    def tasks(self) -> str:
+        """The topic exchange of first publication; the key is the logical queue."""
+        return f"{self.namespace}.tasks"
+
+    @property
+    def dead(self) -> str:
+        """The direct exchange of dead letters; the key is the logical queue."""
+        return f"{self.namespace}.dead"
+
+    @property
+    def deliver(self) -> str:
+        """The topic exchange where a delay ends."""
+        return f"{self.namespace}.deliver"
+
+    @property
+    def unroutable(self) -> str:
+        """The fanout exchange, and its queue, for what lost its queue."""
+        return f"{self.namespace}.unroutable"
+
+    @property
+    def control(self) -> str:
+        """The fanout exchange of commands to workers."""
+        return f"{self.namespace}.control"
+
+    @property
+    def events(self) -> str:
+        """The topic exchange of lifecycle events."""
+        return f"{self.namespace}.events"
+
+    def work(self, queue: str) -> str:
+        """Return the work queue of a logical queue."""
+        return f"{self.namespace}.{queue}"
+
+    def dlq(self, queue: str) -> str:
+        """Return the dead-letter queue of a logical queue."""
+        return f"{self.namespace}.{queue}.dlq"
+
+    def delay_exchange(self, level: int) -> str:
+        """Return the exchange for one digit of a delay."""
+        return f"{self.namespace}.delay.{level}"
+
+    def delay_queue(self, level: int, digit: int) -> str:
+        """Return the queue in which one digit waits; its TTL is in the name."""
+        ttl = ttl_ms(level, digit)
+        return f"{self.namespace}.delay.{ttl // 1000:07d}.{ttl % 1000 // 100}s"
+
+    def after_delay(self, level: int) -> str:
+        """Return the exchange that a message reaches when a digit's wait is over."""
+        return self.deliver if level == 0 else self.delay_exchange(level - 1)
+
+    def delay_queues(self) -> dict[str, float]:
+        """Return the name of every delay queue with its TTL in seconds."""
+        return {
+            self.delay_queue(level, digit): ttl_ms(level, digit) / 1000
+            for level in range(LEVELS)
+            for digit in range(1, 10)
+        }
+
+    def reply(self, suffix: str) -> str:
+        """Return the exclusive queue on which one process waits for replies."""
+        return f"{self.namespace}.reply.{suffix}"
+
+    def group(self, group_id: str) -> str:
+        """Return the queue that holds the state of one group of tasks."""
+        return f"{self.namespace}.group.{group_id}"
+
+    def group_claim(self, group_id: str) -> str:
+        """Return the empty queue whose arguments say who claimed a group."""
+        return f"{self.namespace}.group.{group_id}.claim"
+
+
+RESERVED = frozenset(
+    {"tasks", "dead", "deliver", "unroutable", "control", "events", "reply", "group"}
+)
+"""Logical queue names that would collide with our own, as ``delay.*`` and ``*.dlq`` would."""
+
+
+def collides(queue: str) -> bool:
+    """Say whether a logical queue of that name would collide with an own name."""
+    first = queue.split(".", 1)[0]
+    return first in RESERVED or first == "delay" or queue.endswith(".dlq")

@@ -1,0 +1,58 @@
+"""The JSON Schema of a topology file, for editors that complete and check YAML."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stem_amqp.settings import NAME, NAME_LIMIT
+from stem_amqp.topology.model import Topology
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema, draft 2020-12, with a description of every key.
+
+    It accepts every file that `load_topology` accepts; what one key says about another, such as a
+    binding's exchange that must exist, only `load_topology` checks.
+    """
+    generated = Topology.model_json_schema()
+    definitions = {name: _trimmed(spec) for name, spec in generated.pop("$defs").items()}
+    schema = _trimmed(generated)
+    # a section, or a queue, may stand with nothing behind it; anyOf would hide what is wrong in it
+    for name in ("queues", "exchanges", "bindings", "routes"):
+        schema["properties"][name]["type"] = [schema["properties"][name]["type"], "null"]
+    definitions["QueueSpec"]["type"] = ["object", "null"]
+    name_rule = {"pattern": f"^{NAME.pattern}$", "maxLength": NAME_LIMIT}
+    schema["properties"]["queues"]["propertyNames"] = name_rule
+    schema["properties"]["namespace"]["anyOf"][0] |= name_rule
+    definitions["RouteSpec"]["properties"]["queue"] |= name_rule
+    return {
+        "$schema": DRAFT,
+        "title": "stem-amqp topology",
+        **schema,
+        "$defs": definitions,
+    }
+
+
+def schema_text() -> str:
+    """Return the schema as it stands in ``topology/schema.json``."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _trimmed(schema: Any) -> Any:
+    """Take away the titles that pydantic makes up, and its line breaks in descriptions."""
+    if isinstance(schema, list):
+        return [_trimmed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "properties":
+            result[key] = {name: _trimmed(part) for name, part in value.items()}
+        elif key == "description":
+            result[key] = " ".join(str(value).split())
+        elif key != "title":
+            result[key] = _trimmed(value)
+    return result

@@ -1,0 +1,189 @@
+"""What stands below the file's top level: queues, retries, exchanges, bindings and routes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictStr,
+)
+
+from stem_amqp.options import DEFAULT_MAX_RETRIES
+from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
+from stem_amqp.topology.entities import ExchangeType
+from stem_amqp.topology.values import (
+    Deliveries,
+    Factor,
+    Length,
+    LogicalName,
+    Pattern,
+    Priority,
+    Retries,
+    Share,
+    Slots,
+    Ttl,
+    Wait,
+)
+
+DELIVERY_LIMIT = 100
+"""Returns of a message before the broker dead-letters it, unless the topology says otherwise."""
+_BACKOFF = DEFAULT_POLICY.short_form()
+
+
+class Spec(BaseModel):
+    """Refuses unknown keys; nothing in it changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackoffSpec(Spec):
+    """How long to wait before a retry: ``base * factor ** attempt``, at most ``max``."""
+
+    base: Wait = Field(default=_BACKOFF["base"], description="The first wait.")
+    factor: Factor = Field(
+        default=_BACKOFF["factor"],
+        description="What each wait is multiplied with for the next, at least 1.",
+    )
+    max: Wait = Field(default=_BACKOFF["max"], description="The longest wait.")
+    jitter: Share = Field(
+        default=_BACKOFF["jitter"],
+        description="The largest random part to take off a wait, 0 to 1, so that a burst of"
+        " failures does not come back as one.",
+    )
+
+
+class RetrySpec(Spec):
+    """How often and when a failed task runs again, for tasks that do not say it themselves."""
+
+    max_retries: Retries = Field(
+        default=DEFAULT_MAX_RETRIES, description="Runs after the first one."
+    )
+    backoff: BackoffSpec = Field(
+        default=BackoffSpec(), description="How long to wait before each retry."
+    )
+
+    def policy(self) -> RetryPolicy:
+        """Return the backoff as a retry policy."""
+        backoff = self.backoff
+        return RetryPolicy(
+            base=backoff.base, factor=backoff.factor, max=backoff.max, jitter=backoff.jitter
+        )
+
+
+class DeadLetterSpec(Spec):
+    """How long and how many dead letters are kept; without limits, until someone handles them."""
+
+    ttl: Ttl | None = Field(
+        default=None, description="Dead letters older than this are dropped. Default: never."
+    )
+    max_length: Length | None = Field(
+        default=None,
+        description="Dead letters kept; of more, the oldest are dropped. Default: all.",
+    )
+
+
+class QueueSpec(Spec):
+    """A logical queue: its work queue, its dead-letter queue and how workers consume it."""
+
+    type: Literal["quorum", "classic"] = Field(
+        default="quorum",
+        description="quorum is replicated and dead-letters at-least-once; classic does neither,"
+        " but has priorities on every RabbitMQ release.",
+    )
+    prefetch: Slots | None = Field(
+        default=None,
+        description="Unsettled deliveries per consumer. Default: the worker's setting.",
+    )
+    concurrency: Slots | None = Field(
+        default=None, description="Tasks of this queue at once. Default: the worker's setting."
+    )
+    delivery_limit: Deliveries = Field(
+        default=DELIVERY_LIMIT,
+        description="Returns to the queue before the broker dead-letters a message: the backstop"
+        " against a task that kills its worker. Quorum queues only.",
+    )
+    retry: RetrySpec | None = Field(
+        default=RetrySpec(),
+        description="Retries of tasks that set none themselves. null: stem-amqp's own default.",
+    )
+    dead_letter: DeadLetterSpec = Field(
+        default=DeadLetterSpec(), description="Limits of the dead-letter queue."
+    )
+    priority: Priority | None = Field(
+        default=None,
+        description="Highest priority of a classic queue (x-max-priority). Quorum queues have"
+        " priorities from RabbitMQ 4.0 on, and need no such key.",
+    )
+    ttl: Ttl | None = Field(
+        default=None,
+        description="Tasks that waited longer go to the dead-letter queue. Default: never.",
+    )
+    max_length: Length | None = Field(
+        default=None,
+        description="Messages at most; further ones are refused, and the producer gets an error."
+        " Default: no limit.",
+    )
+    single_active_consumer: StrictBool = Field(
+        default=False, description="Only one worker at a time consumes; another takes over."
+    )
+
+    @property
+    def max_retries(self) -> int | None:
+        """Runs after the first one, for tasks that do not say it themselves."""
+        return None if self.retry is None else self.retry.max_retries
+
+    @property
+    def policy(self) -> RetryPolicy | None:
+        """The retry policy of tasks that have none themselves."""
+        return None if self.retry is None else self.retry.policy()
+
+
+class ExchangeSpec(Spec):
+    """An exchange of your own beside those of stem-amqp."""
+
+    type: ExchangeType | None = Field(
+        default=None, description="topic, direct, fanout or headers. Not for an external one."
+    )
+    arguments: dict[str, JsonValue] = Field(
+        default={},
+        description="Arguments such as alternate-exchange; {namespace} is replaced in texts.",
+    )
+    external: StrictBool = Field(
+        default=False,
+        description="Someone else declares it: bindings may name it, and it is never declared or"
+        " deleted here.",
+    )
+
+
+class BindingSpec(Spec):
+    """A binding of your own beside those of stem-amqp."""
+
+    source: StrictStr = Field(
+        description='The exchange: one of the exchanges here, or one of ours, such as "{namespace}.tasks".'
+    )
+    destination: StrictStr = Field(
+        description="One of the queues here, by its logical name; with to: exchange, an exchange."
+    )
+    key: StrictStr = Field(
+        default="", description='Routing key or topic pattern; quote it: "#", "*.created".'
+    )
+    to: Literal["queue", "exchange"] = Field(
+        default="queue", description="What the destination is."
+    )
+    arguments: dict[str, JsonValue] = Field(
+        default={}, description="Arguments such as x-match, for a headers exchange."
+    )
+
+
+class RouteSpec(Spec):
+    """Tasks that name no queue go to this one, if their name fits."""
+
+    match: Pattern = Field(
+        description="A task's name or a pattern: * is any text (dots too), ? any character."
+    )
+    queue: LogicalName = Field(description="The logical queue.")

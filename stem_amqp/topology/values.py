@@ -1,0 +1,163 @@
+"""The kinds of values in a topology file, each with what it refuses and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+)
+
+from stem_amqp.durations import seconds
+from stem_amqp.settings import NAME, NAME_LIMIT
+from stem_amqp.topology.mistake import queue_name_mistake, shown, wrong
+
+LONGEST_TTL = 315_360_000.0
+"""Seconds of the longest TTL that RabbitMQ takes, ten years."""
+
+
+def count(least: int, most: int, why: str) -> AfterValidator:
+    """Refuse numbers out of range, with the reason."""
+
+    def check_range(value: int) -> int:
+        if value < least:
+            raise wrong(f"must be {least} or more, not {value}", why)
+        if value > most:
+            raise wrong(f"must be at most {most}, not {value}", f"RabbitMQ takes up to {most}.")
+        return value
+
+    return AfterValidator(check_range)
+
+
+def _ttl(value: float) -> float:
+    if not 0.001 <= value <= LONGEST_TTL:  # noqa: PLR2004 - one millisecond, RabbitMQ's unit
+        raise wrong(f"must be from 1ms to 3650d, not {value:g} seconds", "Write such as 1h or 14d.")
+    return value
+
+
+def _factor(value: float) -> float:
+    if value < 1:
+        raise wrong(f"must be 1 or more, not {value:g}", "Waits must not become shorter.")
+    return value
+
+
+def _share(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise wrong(
+            f"must be from 0 to 1, not {value:g}",
+            "It is the largest part of a wait to take off: 0.25 is a quarter.",
+        )
+    return value
+
+
+def _pattern(text: str) -> str:
+    if not text or text != text.strip():
+        raise wrong(f"{shown(text)} is no pattern", 'Write such as "orders.*", or "*" for all.')
+    return text
+
+
+def _version(value: int) -> int:
+    if value != 1:
+        raise wrong(f"must be 1, not {value}", "This release reads version 1 of the format.")
+    return value
+
+
+def _queue_name(name: str) -> str:
+    mistake = queue_name_mistake(name, ())
+    if mistake is not None:
+        raise wrong(mistake.problem, mistake.remedy)
+    return name
+
+
+def _namespace(name: str) -> str:
+    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+        raise wrong(
+            f"{name!r} is no namespace",
+            f"Use dotted words of letters, digits, '_' and '-', at most {NAME_LIMIT} characters.",
+        )
+    return name
+
+
+def empty(value: object) -> object:
+    """Read a key with nothing behind it as an empty mapping: ``orders:`` is a plain queue."""
+    return {} if value is None else value
+
+
+def empty_list(value: object) -> object:
+    """Read a key with nothing behind it as an empty list."""
+    return () if value is None else value
+
+
+Length = Annotated[
+    StrictInt,
+    count(1, 2**31 - 1, "Leave the key out for a queue without a limit."),
+    Field(json_schema_extra={"minimum": 1}),
+]
+Slots = Annotated[
+    StrictInt,
+    count(
+        1,
+        65535,
+        "0 means 'no limit' to RabbitMQ, and one worker would take the whole queue into memory.",
+    ),
+    Field(json_schema_extra={"minimum": 1, "maximum": 65535}),
+]
+Deliveries = Annotated[
+    StrictInt,
+    count(
+        1,
+        2**31 - 1,
+        "RabbitMQ 3.10 drops a message at its first return when the limit is -1;"
+        " write a large number, such as 1000000, to mean 'unlimited'.",
+    ),
+    Field(json_schema_extra={"minimum": 1}),
+]
+_DURATION_SCHEMA: dict[str, JsonValue] = {
+    "anyOf": [
+        {
+            "type": "string",
+            "pattern": r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w))+\s*$",
+            "examples": ["200ms", "30s", "5m", "1h30m", "14d"],
+        },
+        {"type": "number", "minimum": 0},
+    ]
+}
+Wait = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEMA)]
+"""Seconds, also written as ``30s`` or ``5m``."""
+Ttl = Annotated[
+    float, BeforeValidator(seconds), AfterValidator(_ttl), WithJsonSchema(_DURATION_SCHEMA)
+]
+Factor = Annotated[
+    float,
+    Field(strict=True, json_schema_extra={"minimum": 1}),
+    AfterValidator(_factor),
+]
+Share = Annotated[
+    float,
+    Field(strict=True, json_schema_extra={"minimum": 0, "maximum": 1}),
+    AfterValidator(_share),
+]
+LogicalName = Annotated[str, AfterValidator(_queue_name)]
+NamespaceName = Annotated[StrictStr, AfterValidator(_namespace)]
+Priority = Annotated[
+    StrictInt,
+    count(1, 255, "Each level costs the broker memory; up to 10 is advisable."),
+    Field(json_schema_extra={"minimum": 1, "maximum": 255}),
+]
+Retries = Annotated[
+    StrictInt,
+    count(0, 2**31 - 1, "0 means no retry: the first failure goes to the dead-letter queue."),
+    Field(json_schema_extra={"minimum": 0}),
+]
+Version = Annotated[
+    StrictInt,
+    AfterValidator(_version),
+    Field(json_schema_extra={"const": 1}),
+]
+Pattern = Annotated[StrictStr, AfterValidator(_pattern)]
