@@ -1,0 +1,146 @@
+"""aio-pika's connection and aiormq's channel, with what a busy publisher needs of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aio_pika
+import aiormq
+from aio_pika.abc import UnderlayConnection
+from aiormq.abc import AbstractConnection
+from aiormq.exceptions import ChannelInvalidStateError
+from pamqp import commands
+from yarl import URL
+
+from stem_amqp.transport.amqp.wire import Wire
+
+BUFFER = 10
+"""Received frames that wait for a channel; then its connection waits, and TCP slows the broker."""
+
+
+class Channel(aiormq.Channel):
+    """A channel on which nothing is published any more once the broker has closed it.
+
+    aiormq answers the broker's close first and notes it later; a publish in between would reach the
+    broker on a channel that is not open, for which it closes the whole connection.
+    """
+
+    _refused = False
+
+    @property
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """Hold the channel for writing.
+
+        Raises:
+            ChannelInvalidStateError: it is closed.
+        """
+        async with super().lock:
+            if self._refused:
+                raise ChannelInvalidStateError(f"{self!r} is closed by the broker")
+            yield
+
+    async def _on_close_frame(self, frame: commands.Channel.Close) -> None:
+        self._refused = True
+        await super()._on_close_frame(frame)
+
+
+class RawConnection(aiormq.Connection):
+    """A connection whose frames wait in one queue without a limit.
+
+    With aiormq's limit, the answer to the broker's close of a channel is dropped when the queue is
+    full, and who waits for a place in it waits for ever when the connection ends. What can be in
+    the queue is bounded by the publisher's window and the consumers' prefetch.
+    """
+
+    FRAME_BUFFER_SIZE = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._numbers = itertools.count(1)
+
+    async def open_channel(self, *, timeout: float, confirms: bool) -> Channel:
+        """Open a channel, under a number that no channel had before it.
+
+        A late frame of a closed channel must not be counted on another one: its confirms would
+        be taken for those of other messages from then on.
+
+        Args:
+            timeout: seconds for it.
+            confirms: with publisher confirms, raising for returned messages.
+
+        Raises:
+            AMQPError: it could not be opened.
+        """
+        if self.is_closed:
+            raise ChannelInvalidStateError(f"{self!r} is closed")
+        limit = self.connection_tune.channel_max or 65535
+        number = next(self._numbers)
+        while number > limit or number in self.channels:
+            if number > limit:
+                self._numbers = itertools.count(1)
+            number = next(self._numbers)
+        channel = Channel(
+            self,
+            number,
+            publisher_confirms=confirms,
+            on_return_raises=confirms,
+            frame_buffer=BUFFER,
+        )
+        self.channels[number] = channel
+        await channel.open(timeout=timeout)
+        return channel
+
+
+class _Underlay(UnderlayConnection):
+    """aio-pika's way to aiormq's connection."""
+
+    @classmethod
+    async def make_connection(
+        cls, url: URL, timeout: float | None = None, **options: Any
+    ) -> AbstractConnection:
+        """Connect and log in.
+
+        Args:
+            url: the broker's URL.
+            timeout: seconds for it.
+            **options: as aiormq's connection takes them.
+        """
+        connection = RawConnection(url, **options)
+        await asyncio.wait_for(connection.connect(), timeout)
+        await connection.ready()
+        return connection
+
+
+class Connection(aio_pika.Connection):
+    """aio-pika's plain connection, over a socket and channels of ours."""
+
+    def __init__(self, url: URL, *, wire: Wire, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.kwargs["transport_factory"] = wire
+
+    async def connect(self, timeout: float | None = None) -> None:
+        """Connect and log in.
+
+        Args:
+            timeout: seconds for it.
+        """
+        self.transport = await _Underlay.connect(
+            self.url, self._on_connection_close, timeout=timeout, **self.kwargs
+        )
+        await self._on_connected()
+
+    @property
+    def raw(self) -> RawConnection:
+        """The aiormq connection underneath.
+
+        Raises:
+            RuntimeError: it is not connected.
+        """
+        if self.transport is None or not isinstance(self.transport.connection, RawConnection):
+            raise RuntimeError("not connected")
+        return self.transport.connection

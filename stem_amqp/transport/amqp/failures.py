@@ -1,0 +1,234 @@
+"""From what aiormq raises to what stem-amqp raises, with the remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelAccessRefused,
+    ChannelInvalidStateError,
+    ChannelLockedResource,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    ProbableAuthenticationError,
+)
+
+from stem_amqp.errors import (
+    BrokerError,
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    TopologyMismatchError,
+    TopologyMissingError,
+)
+from stem_amqp.transport.amqp.quiet import quiet
+from stem_amqp.transport.amqp.urls import BrokerUrl
+
+T = TypeVar("T")
+
+LOST = (
+    AMQPError,
+    ChannelInvalidStateError,
+    ConnectionError,
+    TimeoutError,
+    asyncio.InvalidStateError,
+)
+"""What aiormq raises when a channel or its connection is gone or does not answer."""
+
+ALARM = (
+    "\n  The broker blocks publishers because of a memory or disk alarm:"
+    " see `rabbitmq-diagnostics alarms`"
+)
+
+_INEQUIVALENT = re.compile(
+    r"inequivalent arg '(?P<argument>[^']*)' for (?P<kind>\w+) '(?P<name>[^']*)'"
+    r".*?: received (?P<ours>.*) but current is (?P<theirs>.*)$",
+    re.DOTALL,
+)
+_VALUE = re.compile(r"^(?:the value )?'(?P<value>.*?)'(?: of type '.*')?$", re.DOTALL)
+
+
+class InterruptedCallError(BrokerUnavailableError):
+    """The connection ended in the middle of a call, which may be repeated."""
+
+
+@contextmanager
+def aiormq_call() -> Iterator[None]:
+    """Call aiormq: without its log of what we report, and with lost connections as errors.
+
+    When a connection ends, aiormq cancels what waits on it; taken for a cancellation of ours, that
+    would end a supervisor for good.
+
+    Raises:
+        ConnectionResetError: instead of a CancelledError that nobody asked this task for.
+    """
+    before = cancellations()
+    try:
+        with quiet():
+            yield
+    except asyncio.CancelledError as error:
+        if cancellations() > before:
+            raise
+        raise ConnectionResetError("connection closed") from error
+    except Exception as error:
+        if is_lost(error) and not isinstance(error, LOST):
+            raise ConnectionResetError("connection closed") from error
+        raise
+
+
+async def answered(call: Awaitable[T], subject: str, *, timeout: float) -> T:
+    """Wait for the broker's answer.
+
+    Args:
+        call: a call of aiormq.
+        subject: what it is for, such as ``cannot declare queue 'orders'``.
+        timeout: seconds for it.
+
+    Raises:
+        BrokerError: the broker refuses it or does not answer; see `entity_error`.
+    """
+    try:
+        with aiormq_call():
+            async with asyncio.timeout(timeout):
+                return await call
+    except LOST as error:
+        raise entity_error(error, subject) from error
+
+
+def is_lost(error: Exception) -> bool:
+    """Return whether aiormq raised it because a channel or its connection is gone.
+
+    Args:
+        error: what it raised: a bare `Exception` where it knows no reason.
+    """
+    return isinstance(error, LOST) or type(error) is Exception
+
+
+def cancellations() -> int:
+    """Return how often the current task was asked to cancel."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def reason(error: BaseException | None) -> str:
+    """Return in a few words what broke a channel or a connection.
+
+    Args:
+        error: what aiormq closed it with; None for a plain end.
+    """
+    if error is None or isinstance(error, asyncio.CancelledError) or type(error) is Exception:
+        return "connection closed"
+    if isinstance(error.__cause__, asyncio.IncompleteReadError):
+        return "connection cut off"
+    texts = [str(part) for part in error.args if isinstance(part, str) and part]
+    # RabbitMQ breaks and indents its longer texts
+    return " ".join(texts[-1].split()) if texts else type(error).__name__
+
+
+def connect_error(
+    error: BaseException, url: BrokerUrl, *, refusal: str, timeout: float
+) -> BrokerError:
+    """Say why a connection could not be opened.
+
+    Args:
+        error: what the attempt raised.
+        url: the broker's URL.
+        refusal: the text with which the broker closed the connection, if it did.
+        timeout: seconds that the attempt might take.
+    """
+    text = refusal or reason(error)
+    if isinstance(error, ProbableAuthenticationError):
+        return BrokerRefusedError(
+            f"the broker at {url} refused user {url.user!r}: {text}\n"
+            "  Check user and password in STEM_BROKER_URL"
+        )
+    if isinstance(error, AuthenticationError):
+        return BrokerRefusedError(
+            f"the broker at {url} offers none of our ways to log in, it has: {error.args[0]}"
+        )
+    if refusal:
+        return BrokerRefusedError(
+            f"the broker at {url} refused virtual host {url.virtual_host!r} to user {url.user!r}:"
+            f" {refusal}\n  Check the path of STEM_BROKER_URL, or create it and its permissions:"
+            f" rabbitmqctl add_vhost; rabbitmqctl set_permissions"
+        )
+    return BrokerUnavailableError(f"no connection to {url}: {_network(error, url, text, timeout)}")
+
+
+def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return (
+            f"no answer within {timeout:g} s; check host and port in STEM_BROKER_URL,"
+            " the firewall, and whether the broker is overloaded"
+        )
+    if isinstance(error, socket.gaierror):
+        return f"the host name {url.host!r} is unknown ({text}); check it in STEM_BROKER_URL"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message});"
+            " set STEM_TLS_CA to its authority, or STEM_TLS_SERVER_NAME to its name"
+        )
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"no TLS session ({error.reason or text});"
+            " check that this port speaks TLS, usually 5671, else use amqp://"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there; start a broker, or set STEM_BROKER_URL"
+    if isinstance(error, OSError) and not isinstance(error, AMQPError):
+        return f"{error.strerror or text}; check STEM_BROKER_URL and the network"
+    return f"it does not speak AMQP there ({text})" + (
+        "; check the port in STEM_BROKER_URL" if url.tls else "; a TLS port needs amqps://"
+    )
+
+
+def entity_error(error: BaseException, subject: str) -> BrokerError:
+    """Say why the broker refused an operation on an exchange or a queue.
+
+    Args:
+        error: what aiormq raised.
+        subject: what it was for, such as ``cannot declare queue 'orders'``.
+    """
+    text = reason(error)
+    if isinstance(error, ChannelNotFoundEntity):
+        return TopologyMissingError(f"{subject}: {text}\n  Run `stem-amqp topology apply`")
+    if isinstance(error, ChannelPreconditionFailed):
+        return _mismatch(subject, text)
+    if isinstance(error, ChannelAccessRefused):
+        return BrokerRefusedError(f"{subject}: {text}\n  {_access_remedy(text)}")
+    if isinstance(error, ChannelLockedResource):
+        return BrokerRefusedError(f"{subject}: {text}\n  Another connection has it for itself")
+    if isinstance(error, TimeoutError):
+        return BrokerUnavailableError(f"{subject}: the broker did not answer in time")
+    return InterruptedCallError(f"{subject}: {text}")
+
+
+def _access_remedy(text: str) -> str:
+    if "exclusive use" in text:
+        return "Another consumer has it for itself: stop that one first"
+    return "Give the user the permission: rabbitmqctl set_permissions"
+
+
+def _mismatch(subject: str, text: str) -> TopologyMismatchError:
+    found = _INEQUIVALENT.search(text)
+    if found is None:
+        return TopologyMismatchError(f"{subject}: {text}")
+    kind, name, argument = found["kind"], found["name"], found["argument"]
+    return TopologyMismatchError(
+        f"{kind} {name!r} was declared with other arguments: {argument} is"
+        f" {_value(found['theirs'])} on the broker and {_value(found['ours'])} in the topology.\n"
+        f"  RabbitMQ cannot change it: delete the {kind} when it is empty, or give the topology"
+        " the old value"
+    )
+
+
+def _value(text: str) -> str:
+    found = _VALUE.match(text.strip())
+    return found["value"] if found else text.strip()

@@ -1,0 +1,204 @@
+"""One consumer on one channel. It ends once, and its `consumer` then opens another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+
+from stem_amqp.errors import BrokerError
+from stem_amqp.transport.amqp.client import Channel
+from stem_amqp.transport.amqp.connection import Connection
+from stem_amqp.transport.amqp.delivery import AmqpDelivery
+from stem_amqp.transport.amqp.failures import LOST, aiormq_call, answered, reason
+from stem_amqp.transport.amqp.link import CLOSE_TIMEOUT, close_channel
+from stem_amqp.transport.amqp.settler import Settler
+from stem_amqp.transport.base import OnDelivery
+
+logger = logging.getLogger("stem_amqp.transport")
+
+WATCH = 5.0
+"""Seconds between two looks at whether a consumer is still one."""
+
+Prepare = Callable[[Channel], Awaitable[object]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subscription:
+    """What to consume, and how.
+
+    Args:
+        queue: the queue's name.
+        on_delivery: called for each delivery.
+        tag: the consumer tag.
+        prefetch: unsettled deliveries at most; 0 has them settled on receipt.
+        exclusive: be the only consumer.
+        prepare: called with the channel before it consumes, to declare the queue.
+    """
+
+    queue: str
+    on_delivery: OnDelivery
+    tag: str
+    prefetch: int
+    exclusive: bool = False
+    prepare: Prepare | None = None
+
+
+class Session:
+    """One consumer on one channel of its own.
+
+    Args:
+        subscription: what is consumed.
+        channel: the channel.
+        connection: what the channel belongs to.
+    """
+
+    def __init__(
+        self, subscription: Subscription, channel: Channel, connection: Connection
+    ) -> None:
+        self._subscription = subscription
+        self._channel = channel
+        self._closing = channel.closing
+        self._cancelled = asyncio.get_running_loop().create_future()
+        self._stopped = False
+        self._settler = Settler(channel, lambda: connection.congested)
+        channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+
+    @classmethod
+    async def open(cls, connection: Connection, subscription: Subscription) -> Session:
+        """Open a channel and consume.
+
+        Args:
+            connection: the consuming connection.
+            subscription: what to consume.
+
+        Raises:
+            TopologyMissingError: there is no such queue.
+            BrokerRefusedError: it is in exclusive use, or the user may not read it.
+            BrokerUnavailableError: the broker does not answer.
+        """
+        session = cls(
+            subscription, await connection.channel(patience=connection.timeout), connection
+        )
+        try:
+            await answered(
+                session._consume(),
+                f"cannot consume {subscription.queue!r}",
+                timeout=connection.timeout,
+            )
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    @property
+    def consuming(self) -> bool:
+        """Whether the broker delivers to it."""
+        return (
+            not self._stopped
+            and not self._channel.is_closed
+            and self._subscription.tag in self._channel.consumers
+        )
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the broker cancelled the consumer."""
+        return self._cancelled.done()
+
+    @property
+    def connected(self) -> bool:
+        """Whether its connection is there."""
+        return not self._channel.connection.is_closed
+
+    async def ended(self) -> str:
+        """Wait until the broker delivers no longer, and return why."""
+        while True:
+            await asyncio.wait(
+                {self._closing, self._cancelled},
+                timeout=WATCH,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self._cancelled.done():
+                return "the broker cancelled the consumer: queue gone, or consumer timeout"
+            if self._closing.done():
+                return reason(None if self._closing.cancelled() else self._closing.exception())
+            if not self.consuming:
+                return "the consumer was gone from its channel"
+
+    async def stop(self) -> None:
+        """Cancel the consumer; what was delivered can still be settled."""
+        if not self.consuming:
+            return
+        self._stopped = True
+        try:
+            with aiormq_call():
+                await self._channel.basic_cancel(self._subscription.tag, timeout=CLOSE_TIMEOUT)
+        except LOST as error:
+            logger.debug("cancelling consumer %s: %s", self._subscription.tag, reason(error))
+
+    async def delete_queue(self) -> None:
+        """Delete the queue, unless its channel is gone, and an exclusive queue with it."""
+        if self._channel.is_closed:
+            return
+        queue = self._subscription.queue
+        try:
+            await answered(
+                self._channel.queue_delete(queue), f"cannot delete {queue!r}", timeout=CLOSE_TIMEOUT
+            )
+        except BrokerError as error:
+            logger.debug("%s", error)
+
+    async def settled(self) -> None:
+        """Wait until all is settled, or the channel is gone."""
+        idle = asyncio.ensure_future(self._settler.idle())
+        try:
+            await asyncio.wait({idle, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            idle.cancel()
+
+    async def close(self) -> None:
+        """Close the channel: the broker takes back what is not settled."""
+        self._channel.on_consumer_cancel_callbacks.discard(self._on_cancel)
+        await self._settler.close()
+        await close_channel(self._channel)
+
+    async def _consume(self) -> None:
+        subscription = self._subscription
+        if subscription.prepare is not None:
+            await subscription.prepare(self._channel)
+        if subscription.prefetch:
+            await self._channel.basic_qos(prefetch_count=subscription.prefetch)
+        await self._channel.basic_consume(
+            subscription.queue,
+            self._on_message if subscription.prefetch else self._on_settled_message,
+            no_ack=not subscription.prefetch,
+            exclusive=subscription.exclusive,
+            consumer_tag=subscription.tag,
+        )
+
+    async def _on_message(self, message: DeliveredMessage) -> None:
+        # aiormq runs this as a task per message, in the order of arrival; it never waits
+        tag = message.delivery_tag or 0
+        self._settler.add(tag)
+        try:
+            self._subscription.on_delivery(AmqpDelivery(message, self._settler))
+        except Exception:
+            logger.exception("on_delivery failed for %s; returned", self._subscription.queue)
+            try:
+                self._settler.give_back(tag, requeue=True, failed=True)
+            except BrokerError as error:
+                logger.debug("not returned: %s", error)
+
+    async def _on_settled_message(self, message: DeliveredMessage) -> None:
+        try:
+            self._subscription.on_delivery(AmqpDelivery(message, None))
+        except Exception:
+            logger.exception("on_delivery failed for %s", self._subscription.queue)
+
+    def _on_cancel(self, frame: Basic.Cancel) -> None:
+        if frame.consumer_tag == self._subscription.tag and not self._cancelled.done():
+            self._cancelled.set_result(None)

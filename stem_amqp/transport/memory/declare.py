@@ -1,0 +1,124 @@
+"""Declaring: what is there already must be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stem_amqp.errors import TopologyMismatchError, TopologyMissingError
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
+from stem_amqp.transport.memory.engine import Engine
+from stem_amqp.transport.memory.exchange import Router
+from stem_amqp.transport.memory.queue import MemoryQueue
+
+_COMPARED = frozenset(
+    {
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-dead-letter-strategy",
+        "x-delivery-limit",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-priority",
+        "x-message-ttl",
+        "x-overflow",
+        "x-queue-type",
+        "x-single-active-consumer",
+    }
+)
+"""The arguments of a queue that RabbitMQ compares; it ignores what it does not know."""
+
+
+def declare(engine: Engine, entities: Entities) -> None:
+    """Declare everything that is missing.
+
+    Raises:
+        TopologyMismatchError: something is there with another type or other arguments.
+        TopologyMissingError: a binding's source or destination is not there.
+    """
+    for exchange in entities.exchanges:
+        _declare_exchange(engine.router, exchange)
+    for queue in entities.queues:
+        _declare_queue(engine.router, queue)
+    for binding in entities.bindings:
+        _bind(engine.router, binding)
+    # a kept dead letter may have a route now
+    engine.release_held()
+
+
+def missing(router: Router, entities: Entities) -> list[Exchange | Queue]:
+    """Return the exchanges and queues that are not there."""
+    return [
+        *(exchange for exchange in entities.exchanges if exchange.name not in router.exchanges),
+        *(queue for queue in entities.queues if queue.name not in router.queues),
+    ]
+
+
+def delete(engine: Engine, entities: Entities) -> None:
+    """Delete exchanges and queues with all that is in them; what is not there is no error."""
+    for declared in entities.queues:
+        queue = engine.router.queues.get(declared.name)
+        if queue is not None:
+            engine.remove(queue)
+    for exchange in entities.exchanges:
+        engine.router.remove_exchange(exchange.name)
+
+
+def _declare_exchange(router: Router, wanted: Exchange) -> None:
+    existing = router.exchanges.get(wanted.name)
+    if existing is None:
+        router.add_exchange(wanted)
+        return
+    here = {"type": existing.declared.type, "alternate-exchange": existing.alternate}
+    asked = {
+        "type": wanted.type,
+        "alternate-exchange": wanted.arguments.get("alternate-exchange"),
+    }
+    _compare(f"exchange {wanted.name!r}", here, asked)
+
+
+def _declare_queue(router: Router, wanted: Queue) -> None:
+    existing = router.queues.get(wanted.name)
+    if existing is None:
+        router.add_queue(MemoryQueue(wanted.name, wanted.arguments))
+        return
+    _compare(f"queue {wanted.name!r}", _compared(existing.arguments), _compared(wanted.arguments))
+
+
+def _compared(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    asked = {name: arguments.get(name) for name in sorted(_COMPARED)}
+    return asked | {"x-queue-type": arguments.get("x-queue-type", "classic")}
+
+
+def _compare(entity: str, here: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    kind = entity.partition(" ")[0]
+    for name, value in asked.items():
+        if here[name] == value:
+            continue
+        raise TopologyMismatchError(
+            f"{entity} is there with {name} {_shown(here[name])}, and the topology says"
+            f" {_shown(value)}; this cannot be changed in place.\n  Put {_shown(here[name])} back"
+            f" into the topology, or delete the {kind} once nothing needs it, so that"
+            " it is declared anew."
+        )
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else repr(value)
+
+
+def _bind(router: Router, binding: Binding) -> None:
+    known: Mapping[str, object] = router.exchanges if binding.to_exchange else router.queues
+    kind = "exchange" if binding.to_exchange else "queue"
+    checks: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
+        ("exchange", binding.source, router.exchanges.__contains__),
+        (kind, binding.destination, known.__contains__),
+    )
+    for what, name, is_there in checks:
+        if not is_there(name):
+            raise TopologyMissingError(
+                f"{what} {name!r} is not there, so {binding.source!r} cannot be bound to"
+                f" {binding.destination!r}.\n  Declare it before its bindings."
+            )
+    router.bind(binding)
