@@ -1,0 +1,59 @@
+"""Brings the topology onto the broker."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from stem_amqp.provision.patience import DEFAULT_WAIT, patience
+from stem_amqp.provision.verify import verify
+from stem_amqp.settings import Provision
+from stem_amqp.topology.entities import Entities
+from stem_amqp.transport.base import Transport
+
+log = logging.getLogger("stem_amqp.provision")
+
+
+async def apply(transport: Transport, entities: Entities, *, wait: float = DEFAULT_WAIT) -> None:
+    """Declare everything that is missing; applying twice changes nothing.
+
+    Args:
+        transport: the connected transport.
+        entities: the compiled topology.
+        wait: seconds to go on trying while the broker is unavailable.
+
+    Raises:
+        TopologyMismatchError: something is there with other arguments.
+        TopologyMissingError: a binding's exchange, which someone else declares, is not there.
+        BrokerUnavailableError: no connection within the time.
+        BrokerRefusedError: the user may not declare it.
+    """
+    started = time.monotonic()
+    await patience("declare the topology", wait)(transport.declare, entities)
+    log.debug(
+        "the topology stands: %d exchanges, %d queues, %d bindings, in %.2f s",
+        len(entities.exchanges),
+        len(entities.queues),
+        len(entities.bindings),
+        time.monotonic() - started,
+    )
+
+
+async def ensure(
+    mode: Provision, transport: Transport, entities: Entities, *, wait: float = DEFAULT_WAIT
+) -> None:
+    """Do about the topology what the ``provision`` setting says: apply, verify or nothing.
+
+    Args:
+        mode: the setting.
+        transport: the connected transport.
+        entities: the compiled topology.
+        wait: seconds to go on trying while the broker is unavailable.
+
+    Raises:
+        BrokerError: as `apply` and `verify` do.
+    """
+    if mode is Provision.APPLY:
+        await apply(transport, entities, wait=wait)
+    elif mode is Provision.VERIFY:
+        await verify(transport, entities, wait=wait)

@@ -1,0 +1,183 @@
+"""Writing to the result backend in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tenacity
+
+from stem_amqp.errors import BackendError, BackendUnavailableError
+from stem_amqp.results.base import ProgressUpdate, ResultBackend, Transition
+
+log = logging.getLogger("stem_amqp.results")
+
+BATCH_LIMIT = 1000
+"""Changes in one call of the backend, at most."""
+ATTEMPTS = 3
+"""Tries to store a batch before its writers are told that it failed."""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Entry:
+    """A change on its way.
+
+    Args:
+        change: what to store.
+        stored: who waits for it; None if nobody does.
+    """
+
+    change: Transition | ProgressUpdate
+    stored: asyncio.Future[bool] | None = None
+
+
+class ResultWriter:
+    """Collects the changes of many tasks into few calls of the backend.
+
+    Whatever is written in one turn of the event loop, or while a batch is being stored, goes into
+    the next batch. The changes of one task stay in their order; of several updates of its progress
+    in one batch only the last is stored.
+
+    Args:
+        backend: the backend.
+        wait: the wait between two tries, as a tenacity strategy.
+    """
+
+    def __init__(
+        self, backend: ResultBackend, *, wait: tenacity.wait.wait_base | None = None
+    ) -> None:
+        self._backend = backend
+        self._retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(BackendUnavailableError),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=wait or tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
+            reraise=True,
+        )
+        self._entries: list[_Entry] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._closed = False
+        self._failing = False
+
+    async def write(self, change: Transition) -> bool:
+        """Store a change, and wait until it is durable.
+
+        Returns:
+            Whether it was accepted; False where it would have gone backwards. After a failed try
+            it is also False if the change had been stored all the same.
+
+        Raises:
+            BackendUnavailableError: it is not known to be stored; repeating is safe.
+        """
+        if self._closed:
+            raise BackendUnavailableError(
+                f"task {change.task_id}: the result writer is closed, {change.state} is not stored"
+            )
+        entry = _Entry(change=change, stored=asyncio.get_running_loop().create_future())
+        self._add(entry)
+        return await entry.stored if entry.stored is not None else False
+
+    def post(self, change: Transition | ProgressUpdate) -> None:
+        """Store a change that nobody has to wait for, such as ``running`` or progress.
+
+        A failure is logged, the first of several in a row only.
+        """
+        if self._closed:
+            log.debug("task %s: a change after the writer was closed is dropped", change.task_id)
+            return
+        self._add(_Entry(change=change))
+
+    async def flush(self) -> None:
+        """Wait until everything that was written so far is stored, or has failed."""
+        while self._flushing is not None:
+            # not awaited itself: a cancelled caller must not cancel it
+            await asyncio.wait({self._flushing})
+
+    async def close(self) -> None:
+        """Store what was written, and take nothing more; closing twice is no error."""
+        self._closed = True
+        await self.flush()
+
+    def _add(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        if self._flushing is None:
+            # It starts in the loop's next turn, and so gets all of this one.
+            self._flushing = asyncio.create_task(self._flush(), name="stem-amqp result writer")
+
+    async def _flush(self) -> None:
+        try:
+            while self._entries:
+                await self._store(self._next_batch())
+        finally:
+            self._flushing = None
+
+    def _next_batch(self) -> list[_Entry]:
+        """Take what comes next; a change waits if its task's progress is to be stored before it."""
+        batch: list[_Entry] = []
+        later: list[_Entry] = []
+        progressed: set[str] = set()
+        delayed: set[str] = set()
+        for position, entry in enumerate(self._entries):
+            if len(batch) == BATCH_LIMIT:
+                later += self._entries[position:]
+                break
+            task_id = entry.change.task_id
+            if isinstance(entry.change, Transition) and task_id in progressed:
+                delayed.add(task_id)
+            if task_id in delayed:
+                later.append(entry)
+                continue
+            batch.append(entry)
+            if isinstance(entry.change, ProgressUpdate):
+                progressed.add(task_id)
+        self._entries = later
+        return batch
+
+    async def _store(self, batch: Sequence[_Entry]) -> None:
+        try:
+            await self._call_backend(batch)
+        except BackendError as error:
+            self._failed(batch, error)
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("a change of task %s cannot be stored", batch[0].change.task_id)
+                self._failed(batch, error)
+                return
+            # One that cannot be stored must not take the others along.
+            for entry in batch:
+                await self._store([entry])
+        else:
+            self._failing = False
+
+    async def _call_backend(self, batch: Sequence[_Entry]) -> None:
+        changes = [entry for entry in batch if isinstance(entry.change, Transition)]
+        if changes:
+            accepted: list[bool] = await self._retrying(
+                self._backend.transition,
+                [entry.change for entry in changes if isinstance(entry.change, Transition)],
+            )
+            for entry, was_accepted in zip(changes, accepted, strict=True):
+                if entry.stored is not None and not entry.stored.done():
+                    entry.stored.set_result(was_accepted)
+        progress = {
+            entry.change.task_id: entry.change
+            for entry in batch
+            if isinstance(entry.change, ProgressUpdate)
+        }
+        if progress:
+            # one try only: the next update makes up for it
+            await self._backend.report_progress(list(progress.values()))
+
+    def _failed(self, batch: Sequence[_Entry], error: Exception) -> None:
+        for entry in batch:
+            if entry.stored is not None and not entry.stored.done():
+                # each its own: an exception that is raised in many places collects tracebacks
+                own = type(error)(str(error)) if isinstance(error, BackendError) else error
+                own.__cause__ = error if own is not error else error.__cause__
+                entry.stored.set_exception(own)
+        if not self._failing:
+            self._failing = True
+            log.warning(
+                "the result backend fails, %d changes are not stored: %s", len(batch), error
+            )

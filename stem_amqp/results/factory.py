@@ -1,0 +1,138 @@
+"""From a URL to a result backend."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from stem_amqp.clock import Clock
+from stem_amqp.errors import ConfigurationError
+from stem_amqp.results.base import ResultBackend
+from stem_amqp.results.memory import MemoryBackend, MemoryStore
+from stem_amqp.results.rpc import RpcBackend
+from stem_amqp.results.sqlite import SqliteBackend
+from stem_amqp.settings import redacted
+from stem_amqp.topology.names import Names
+from stem_amqp.transport.base import Transport
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendParts:
+    """What a backend can be made of.
+
+    Args:
+        url: the URL as it was set; it may hold a password.
+        clock: the time that TTLs are measured with.
+        transport: the broker.
+        names: the names on the broker.
+        ttl: seconds that results are kept unless a task says otherwise.
+    """
+
+    url: str
+    clock: Clock
+    transport: Transport
+    names: Names
+    ttl: float
+
+    @property
+    def rest(self) -> str:
+        """What stands after ``scheme://``."""
+        return self.url.partition("://")[2]
+
+
+BackendFactory: TypeAlias = Callable[[BackendParts], ResultBackend]
+"""Makes a backend that is not opened yet; raises `ConfigurationError` if the URL cannot be used."""
+
+
+def _memory(parts: BackendParts) -> ResultBackend:
+    name = parts.rest.strip("/") or "default"
+    return MemoryBackend(MemoryStore.named(name), parts.clock)
+
+
+def _sqlite(parts: BackendParts) -> ResultBackend:
+    file = parts.rest.removeprefix("/")
+    if not parts.rest.startswith("/") or not file:
+        raise ConfigurationError(
+            f"{redacted(parts.url)!r} names no file: write sqlite:///results.db for one in the current"
+            " directory, sqlite:////var/lib/app/results.db for an absolute path."
+        )
+    if file == ":memory:":
+        raise ConfigurationError(
+            "sqlite:///:memory: is not shared with anyone: use memory:// for results in this"
+            " process."
+        )
+    if "?" in file:
+        raise ConfigurationError(
+            f"{redacted(parts.url)!r}: sqlite:// takes no parameters after a '?'"
+        )
+    return SqliteBackend(Path(file), parts.clock)
+
+
+def _rpc(parts: BackendParts) -> ResultBackend:
+    if parts.rest.strip("/"):
+        raise ConfigurationError(
+            f"{redacted(parts.url)!r}: rpc:// takes no address, it uses the application's broker."
+        )
+    return RpcBackend(parts.transport, parts.names, parts.clock)
+
+
+_BUILT_IN: dict[str, BackendFactory] = {"memory": _memory, "rpc": _rpc, "sqlite": _sqlite}
+# Module state on purpose: whoever brings a backend registers it before any application exists.
+_registered: dict[str, BackendFactory] = {}
+
+
+def register(scheme: str, factory: BackendFactory) -> None:
+    """Make a backend of your own available to ``STEM_BACKEND_URL``.
+
+    Args:
+        scheme: the URL's scheme, such as ``s3``.
+        factory: makes the backend. Registering the same one again is no error.
+
+    Raises:
+        ConfigurationError: the scheme is taken, or cannot be one.
+    """
+    if not _SCHEME.fullmatch(scheme):
+        raise ConfigurationError(
+            f"{scheme!r} is no URL scheme: small letters, digits, '+', '.', '-', such as 's3'"
+        )
+    taken = _BUILT_IN.get(scheme) or _registered.get(scheme)
+    if taken is not None and taken is not factory:
+        raise ConfigurationError(f"there is a result backend for {scheme}:// already")
+    _registered[scheme] = factory
+
+
+def create(
+    url: str, *, clock: Clock, transport: Transport, names: Names, ttl: float
+) -> ResultBackend:
+    """Make the backend that a URL asks for; it is not opened yet.
+
+    Args:
+        url: ``memory://``, ``memory://name`` (the same name is the same store in this process),
+            ``rpc://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or one of a scheme
+            that was registered.
+        clock: the time that TTLs are measured with.
+        transport: the broker.
+        names: the names on the broker.
+        ttl: seconds that results are kept unless a task says otherwise.
+
+    Raises:
+        ConfigurationError: the URL cannot be used.
+    """
+    factories = _registered | _BUILT_IN
+    scheme = url.partition("://")[0]
+    factory = factories.get(scheme)
+    if factory is None or "://" not in url:
+        known = ", ".join(f"{name}://" for name in sorted(factories))
+        close = difflib.get_close_matches(scheme.lower(), factories, n=1)
+        hint = f" Did you mean {close[0]}://?" if close else ""
+        raise ConfigurationError(
+            f"no result backend is called {redacted(url)!r}: known are {known}.{hint}\n"
+            "  Correct STEM_BACKEND_URL."
+        )
+    return factory(BackendParts(url=url, clock=clock, transport=transport, names=names, ttl=ttl))

@@ -1,0 +1,78 @@
+"""The reply queue of this process: made when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import secrets
+import socket
+from contextlib import AsyncExitStack
+
+from stem_amqp.errors import BackendUnavailableError, BrokerError
+from stem_amqp.topology.names import Names
+from stem_amqp.transport.base import OnDelivery, Transport
+
+log = logging.getLogger("stem_amqp.results")
+
+_HOST_LIMIT = 60
+"""Characters of the host's name in the queue's: RabbitMQ's names end at 255 bytes."""
+
+
+class ReplyQueue:
+    """An exclusive queue on which this process gets replies.
+
+    Args:
+        transport: the broker.
+        names: the names on the broker.
+        on_delivery: called for each reply.
+    """
+
+    def __init__(self, transport: Transport, names: Names, on_delivery: OnDelivery) -> None:
+        self._transport = transport
+        self._on_delivery = on_delivery
+        self._name = names.reply(_process())
+        self._address: str | None = None
+        self._lock = asyncio.Lock()
+        self._resources = AsyncExitStack()
+
+    @property
+    def address(self) -> str | None:
+        """The queue's name, once it is there."""
+        return self._address
+
+    async def open(self) -> str:
+        """Return the queue's name; it is declared by the first call.
+
+        Raises:
+            BackendUnavailableError: it cannot be declared now.
+        """
+        if self._address is not None:
+            return self._address
+        async with self._lock:
+            if self._address is None:
+                subscription = self._transport.subscribe(self._name, self._on_delivery)
+                try:
+                    self._address = await self._resources.enter_async_context(subscription)
+                except BrokerError as error:
+                    raise BackendUnavailableError(
+                        f"cannot declare the reply queue {self._name}: {error}"
+                    ) from error
+            return self._address
+
+    async def close(self) -> None:
+        """Remove the queue; closing twice is no error."""
+        async with self._lock:
+            self._address = None
+            try:
+                await self._resources.aclose()
+            except BrokerError as error:
+                # RabbitMQ removes an exclusive queue with its connection.
+                log.debug("reply queue %s is left to the broker: %s", self._name, error)
+
+
+def _process() -> str:
+    """Return what tells this process from every other, in characters that a queue may have."""
+    host = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname())[:_HOST_LIMIT]
+    return f"{host}.{os.getpid()}.{secrets.token_hex(4)}"
