@@ -1,0 +1,289 @@
+"""From a call to a confirmed message: the producer's half of a message's way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from stem_amqp import delay as decimal_delay
+from stem_amqp.clock import timestamp
+from stem_amqp.definition import TaskDefinition
+from stem_amqp.errors import BackendError, EnqueueManyError, UnroutableError
+from stem_amqp.message import NOT_BEFORE, TaskMessage, new_id
+from stem_amqp.options import CallOptions
+from stem_amqp.results.base import ResultBackend, Transition
+from stem_amqp.results.batch import ResultWriter
+from stem_amqp.signals import Event, Signal, Signals
+from stem_amqp.states import TaskState
+from stem_amqp.topology.model import Topology
+from stem_amqp.topology.names import Names
+from stem_amqp.transport.base import Publication, Transport
+
+log = logging.getLogger("stem_amqp.producer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One call of a task, ready to be enqueued.
+
+    Args:
+        task: the task's name.
+        args: argument name to JSON value.
+        options: the call's own options.
+        definition: the task, where the producer has it.
+    """
+
+    task: str
+    args: Mapping[str, Any]
+    options: CallOptions
+    definition: TaskDefinition | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """Which task a message comes from, when a task enqueues another.
+
+    Args:
+        root: id of the task that began the chain.
+        parent: id of the task that enqueues.
+        meta: metadata that the new task inherits.
+    """
+
+    root: str
+    parent: str
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enqueued:
+    """A call that the broker has confirmed.
+
+    Args:
+        message: the message as written.
+        queue: the logical queue.
+        ignore_result: whether nothing about it is stored.
+    """
+
+    message: TaskMessage
+    queue: str
+    ignore_result: bool
+
+
+class Producer:
+    """Writes task messages, publishes them and notes that they are queued.
+
+    Args:
+        transport: where to publish.
+        backend: the result backend.
+        writer: its batching writer.
+        names: the names on the broker.
+        topology: routes of tasks to queues.
+        signals: the application's signals.
+        default_queue: the queue of tasks that neither name one nor are routed.
+        result_ttl: seconds that results are kept unless the task says otherwise.
+        window: publishes in flight in bulk.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        backend: ResultBackend,
+        writer: ResultWriter,
+        names: Names,
+        topology: Topology,
+        signals: Signals,
+        default_queue: str,
+        result_ttl: float,
+        window: int,
+    ) -> None:
+        self._transport = transport
+        self._backend = backend
+        self._writer = writer
+        self._names = names
+        self._topology = topology
+        self._signals = signals
+        self._default_queue = default_queue
+        self._result_ttl = result_ttl
+        self._window = window
+
+    def queue_of(self, task: str, *preferred: str | None) -> str:
+        """Return the logical queue of a task: the first preferred one, a route, or the default."""
+        for queue in preferred:
+            if queue is not None:
+                return queue
+        return self._topology.route(task) or self._default_queue
+
+    async def enqueue(self, call: Call, lineage: Lineage | None = None) -> Enqueued:
+        """Publish one call and wait for the broker's confirm.
+
+        Args:
+            call: the task, its arguments and options.
+            lineage: the task that enqueues it, if one does.
+
+        Raises:
+            PublishError: the broker did not take it; the message names the way out.
+            ConfigurationError: arguments or meta cannot be written as JSON.
+        """
+        enqueued, publication, transition = await self._compose(call, lineage)
+        if self._signals.before_task_publish.active:
+            await self._tell(self._signals.before_task_publish, enqueued)
+        if transition is not None and self._backend.needs_reply:
+            # It stays in this process, and a reply may be here before the confirm
+            await self._note_queued(transition)
+        try:
+            await self._transport.publish(publication)
+        except UnroutableError as error:
+            raise UnroutableError(
+                f"task {call.task} was not enqueued: there is no queue {enqueued.queue!r} in"
+                f" namespace {self._names.namespace!r}. Name it in the topology file, or let a"
+                " task or a worker declare it (stem-amqp topology apply)"
+            ) from error
+        if transition is not None and not self._backend.needs_reply:
+            await self._note_queued(transition)
+        if self._signals.after_task_publish.active:
+            await self._tell(self._signals.after_task_publish, enqueued)
+        return enqueued
+
+    async def enqueue_many(
+        self, calls: Iterable[Call], lineage: Lineage | None = None
+    ) -> list[Enqueued]:
+        """Publish many calls, a window of them at a time.
+
+        Args:
+            calls: read as the window moves.
+            lineage: the task that enqueues them, if one does.
+
+        Raises:
+            EnqueueManyError: some were not taken; it says which were.
+        """
+        done: dict[int, Enqueued] = {}
+        failed: dict[int, Exception] = {}
+        pending = enumerate(calls)
+
+        async def publish_next() -> None:
+            for index, call in pending:
+                try:
+                    done[index] = await self.enqueue(call, lineage)
+                except Exception as error:  # noqa: BLE001 - collected for the caller
+                    failed[index] = error
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._window):
+                group.create_task(publish_next(), name=f"enqueue-many {number}")
+        if failed:
+            raise EnqueueManyError(done, failed)
+        return [done[index] for index in sorted(done)]
+
+    async def _compose(
+        self, call: Call, lineage: Lineage | None
+    ) -> tuple[Enqueued, Publication, Transition | None]:
+        now = self._transport.clock.time()
+        options = call.options
+        task_options = call.definition.options if call.definition else None
+        queue = self.queue_of(
+            call.task, options.queue, task_options.queue if task_options else None
+        )
+        ignore = options.ignore_result
+        if ignore is None:
+            ignore = task_options.ignore_result if task_options else False
+        message = TaskMessage(
+            id=options.task_id or new_id(),
+            task=call.task,
+            args=call.args,
+            meta={**lineage.meta, **options.meta} if lineage else options.meta,
+            enqueued_at=timestamp(now),
+            root=lineage.root if lineage else None,
+            parent=lineage.parent if lineage else None,
+            expires=_expiry(now, options, call.definition),
+            options=options.carried(),
+        )
+        reply_to = None
+        if self._backend.needs_reply and not ignore:
+            reply_to = await self._backend.reply_address()
+        enqueued = Enqueued(message=message, queue=queue, ignore_result=ignore)
+        publication = self._publication(enqueued, call, now, reply_to)
+        transition = None if ignore else self._queued(enqueued, call, now, reply_to)
+        return enqueued, publication, transition
+
+    def _publication(
+        self, enqueued: Enqueued, call: Call, now: float, reply_to: str | None
+    ) -> Publication:
+        options, message = call.options, enqueued.message
+        exchange, key, headers = self._names.tasks, enqueued.queue, options.headers
+        at = now + options.delay if options.delay else None
+        if options.eta is not None:
+            at = options.eta.timestamp()
+        if at is not None and at > now:
+            route = decimal_delay.route(decimal_delay.exact_units(at - now), enqueued.queue)
+            exchange, key = self._names.delay_exchange(route.level), route.routing_key
+            headers = {**headers, NOT_BEFORE: timestamp(at)}
+        priority = options.priority
+        if priority is None and call.definition is not None:
+            priority = call.definition.options.priority
+        return Publication(
+            exchange=exchange,
+            routing_key=key,
+            body=message.encode(),
+            type=message.task,
+            correlation_id=message.id,
+            reply_to=reply_to,
+            priority=priority,
+            app_id=self._names.namespace,
+            headers=headers,
+        )
+
+    def _queued(
+        self, enqueued: Enqueued, call: Call, now: float, reply_to: str | None
+    ) -> Transition:
+        ttl = call.options.result_ttl
+        if ttl is None and call.definition is not None:
+            ttl = call.definition.options.result_ttl
+        return Transition(
+            task_id=enqueued.message.id,
+            task=call.task,
+            queue=enqueued.queue,
+            state=TaskState.QUEUED,
+            at=now,
+            meta=enqueued.message.meta,
+            ttl=ttl or self._result_ttl,
+            reply_to=reply_to,
+        )
+
+    async def _note_queued(self, transition: Transition) -> None:
+        """Store that the task is queued: it is, so a failing store is logged and not raised."""
+        try:
+            await self._writer.write(transition)
+        except BackendError as error:
+            log.warning(
+                "task %s %s is enqueued, but its state could not be stored: %s",
+                transition.task,
+                transition.task_id,
+                error,
+            )
+
+    async def _tell(self, signal: Signal, enqueued: Enqueued) -> None:
+        await signal.send(
+            Event(
+                signal=signal.name,
+                at=self._transport.clock.time(),
+                task=enqueued.message.task,
+                id=enqueued.message.id,
+                queue=enqueued.queue,
+                meta=enqueued.message.meta,
+            )
+        )
+
+
+def _expiry(now: float, options: CallOptions, definition: TaskDefinition | None) -> str | None:
+    expires = options.expires
+    if expires is None and definition is not None:
+        expires = definition.options.expires
+    if expires is None:
+        return None
+    at = expires.timestamp() if isinstance(expires, datetime) else now + expires
+    return timestamp(at)

@@ -1,0 +1,265 @@
+"""One delivery, without AMQP: decode, gate, run, classify. It returns an Outcome and never raises."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from stem_amqp.clock import Clock, parse_timestamp
+from stem_amqp.definition import Registry, TaskDefinition
+from stem_amqp.errors import ArgumentsError, DecodeError
+from stem_amqp.message import NOT_BEFORE, TaskMessage, decode
+from stem_amqp.options import DEFAULT_MAX_RETRIES
+from stem_amqp.results.base import Progress
+from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
+from stem_amqp.states import Reason
+from stem_amqp.topology.model import Topology
+from stem_amqp.worker.classify import classify, describe, failure_of
+from stem_amqp.worker.context import EnqueuesCalls, TaskContext, entered
+from stem_amqp.worker.job import Job
+from stem_amqp.worker.limits import with_soft_limit
+from stem_amqp.worker.outcome import (
+    Dead,
+    Failure,
+    Outcome,
+    Postponed,
+    Returned,
+    Revoked,
+    Succeeded,
+)
+from stem_amqp.worker.rate import TokenBucket
+from stem_amqp.worker.threads import ThreadPool
+
+log = logging.getLogger("stem_amqp.worker")
+
+EARLY_TOLERANCE = 1.0
+"""Seconds that a message may come before its time: clocks of machines differ by less than that."""
+RATE_WAIT = 5.0
+"""Seconds that a rate limit holds a delivery in the worker; a longer wait is left to the broker."""
+
+
+class Watcher(Protocol):
+    """Who hears of a run as it goes on."""
+
+    async def started(self, job: Job) -> None:
+        """The task's function is about to be entered."""
+        ...
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """The task reported progress; called in the event loop."""
+        ...
+
+    def revoked(self, task_id: str) -> str | None:
+        """Return why a task is revoked, or None if it is not."""
+        ...
+
+
+class Executor:
+    """Runs tasks.
+
+    Args:
+        registry: the tasks.
+        topology: retry policies of queues.
+        clock: the time of day.
+        threads: where synchronous functions run.
+        watcher: who hears of runs.
+        app: what contexts enqueue with.
+        worker: the worker's name.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        topology: Topology,
+        clock: Clock,
+        threads: ThreadPool,
+        watcher: Watcher,
+        app: EnqueuesCalls | None,
+        worker: str,
+    ) -> None:
+        self._registry = registry
+        self._topology = topology
+        self._clock = clock
+        self._threads = threads
+        self._watcher = watcher
+        self._app = app
+        self._worker = worker
+        self._buckets: dict[str, TokenBucket] = {}
+
+    async def execute(self, job: Job) -> Outcome:
+        """Take a job from its bytes to an outcome."""
+        try:
+            job.message = decode(job.body)
+            refused = self._gate(job, job.message)
+            if refused is not None:
+                return refused
+            definition = self._registry[job.message.task]
+            kwargs = definition.arguments.unpack(job.message.args)
+            late = await self._hold_rate(definition)
+            return late or await self._run(job, definition, kwargs)
+        except DecodeError as error:
+            return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=describe(error)))
+        except ArgumentsError as error:
+            return Dead(reason=Reason.INVALID_ARGUMENTS, failure=Failure(error=describe(error)))
+        except asyncio.CancelledError:
+            return self.interrupted(job)
+        except Exception as error:
+            # What a task raises never comes this far: the message's own options cannot be used
+            log.exception("task message %s cannot be executed", job.message and job.message.id)
+            return Dead(reason=Reason.UNDECODABLE, failure=failure_of(error))
+
+    def interrupted(self, job: Job) -> Outcome:
+        """Turn the cancellation of a job's asyncio task into its outcome.
+
+        One that nobody gave an outcome comes from outside, from the end of the event loop for
+        example: the task did not fail, and its message goes back.
+        """
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return job.interruption or Returned()
+
+    def _gate(self, job: Job, message: TaskMessage) -> Outcome | None:
+        """Say what is to happen instead of a run, or None if the task may run."""
+        reason = self._watcher.revoked(message.id)
+        if reason is not None:
+            return Revoked(reason=reason)
+        job.definition = self._registry.get(message.task)
+        if job.definition is None:
+            return Dead(
+                reason=Reason.UNKNOWN_TASK,
+                failure=Failure(error=f"this worker has no task {message.task!r}"),
+            )
+        now = self._clock.time()
+        if message.expires is not None and _moment(message.expires, now + 1) <= now:
+            return Dead(
+                reason=Reason.EXPIRED,
+                failure=Failure(error=f"not started before it expired at {message.expires}"),
+            )
+        not_before = job.headers.get(NOT_BEFORE)
+        if not_before is not None:
+            early = _moment(str(not_before), now) - now
+            if early > EARLY_TOLERANCE:
+                return Postponed(delay=early)
+        return None
+
+    async def _hold_rate(self, definition: TaskDefinition) -> Outcome | None:
+        if definition.options.rate_limit is None:
+            return None
+        bucket = self._buckets.get(definition.name)
+        if bucket is None:
+            bucket = self._buckets[definition.name] = TokenBucket(definition.options.rate_limit)
+        now = asyncio.get_running_loop().time()
+        wait = bucket.wait(now)
+        if wait > RATE_WAIT:
+            return Postponed(delay=wait)
+        bucket.take(now)
+        if wait > 0:
+            await asyncio.sleep(wait)
+        return None
+
+    async def _run(self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any]) -> Outcome:
+        limit, soft_limit = job.option("time_limit"), job.option("soft_time_limit")
+        context = job.context = self._context(job, limit)
+        if definition.arguments.context_parameter is not None:
+            kwargs[definition.arguments.context_parameter] = context
+        await self._watcher.started(job)
+        job.started = True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        scope = asyncio.timeout(limit)
+        try:
+            with entered(context):
+                async with scope:
+                    value = await self._call(definition, kwargs, soft_limit)
+            # Serialized inside the try: a result that cannot be written is a failure of the task
+            result = definition.arguments.returns.dump_json(value, warnings=False)
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _cancelled():
+                raise
+            timed_out = scope.expired() and isinstance(error, TimeoutError)
+            return classify(
+                error,
+                attempt=job.attempt,
+                max_retries=context.max_retries,
+                policy=self._policy(job),
+                definition=definition,
+                elapsed=self._elapsed(job),
+                time_limit=limit if timed_out else None,
+            )
+        return Succeeded(result=result, duration=loop.time() - begun)
+
+    async def _call(
+        self, definition: TaskDefinition, kwargs: dict[str, Any], soft_limit: float | None
+    ) -> Any:
+        function = definition.function
+        if not definition.is_async:
+            return await self._threads.run(lambda: function(**kwargs), soft_limit=soft_limit)
+        if soft_limit is None:
+            return await function(**kwargs)
+        return await with_soft_limit(function(**kwargs), soft_limit)
+
+    def _context(self, job: Job, limit: float | None) -> TaskContext:
+        if job.message is None:
+            raise RuntimeError("a job has a message before it has a context")
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        deadline = None
+        if limit is not None:
+            deadline = datetime.fromtimestamp(self._clock.time(), UTC) + timedelta(seconds=limit)
+
+        def report(_: TaskContext, progress: Progress) -> None:
+            if threading.get_ident() == thread:
+                self._watcher.progressed(job, progress)
+            else:
+                loop.call_soon_threadsafe(self._watcher.progressed, job, progress)
+
+        return TaskContext(
+            job.message,
+            attempt=job.attempt,
+            max_retries=self._max_retries(job),
+            queue=job.queue,
+            headers=job.headers,
+            deadline=deadline,
+            worker=self._worker,
+            app=self._app,
+            report=report,
+        )
+
+    def _max_retries(self, job: Job) -> int:
+        value = job.option("max_retries")
+        if value is None:
+            value = self._topology.queue(job.queue).max_retries
+        return DEFAULT_MAX_RETRIES if value is None else int(value)
+
+    def _policy(self, job: Job) -> RetryPolicy:
+        short = job.message.options.get("retry") if job.message else None
+        if short is not None:
+            return RetryPolicy.parse(short)
+        if job.definition is not None and job.definition.options.retry is not None:
+            return job.definition.options.retry
+        return self._topology.queue(job.queue).policy or DEFAULT_POLICY
+
+    def _elapsed(self, job: Job) -> float:
+        enqueued = job.message.enqueued_time if job.message else None
+        return max(0.0, self._clock.time() - enqueued) if enqueued is not None else 0.0
+
+
+def _cancelled() -> bool:
+    """Say whether somebody cancelled this asyncio task: a task may also raise CancelledError."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _moment(text: str, otherwise: float) -> float:
+    """Read a time of the wire; one that cannot be read must not stop the task."""
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        log.warning("%r is no time; it is ignored", text)
+        return otherwise

@@ -1,0 +1,72 @@
+"""One delivery on its way through the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stem_amqp.definition import TaskDefinition
+from stem_amqp.message import ATTEMPT, REPLAYS, TaskMessage, header_int
+from stem_amqp.worker.context import TaskContext
+from stem_amqp.worker.outcome import Outcome, Returned, Revoked
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Job:
+    """One delivery on its way through the worker.
+
+    Args:
+        body: the message's bytes.
+        headers: its headers.
+        queue: the logical queue.
+        reply_to: where the producer waits for replies.
+        type: AMQP ``type``: the task's name, as far as the properties tell.
+        correlation_id: AMQP ``correlation_id``: its id, as far as the properties tell.
+        message: the body decoded, once it is.
+        definition: the task, once it is found.
+        context: the running task's context, once it is started.
+        interruption: the outcome that a cancellation is to have; set by who cancels.
+        outcome: what came of it, once that is known; from then on it is being settled.
+        started: whether the task's function has been entered.
+    """
+
+    body: bytes
+    headers: Mapping[str, Any]
+    queue: str
+    reply_to: str | None = None
+    type: str | None = None
+    correlation_id: str | None = None
+    message: TaskMessage | None = None
+    definition: TaskDefinition | None = None
+    context: TaskContext | None = None
+    interruption: Returned | Revoked | None = None
+    outcome: Outcome | None = None
+    started: bool = False
+    attempt: int = field(init=False)
+    replay: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.attempt = header_int(self.headers, ATTEMPT)
+        self.replay = header_int(self.headers, REPLAYS)
+
+    def __str__(self) -> str:
+        if self.message is None:
+            return f"an undecodable message of queue {self.queue}"
+        return f"task {self.message.task} {self.message.id}"
+
+    @property
+    def ignore_result(self) -> bool:
+        """Whether nothing about the task is stored."""
+        if self.message is None:
+            return True
+        ignore = self.message.options.get("ignore_result")
+        if ignore is None:
+            return self.definition is not None and self.definition.options.ignore_result
+        return bool(ignore)
+
+    def option(self, name: str) -> Any:
+        """Return an option of the call, else of the task, else None."""
+        if self.message is not None and self.message.options.get(name) is not None:
+            return self.message.options[name]
+        return getattr(self.definition.options, name) if self.definition else None

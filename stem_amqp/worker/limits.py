@@ -1,0 +1,74 @@
+"""Soft time limits of coroutines: an exception raised at the place where the task waits."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+from stem_amqp.errors import SoftTimeLimitError
+
+T = TypeVar("T")
+
+
+@types.coroutine
+def _translating(
+    coroutine: Coroutine[Any, Any, T], translate: Callable[[BaseException], BaseException]
+) -> Generator[Any, Any, T]:
+    """Drive a coroutine, with each exception thrown into it translated first."""
+    error: BaseException | None = None
+    value: Any = None
+    while True:
+        try:
+            waiting_for = coroutine.send(value) if error is None else coroutine.throw(error)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        error, value = None, None
+        try:
+            value = yield waiting_for
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as thrown:  # noqa: BLE001 - it is thrown on, into the coroutine
+            error = translate(thrown)
+
+
+async def with_soft_limit(coroutine: Coroutine[Any, Any, T], limit: float) -> T:
+    """Run a coroutine, and raise `SoftTimeLimitError` inside it after so many seconds.
+
+    It is raised once, where the coroutine waits at that moment; it may clean up and return.
+
+    Args:
+        coroutine: the coroutine.
+        limit: seconds.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a soft time limit needs a running asyncio task")
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    def translate(thrown: BaseException) -> BaseException:
+        nonlocal expired
+        if expired and isinstance(thrown, asyncio.CancelledError):
+            expired = False
+            # Another cancellation that came at the same moment stays counted, and goes on
+            if task.uncancel() == 0:
+                return SoftTimeLimitError(f"soft time limit of {limit:g} s reached")
+        return thrown
+
+    timer = loop.call_later(limit, expire)
+    try:
+        return await _translating(coroutine, translate)
+    finally:
+        timer.cancel()
+        if expired:
+            # The coroutine ended in the same turn of the loop, before the cancellation arrived
+            task.uncancel()

@@ -1,0 +1,230 @@
+"""From an outcome to a settled delivery. The only place that acknowledges.
+
+The order never changes: publish what follows and wait for its confirm, store the state, then ack.
+A crash in between repeats the task, and never loses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, assert_never
+
+import tenacity
+
+from stem_amqp import delay as decimal_delay
+from stem_amqp.clock import Clock, timestamp
+from stem_amqp.errors import BackendError, BrokerError, StaleDeliveryError
+from stem_amqp.message import NOT_BEFORE, carried_headers
+from stem_amqp.results.base import Transition
+from stem_amqp.results.batch import ResultWriter
+from stem_amqp.states import Reason, TaskState
+from stem_amqp.topology.names import Names
+from stem_amqp.transport.base import Delivery, Publication, Transport
+from stem_amqp.worker.announce import Announcer
+from stem_amqp.worker.job import Job
+from stem_amqp.worker.outcome import (
+    Dead,
+    Outcome,
+    Postponed,
+    Retried,
+    Returned,
+    Revoked,
+    Snoozed,
+    Succeeded,
+)
+from stem_amqp.worker.republish import dead_letter, delayed, retry_headers
+
+log = logging.getLogger("stem_amqp.worker")
+
+
+class Settler:
+    """Settles deliveries.
+
+    While the broker or the backend fails, it tries again and again: the work is done, and giving
+    the message back would do it twice. It gives up when the delivery is stale or the worker stops.
+
+    Args:
+        transport: where to publish.
+        writer: the result backend's batching writer.
+        names: the names on the broker.
+        announcer: tells the signals.
+        worker: the worker's name.
+        result_ttl: seconds that results are kept unless the task says otherwise.
+        longest_wait: seconds between two tries, at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        writer: ResultWriter,
+        names: Names,
+        announcer: Announcer,
+        worker: str,
+        result_ttl: float,
+        longest_wait: float = 15.0,
+    ) -> None:
+        self._transport = transport
+        self._clock: Clock = transport.clock
+        self._writer = writer
+        self._names = names
+        self._announcer = announcer
+        self._worker = worker
+        self._result_ttl = result_ttl
+        self._wait = tenacity.wait_random_exponential(multiplier=0.2, max=longest_wait)
+
+    async def settle(self, delivery: Delivery, job: Job, outcome: Outcome) -> bool:
+        """Do what an outcome asks for, and settle the delivery last.
+
+        If it is cancelled, the delivery goes back to its queue.
+
+        Returns:
+            Whether the outcome is settled; False if the broker will deliver the message again.
+        """
+        now = self._clock.time()
+        try:
+            await self._carry_out(delivery, job, outcome, now)
+        except StaleDeliveryError:
+            log.warning(
+                "%s: the channel went away before its outcome (%s) could be acknowledged;"
+                " the broker delivers it again",
+                job,
+                type(outcome).__name__.lower(),
+            )
+            return False
+        except asyncio.CancelledError:
+            await self._give_back(delivery)
+            raise
+        await self._announcer.settled(job, outcome, now)
+        return True
+
+    async def _persist(self, job: Job, step: Callable[[], Awaitable[object]]) -> None:
+        """Take one step, again and again until it is done."""
+
+        def complain(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            log.error("%s: its outcome cannot be settled yet, trying again: %s", job, error)
+
+        async for attempt in tenacity.AsyncRetrying(
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(_may_pass),
+            before_sleep=complain,
+            reraise=True,
+        ):
+            with attempt:
+                await step()
+
+    async def _carry_out(self, delivery: Delivery, job: Job, outcome: Outcome, now: float) -> None:
+        match outcome:
+            case Succeeded():
+                await self._store(job, TaskState.SUCCEEDED, result=outcome.result)
+            case Retried():
+                await self._publish(job, self._retry(delivery, job, outcome, now))
+                await self._store(
+                    job,
+                    TaskState.RETRYING,
+                    error=outcome.failure.error,
+                    next_run=now + outcome.delay,
+                )
+            case Snoozed():
+                await self._publish(job, self._later(delivery, job, outcome.delay, now))
+                await self._store(
+                    job, TaskState.SNOOZED, reason=outcome.reason, next_run=now + outcome.delay
+                )
+            case Postponed():
+                await self._publish(job, self._later(delivery, job, outcome.delay, now))
+            case Dead():
+                await self._publish(
+                    job,
+                    dead_letter(
+                        delivery, self._names, job.queue, outcome, now=now, worker=self._worker
+                    ),
+                )
+                await self._store_dead(job, outcome)
+            case Revoked():
+                await self._store(job, TaskState.REVOKED, reason=outcome.reason)
+            case Returned():
+                await delivery.nack(requeue=True)
+                return
+            case _:
+                assert_never(outcome)
+        await delivery.ack()
+
+    def _retry(self, delivery: Delivery, job: Job, outcome: Retried, now: float) -> Publication:
+        headers = retry_headers(
+            delivery.headers, attempt=job.attempt, failure=outcome.failure, now=now
+        )
+        units = decimal_delay.two_digit_units(outcome.delay) if outcome.delay > 0 else 0
+        return delayed(delivery, self._names, job.queue, units=units, headers=headers)
+
+    def _later(self, delivery: Delivery, job: Job, delay: float, now: float) -> Publication:
+        headers = carried_headers(delivery.headers)
+        headers[NOT_BEFORE] = timestamp(now + delay)
+        units = decimal_delay.exact_units(delay) if delay > 0 else 0
+        return delayed(delivery, self._names, job.queue, units=units, headers=headers)
+
+    async def _store_dead(self, job: Job, outcome: Dead) -> None:
+        expired = outcome.reason is Reason.EXPIRED
+        await self._store(
+            job,
+            TaskState.EXPIRED if expired else TaskState.FAILED,
+            reason=outcome.reason.value,
+            error=outcome.failure.error,
+            traceback=outcome.failure.traceback or None,
+        )
+
+    async def _store(self, job: Job, state: TaskState, **details: Any) -> None:
+        if job.ignore_result or job.message is None:
+            return
+        change = transition_of(job, state, self._clock.time(), self._worker, self._result_ttl)
+        change = replace(change, **details)
+        await self._persist(job, lambda: self._writer.write(change))
+
+    async def _publish(self, job: Job, publication: Publication) -> None:
+        await self._persist(job, lambda: self._transport.publish(publication))
+
+    async def _give_back(self, delivery: Delivery) -> None:
+        try:
+            await delivery.nack(requeue=True)
+        except BrokerError:
+            log.debug("the broker takes the delivery back by itself", exc_info=True)
+
+
+async def discard(delivery: Delivery) -> None:
+    """Drop a message for good, such as a dead letter that nobody wants any more.
+
+    Raises:
+        StaleDeliveryError: the channel is gone; the message is still there.
+    """
+    await delivery.ack()
+
+
+def transition_of(
+    job: Job, state: TaskState, now: float, worker: str | None, result_ttl: float
+) -> Transition:
+    """Return the change of a job's record to a state."""
+    if job.message is None:
+        raise ValueError("a job without a message has no record")
+    return Transition(
+        task_id=job.message.id,
+        task=job.message.task,
+        queue=job.queue,
+        state=state,
+        attempt=job.attempt,
+        replay=job.replay,
+        at=now,
+        worker=worker,
+        meta=job.message.meta,
+        ttl=job.option("result_ttl") or result_ttl,
+        reply_to=job.reply_to,
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Say whether trying again can help: anything but a delivery that is no longer ours."""
+    return isinstance(error, (BrokerError, BackendError)) and not isinstance(
+        error, StaleDeliveryError
+    )
