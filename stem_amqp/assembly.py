@@ -1,0 +1,144 @@
+"""From settings to open connections: transport, topology, backend, producer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stem_amqp.clock import Clock
+from stem_amqp.producer import Producer
+from stem_amqp.provision.apply import ensure
+from stem_amqp.results.base import ResultBackend
+from stem_amqp.results.batch import ResultWriter
+from stem_amqp.results.factory import create as create_backend
+from stem_amqp.settings import Provision, Settings
+from stem_amqp.topology.compile import compile_topology
+from stem_amqp.topology.entities import Entities
+from stem_amqp.transport.amqp.tls import client_context
+from stem_amqp.transport.amqp.transport import AmqpTransport
+from stem_amqp.transport.base import BrokerInfo, Transport
+from stem_amqp.transport.memory import MemoryTransport
+
+if TYPE_CHECKING:
+    from stem_amqp.app import Stem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connected:
+    """The open connections of an application.
+
+    Args:
+        transport: the broker.
+        broker: what the broker says of itself.
+        backend: the result backend.
+        writer: its batching writer.
+        producer: what enqueues.
+    """
+
+    transport: Transport
+    broker: BrokerInfo
+    backend: ResultBackend
+    writer: ResultWriter
+    producer: Producer
+
+    async def close(self) -> None:
+        """Close everything, the broker last."""
+        try:
+            await self.writer.close()
+            await self.backend.close()
+        finally:
+            await self.transport.close()
+
+
+def create_transport(settings: Settings, clock: Clock | None = None) -> Transport:
+    """Make the transport that the broker URL asks for; it is not connected yet.
+
+    Args:
+        settings: the settings.
+        clock: the time that an in-memory broker measures with.
+
+    Raises:
+        ConfigurationError: a URL or a TLS file cannot be used.
+    """
+    urls = [url.get_secret_value() for url in settings.broker_url]
+    if urls[0].startswith("memory:"):
+        return MemoryTransport.from_url(
+            urls[0], clock=clock, publish_timeout=settings.publish_timeout
+        )
+    context = None
+    if _encrypted(urls):
+        context = client_context(ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key)
+    return AmqpTransport(
+        urls,
+        name=f"stem-amqp {settings.namespace} {socket.gethostname()}:{os.getpid()}",
+        heartbeat=settings.amqp_heartbeat,
+        connect_timeout=settings.connect_timeout,
+        publish_timeout=settings.publish_timeout,
+        ssl_context=context,
+        server_name=settings.tls_server_name,
+    )
+
+
+def _encrypted(urls: Sequence[str]) -> bool:
+    return any(url.startswith("amqps:") for url in urls)
+
+
+def entities_of(app: Stem) -> Entities:
+    """Return what is to be on the broker for an application."""
+    return compile_topology(app.topology, app.names, app.queues)
+
+
+async def provision(app: Stem, transport: Transport, mode: Provision) -> None:
+    """Declare or verify an application's topology.
+
+    Raises:
+        TopologyMismatchError: something is there with other arguments.
+        TopologyMissingError: something is missing, and is not to be declared.
+    """
+    await ensure(mode, transport, entities_of(app))
+
+
+async def connect(app: Stem, clock: Clock | None) -> Connected:
+    """Open everything that an application needs.
+
+    Raises:
+        BrokerError: the broker cannot be reached, refuses, or has another topology.
+        BackendError: the backend cannot be reached.
+    """
+    settings = app.settings
+    transport = create_transport(settings, clock)
+    broker = await transport.connect()
+    try:
+        await provision(app, transport, settings.provision)
+        if settings.provision is Provision.APPLY:
+            transport.redeclare = lambda: provision(app, transport, Provision.APPLY)
+        backend = create_backend(
+            settings.backend_url.get_secret_value(),
+            clock=transport.clock,
+            transport=transport,
+            names=app.names,
+            ttl=settings.result_ttl,
+        )
+        await backend.open()
+    except BaseException:
+        await asyncio.shield(transport.close())
+        raise
+    writer = ResultWriter(backend)
+    producer = Producer(
+        transport=transport,
+        backend=backend,
+        writer=writer,
+        names=app.names,
+        topology=app.topology,
+        signals=app.signals,
+        default_queue=settings.default_queue,
+        result_ttl=settings.result_ttl,
+        window=settings.publish_window,
+    )
+    return Connected(
+        transport=transport, broker=broker, backend=backend, writer=writer, producer=producer
+    )

@@ -1,0 +1,191 @@
+"""Is everything there that tasks need? For deploy pipelines and for people."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from stem_amqp.app import Stem
+from stem_amqp.assembly import create_transport, entities_of
+from stem_amqp.durations import format_seconds
+from stem_amqp.errors import StemError
+from stem_amqp.results.factory import create as create_backend
+from stem_amqp.settings import redacted
+from stem_amqp.transport.base import Transport
+
+_SHOWN = 6
+"""Names of what is missing that are shown."""
+DEFAULT_TIMEOUT = 5.0
+"""Seconds that the whole check may take."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        name: ``broker``, ``topology``, ``consumers``, ``unroutable`` or ``backend``.
+        ok: whether it is as it should be.
+        detail: what was found, and the remedy where it is not.
+        milliseconds: how long the check took.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    milliseconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HealthReport:
+    """All that was looked at.
+
+    Args:
+        checks: in the order in which they were made.
+    """
+
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything is as it should be."""
+        return all(check.ok for check in self.checks)
+
+
+async def check_health(
+    app: Stem, *, require_consumers: Sequence[str] = (), timeout: float = DEFAULT_TIMEOUT
+) -> HealthReport:
+    """Look at broker, topology, consumers, the parking of unroutable messages, and the backend.
+
+    Nothing is declared, and nothing is raised: what fails is in the report.
+
+    Args:
+        app: the application; it need not be connected.
+        require_consumers: logical queues that must have a worker.
+        timeout: seconds for all checks together.
+    """
+    examination = _Examination(
+        app=app, transport=create_transport(app.settings), required=tuple(require_consumers)
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            await examination.run()
+    except TimeoutError:
+        examination.note_timeout(timeout)
+    finally:
+        await examination.transport.close()
+    return HealthReport(checks=tuple(examination.checks))
+
+
+class _UnhealthyError(StemError):
+    """A check found something that is not as it should be."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Examination:
+    app: Stem
+    transport: Transport
+    required: tuple[str, ...]
+    checks: list[Check] = field(default_factory=list)
+    _current: str = ""
+
+    async def run(self) -> None:
+        if await self._check("broker", self._broker):
+            await self._check("topology", self._topology)
+            await self._check("consumers", self._consumers)
+            await self._check("unroutable", self._unroutable)
+            await self._check("backend", self._backend)
+        elif self.app.settings.backend_url.get_secret_value().startswith("rpc:"):
+            self.checks.append(Check(name="backend", ok=False, detail="rpc:// needs the broker"))
+        else:
+            await self._check("backend", self._backend)
+
+    def note_timeout(self, timeout: float) -> None:
+        self.checks.append(
+            Check(
+                name=self._current,
+                ok=False,
+                detail=f"no answer: the time for all checks, {format_seconds(timeout)}, is over",
+                milliseconds=timeout * 1000,
+            )
+        )
+
+    async def _check(self, name: str, look: Callable[[], Awaitable[str]]) -> bool:
+        self._current = name
+        started = time.perf_counter()
+        try:
+            detail, ok = await look(), True
+        except StemError as error:
+            detail, ok = str(error), False
+        taken = (time.perf_counter() - started) * 1000
+        self.checks.append(Check(name=name, ok=ok, detail=detail, milliseconds=round(taken, 1)))
+        return ok
+
+    async def _broker(self) -> str:
+        info = await self.transport.connect()
+        started = time.perf_counter()
+        await self.transport.status([self.app.names.unroutable])
+        taken = (time.perf_counter() - started) * 1000
+        where = redacted(self.app.settings.broker_url[0].get_secret_value())
+        return f"{info} at {where}, round trip {taken:.1f} ms"
+
+    async def _topology(self) -> str:
+        entities = entities_of(self.app)
+        missing = [entity.name for entity in await self.transport.missing(entities)]
+        total = len(entities.exchanges) + len(entities.queues)
+        if missing:
+            # Work queues stand at the end, delay queues are many and say little
+            delays = set(self.app.names.delay_queues())
+            telling = [name for name in missing if name not in delays][: -_SHOWN - 1 : -1]
+            rest = len(missing) - len(telling)
+            raise _UnhealthyError(
+                f"{len(missing)} of {total} exchanges and queues are missing:"
+                f" {', '.join(telling)}{f' and {rest} more' if rest else ''}\n"
+                "  Declare them: stem-amqp topology apply"
+            )
+        return f"{total} exchanges and queues are there, in namespace {self.app.names.namespace}"
+
+    async def _consumers(self) -> str:
+        work = {queue: self.app.names.work(queue) for queue in (*self.app.queues, *self.required)}
+        status = await self.transport.status(work.values())
+        counts = {
+            queue: 0 if (found := status[name]) is None else found.consumers
+            for queue, name in work.items()
+        }
+        idle = [queue for queue in self.required if not counts[queue]]
+        if idle:
+            raise _UnhealthyError(
+                f"no worker consumes {', '.join(idle)}\n"
+                f"  Start one: stem-amqp worker APP -Q {','.join(idle)}"
+            )
+        return ", ".join(f"{queue} {count}" for queue, count in counts.items())
+
+    async def _unroutable(self) -> str:
+        name = self.app.names.unroutable
+        status = (await self.transport.status([name]))[name]
+        if status is not None and status.ready:
+            raise _UnhealthyError(
+                f"messages that lost their queue are in {name}: {status.ready}\n"
+                "  Declare the queue that they were for (stem-amqp topology apply), then move them"
+                " there."
+            )
+        return "empty"
+
+    async def _backend(self) -> str:
+        settings = self.app.settings
+        url = settings.backend_url.get_secret_value()
+        backend = create_backend(
+            url,
+            clock=self.transport.clock,
+            transport=self.transport,
+            names=self.app.names,
+            ttl=settings.result_ttl,
+        )
+        await backend.open()
+        try:
+            await backend.ping()
+        finally:
+            await backend.close()
+        return f"{redacted(url)} answers"

@@ -1,0 +1,190 @@
+"""A task as its producers see it: a function that can also be enqueued."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+
+from typing_extensions import Unpack
+
+from stem_amqp.definition import TaskDefinition
+from stem_amqp.message import TaskMessage, new_id
+from stem_amqp.options import DEFAULT_CALL, CallKeywords, CallOptions, TaskOptions
+from stem_amqp.producer import Call
+from stem_amqp.results.handle import TaskHandle
+from stem_amqp.worker.context import TaskContext, current_or_none
+
+if TYPE_CHECKING:
+    from stem_amqp.app import Stem
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTask(Generic[P, R]):
+    """A task with the options of one call: ``task.options(delay="30s").enqueue(…)``."""
+
+    _task: Task[P, R]
+    _options: CallOptions
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Enqueue the task with these options; see `Task.enqueue`."""
+        return await self._task.app.enqueue_call(self.prepare(*args, **kwargs))
+
+    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """Make a call for `Stem.enqueue_many`; see `Task.prepare`."""
+        return Call(
+            task=self._task.name,
+            args=self._task.definition.arguments.pack(args, kwargs),
+            options=self._options,
+            definition=self._task.definition,
+        )
+
+
+class Task(Generic[P, R]):
+    """A task: call it as the plain function it is, or enqueue it.
+
+    Args:
+        app: the application.
+        definition: the named function with its options.
+    """
+
+    def __init__(self, app: Stem, definition: TaskDefinition) -> None:
+        self.app = app
+        self.definition = definition
+        functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
+
+    @property
+    def name(self) -> str:
+        """The task's name on the wire."""
+        return self.definition.name
+
+    @property
+    def task_options(self) -> TaskOptions:
+        """The options given to the decorator."""
+        return self.definition.options
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Enqueue the task, and wait until the broker has it safe.
+
+        Inside a running task, the new one gets its root id, its id as parent, and its meta.
+
+        Args:
+            *args: the function's arguments, without the context.
+            **kwargs: the same by name.
+
+        Returns:
+            A handle to wait for the result with.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the function; nothing was sent.
+            PublishError: the broker did not take it.
+        """
+        return await self.app.enqueue_call(self.prepare(*args, **kwargs))
+
+    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """Make a call for `Stem.enqueue_many`, with the arguments checked.
+
+        Raises:
+            ArgumentsError: they do not fit the function.
+        """
+        return Call(
+            task=self.name,
+            args=self.definition.arguments.pack(args, kwargs),
+            options=DEFAULT_CALL,
+            definition=self.definition,
+        )
+
+    def options(self, **options: Unpack[CallKeywords]) -> BoundTask[P, R]:
+        """Set options of one call, such as ``delay="30s"`` or ``meta={…}``.
+
+        Args:
+            **options: see `stem_amqp.options.CallKeywords`.
+
+        Raises:
+            ConfigurationError: an option's value cannot be used.
+        """
+        return BoundTask(self, CallOptions.build(options))
+
+    def _plain_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a context of its own to a plain call, if the function takes one and none is given."""
+        name = self.definition.arguments.context_parameter
+        if name is None or name in kwargs:
+            return dict(kwargs)
+        context = current_or_none() or TaskContext(
+            TaskMessage(id=new_id(), task=self.name, args={}), queue=self.task_options.queue or ""
+        )
+        return {**kwargs, name: context}
+
+    def _plain_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        bound = self._plain_arguments(kwargs)
+        name = self.definition.arguments.context_parameter
+        if any(isinstance(value, TaskContext) for value in args):
+            bound = dict(kwargs)
+        elif name is not None and args:
+            # By name, since the context may stand before, between or behind them
+            names = [p for p in self.definition.arguments.names if p not in kwargs]
+            bound.update(zip(names, args, strict=False))
+            args = args[len(names) :]
+        return self.definition.function(*args, **bound)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.definition.arguments}>"
+
+
+class AsyncTask(Task[P, R]):
+    """A task made of a coroutine function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the plain function; no broker is involved."""
+        coroutine: Coroutine[Any, Any, R] = self._plain_call(args, kwargs)
+        return coroutine
+
+
+class SyncTask(Task[P, R]):
+    """A task made of a plain function; a worker runs it in a thread."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the plain function; no broker is involved."""
+        result: R = self._plain_call(args, kwargs)
+        return result
+
+
+class TaskDecorator:
+    """What ``stem.task(name, …)`` returns.
+
+    A context parameter that comes first is taken off the signature of ``enqueue`` by type checkers
+    too. (A type checker cannot take off one that stands elsewhere, unless it has a default.)
+    """
+
+    def __init__(self, app: Stem, name: str, options: TaskOptions) -> None:
+        self._app = app
+        self._name = name
+        self._options = options
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap] # a coroutine is also a plain value
+        self, function: Callable[Concatenate[TaskContext, P], Coroutine[Any, Any, T]], /
+    ) -> AsyncTask[P, T]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap] # as above
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> AsyncTask[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], T], /) -> SyncTask[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> SyncTask[P, T]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
+        """Make the function a task and register it.
+
+        Raises:
+            TaskDefinitionError: its signature cannot travel, or the name is taken.
+        """
+        definition = TaskDefinition.build(self._name, function, self._options, TaskContext)
+        self._app.registry.add(definition)
+        kind = AsyncTask if definition.is_async else SyncTask
+        return kind(self._app, definition)
