@@ -1,0 +1,55 @@
+"""What a command's exit code means, and which error has which."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from stem_amqp.errors import (
+    BackendError,
+    BrokerError,
+    BrokerUnavailableError,
+    DeadLetterNotFoundError,
+    EnqueueManyError,
+    PublishTimeoutError,
+    ResultTimeoutError,
+    ResultUnavailableError,
+    StemError,
+    TaskFailedError,
+)
+
+
+class ExitCode(IntEnum):
+    """The exit codes; the table in `stem_amqp.cli` explains them."""
+
+    OK = 0
+    NO = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    TIMED_OUT = 4
+    REFUSED = 5
+    BUG = 70
+    INTERRUPTED = 130
+
+
+EPILOG = (
+    "Exit codes: 0 yes, 1 no (unhealthy, failed, mistakes), 2 usage or configuration,"
+    " 3 broker or backend not reachable, 4 timed out, 5 refused by the broker."
+)
+"""The last line of every command's help."""
+
+_BY_TYPE: tuple[tuple[type[StemError], ExitCode], ...] = (
+    (TaskFailedError, ExitCode.NO),
+    (DeadLetterNotFoundError, ExitCode.NO),
+    (ResultTimeoutError, ExitCode.TIMED_OUT),
+    (PublishTimeoutError, ExitCode.TIMED_OUT),
+    (BrokerUnavailableError, ExitCode.UNREACHABLE),
+    (BrokerError, ExitCode.REFUSED),
+    (EnqueueManyError, ExitCode.REFUSED),
+    (ResultUnavailableError, ExitCode.USAGE),
+    (BackendError, ExitCode.UNREACHABLE),
+)
+
+
+def code_of(error: StemError) -> ExitCode:
+    """Return the exit code for an error; the first type that fits counts."""
+    return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), ExitCode.USAGE)

@@ -1,0 +1,76 @@
+"""JSON typed on a command line: read, or the mistake pointed at."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from stem_amqp.errors import ConfigurationError
+
+_AROUND = 34
+"""Characters shown before and after a mistake."""
+_QUOTES = 'Quote it for the shell as a whole: --args \'{"order_id": "order-42"}\''
+
+
+def read_object(option: str, text: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        option: the option it was given with, for the message.
+        text: the JSON; ``-`` reads it from standard input.
+
+    Raises:
+        ConfigurationError: it is no JSON object; the message points at the mistake.
+    """
+    if text == "-":
+        text = sys.stdin.read()
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{option} is no JSON: {error.msg}\n{_pointed_at(text, error.pos)}\n  {_QUOTES}"
+        ) from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(
+            f"{option} must be a JSON object of argument names and values, not {text[:60]}\n"
+            f"  {_QUOTES}"
+        )
+    return value
+
+
+def read_pairs(option: str, pairs: Iterable[str]) -> dict[str, str]:
+    """Read ``key=value`` texts.
+
+    Args:
+        option: the option they were given with, for the message.
+        pairs: the texts.
+
+    Raises:
+        ConfigurationError: one has no key or no equals sign.
+    """
+    result = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not key or not separator:
+            raise ConfigurationError(
+                f"{option} {pair!r} is no pair: write {option} request_id=abc, once for each"
+            )
+        result[key] = value
+    return result
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ConfigurationError(f"{name} is no JSON value; write null, or a number")
+
+
+def _pointed_at(text: str, position: int) -> str:
+    """Return the line with the mistake, and a caret under it."""
+    begin = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    line = text[begin : end if end >= 0 else len(text)].expandtabs(1)
+    column = position - begin
+    first = max(0, column - _AROUND)
+    shown = ("…" if first else "") + line[first : column + _AROUND]
+    return f"  {shown}\n  {' ' * (column - first + bool(first))}^"

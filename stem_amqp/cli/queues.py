@@ -1,0 +1,180 @@
+"""``stem-amqp queues``: what waits where.
+
+``--json`` prints an object: ``at``, ``namespace``, ``broker``, ``queues`` (objects with ``queue``,
+``name``, ``ready``, ``running``, ``consumers``, ``dead``; null where a number is not known),
+``delayed`` (``total`` and ``buckets`` with ``seconds`` and ``messages``), ``unroutable``,
+``running_unknown`` (why ``running`` is null).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext, suppress
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from stem_amqp.app import Stem
+from stem_amqp.cli import options as opt
+from stem_amqp.cli.exit_codes import EPILOG
+from stem_amqp.cli.load import load
+from stem_amqp.cli.output import NOTHING, console, count, iso, show, show_json, table
+from stem_amqp.cli.session import broker_of
+from stem_amqp.durations import format_seconds
+from stem_amqp.errors import BrokerError, ConfigurationError
+from stem_amqp.management import Management
+from stem_amqp.queue_report import QueueLine, QueueReport, queue_report
+from stem_amqp.topology.names import Names
+from stem_amqp.transport.base import BrokerInfo
+
+app = opt.command_app()
+
+
+@app.command("queues", epilog=EPILOG)
+def queues_command(
+    *,
+    target: opt.OptionalApp = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("-Q", "--queues", metavar="NAMES", help="These queues, as a,b."),
+    ] = None,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Show it again and again.")] = False,
+    every: Annotated[
+        float,
+        typer.Option(
+            parser=opt.duration,
+            metavar="DURATION",
+            help="With --watch: how often.",
+            show_default="2s",
+        ),
+    ] = 2.0,
+    as_json: opt.Json = False,
+    broker_url: opt.BrokerUrl = None,
+    namespace: opt.Namespace = None,
+    topology: opt.TopologyFile = None,
+) -> None:
+    """Show what waits where: ready, running, consumers and dead letters of each queue.
+
+    Delayed messages stand below by their waiting time. Nothing is declared.
+    """
+    if watch and as_json:
+        raise ConfigurationError("--json prints one document: it goes without --watch")
+    overrides = opt.Overrides(broker_url=broker_url, namespace=namespace, topology=topology)
+    stem = load(target, overrides)
+    names = opt.split(only)
+    if not watch:
+        asyncio.run(_once(stem, names, as_json=as_json))
+        return
+    with suppress(KeyboardInterrupt):  # the way to end it
+        asyncio.run(_watch(stem, names, every))
+
+
+async def _once(stem: Stem, names: list[str], *, as_json: bool) -> None:
+    async with broker_of(stem) as (transport, broker):
+        management = Management.of(stem.settings)
+        report = await queue_report(stem, transport, management=management, queues=names)
+    if as_json:
+        show_json(_document(stem, broker, report))
+    else:
+        show(_view(stem, broker, report))
+
+
+async def _watch(stem: Stem, names: list[str], every: float) -> None:
+    out = console()
+    management = Management.of(stem.settings)
+    async with broker_of(stem) as (transport, broker):
+        live = Live(console=out, auto_refresh=False) if out.is_terminal else nullcontext()
+        with live as screen:
+            while True:
+                view: Group | Text
+                try:
+                    report = await queue_report(
+                        stem, transport, management=management, queues=names
+                    )
+                    view = _view(stem, broker, report)
+                except BrokerError as error:
+                    view = Text(f"{error}\ntrying again …", style="red")
+                if screen is None:
+                    show(view)
+                    show("")
+                else:
+                    screen.update(view, refresh=True)
+                await asyncio.sleep(every)
+
+
+def _document(stem: Stem, broker: BrokerInfo, report: QueueReport) -> dict[str, Any]:
+    return {
+        "at": iso(report.at),
+        "namespace": stem.names.namespace,
+        "broker": str(broker),
+        "queues": report.queues,
+        "delayed": {"total": report.delayed, "buckets": report.delays},
+        "unroutable": report.unroutable,
+        "running_unknown": report.running_unknown or None,
+    }
+
+
+def _view(stem: Stem, broker: BrokerInfo, report: QueueReport) -> Group:
+    numbers = ("ready", "running", "consumers", "dead")
+    lines = table("queue", *numbers, numbers=numbers, whole=("queue",))
+    for line in report.queues:
+        lines.add_row(line.queue, *_numbers(line))
+    head = Text(f"{broker}, namespace {stem.names.namespace}", style="dim")
+    delayed = _delayed(report, stem.names)
+    return Group(head, "", lines, "", *delayed, _unroutable(report), *_footnotes(report))
+
+
+def _numbers(line: QueueLine) -> list[str | Text]:
+    idle = bool(line.ready) and line.consumers == 0
+    return [
+        _number(line.ready),
+        _number(line.running),
+        Text("0", style="bold red") if idle else _number(line.consumers),
+        _number(line.dead, "red"),
+    ]
+
+
+def _number(value: int | None, style: str = "") -> Text:
+    return Text(NOTHING, style="dim") if value is None else Text(str(value), style if value else "")
+
+
+def _delayed(report: QueueReport, names: Names) -> list[RenderableType]:
+    if not report.delays:
+        return ["delayed     none"]
+    buckets = Table.grid(padding=(0, 2))
+    buckets.add_column()
+    buckets.add_column(justify="right")
+    buckets.add_column(style="dim")
+    queues = {seconds: name for name, seconds in names.delay_queues().items()}
+    for bucket in report.delays:
+        waiting = f"  {format_seconds(bucket.seconds)}:"
+        buckets.add_row(waiting, count(bucket.messages, "message"), queues[bucket.seconds])
+    return [f"delayed     {report.delayed}", buckets]
+
+
+def _unroutable(report: QueueReport) -> Text:
+    text = Text("unroutable  ")
+    if not report.unroutable:
+        return text.append("none")
+    lost = count(report.unroutable, "message")
+    return text.append(f"✗ {lost} lost their queue: see stem-amqp health", style="bold red")
+
+
+def _footnotes(report: QueueReport) -> list[Text]:
+    notes = []
+    missing = [line.queue for line in report.queues if line.ready is None]
+    if missing:
+        notes.append(
+            f"{NOTHING} not on the broker: {', '.join(missing)}. A worker declares them, or"
+            " stem-amqp topology apply."
+        )
+    if report.running_unknown:
+        notes.append(
+            f"{NOTHING} running: {report.running_unknown}. Enable rabbitmq_management, or set"
+            " STEM_MANAGEMENT_URL."
+        )
+    return [Text("")] * bool(notes) + [Text(note, style="dim") for note in notes]

@@ -1,0 +1,176 @@
+"""``stem-amqp result``: what became of a task.
+
+``--json`` prints an object: ``id``, ``task``, ``queue``, ``state``, ``attempt``, ``replay``,
+``created_at``, ``updated_at``, ``next_run`` (ISO 8601), ``worker``, ``result``, ``reason``,
+``error``, ``traceback``, ``meta``, ``progress`` (``fraction``, ``message``, ``data``, ``at``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from stem_amqp.app import Stem
+from stem_amqp.assembly import create_transport
+from stem_amqp.cli import options as opt
+from stem_amqp.cli.exit_codes import EPILOG, ExitCode
+from stem_amqp.cli.load import load
+from stem_amqp.cli.output import ago, iso, moment, show, show_error, show_json
+from stem_amqp.errors import ResultUnavailableError
+from stem_amqp.results.base import Progress, ResultBackend, TaskRecord
+from stem_amqp.results.factory import create
+from stem_amqp.settings import redacted
+from stem_amqp.states import TaskState
+
+app = opt.command_app()
+
+_STYLES = {
+    TaskState.SUCCEEDED: "green",
+    TaskState.FAILED: "bold red",
+    TaskState.EXPIRED: "red",
+    TaskState.REVOKED: "yellow",
+}
+
+
+@app.command("result", epilog=EPILOG)
+def result_command(
+    *,
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the task has ended.")] = False,
+    timeout: opt.WaitTimeout = None,
+    application: opt.AppOption = None,
+    as_json: opt.Json = False,
+    backend_url: opt.BackendUrl = None,
+    namespace: opt.Namespace = None,
+) -> None:
+    """Show what became of a task: state, result, error, progress.
+
+    It reads the result backend, so STEM_BACKEND_URL must be the workers'. The exit code is 1 if the
+    task ended without a result, or if nothing is known of it.
+    """
+    stem = load(application, opt.Overrides(backend_url=backend_url, namespace=namespace))
+    backend = _backend(stem)
+    record = asyncio.run(_ask(backend, task_id, wait=wait or timeout is not None, timeout=timeout))
+    if record is None:
+        show_error(
+            f"nothing is known of task {task_id} in"
+            f" {redacted(stem.settings.backend_url.get_secret_value())}\n"
+            "  Its record may have expired, or the workers write to another backend"
+            " (STEM_BACKEND_URL)."
+        )
+        raise typer.Exit(ExitCode.NO)
+    if as_json:
+        show_json(_document(record))
+    else:
+        _show(record)
+    failed = record.state.final and record.state is not TaskState.SUCCEEDED
+    raise typer.Exit(ExitCode.NO if failed else ExitCode.OK)
+
+
+def _backend(stem: Stem) -> ResultBackend:
+    settings = stem.settings
+    url = settings.backend_url.get_secret_value()
+    for scheme, place in (
+        ("rpc:", "go to the process that enqueued the task, and to no other"),
+        ("memory:", "are in the memory of one process"),
+    ):
+        if url.startswith(scheme):
+            raise ResultUnavailableError(
+                f"with {scheme}// results {place}: there is nothing to ask.\n"
+                "  Set STEM_BACKEND_URL to a store that keeps them, such as"
+                " sqlite:///results.db,\n  for the workers and here; or wait for the result where"
+                " the task is enqueued: stem-amqp enqueue … --wait"
+            )
+    transport = create_transport(settings)
+    return create(
+        url,
+        clock=transport.clock,
+        transport=transport,
+        names=stem.names,
+        ttl=settings.result_ttl,
+    )
+
+
+async def _ask(
+    backend: ResultBackend, task_id: str, *, wait: bool, timeout: float | None
+) -> TaskRecord | None:
+    await backend.open()
+    try:
+        return await (backend.wait(task_id, timeout) if wait else backend.get(task_id))
+    finally:
+        await backend.close()
+
+
+def _document(record: TaskRecord) -> dict[str, Any]:
+    progress = record.progress
+    return {
+        "id": record.task_id,
+        "task": record.task,
+        "queue": record.queue,
+        "state": record.state.value,
+        "attempt": record.attempt,
+        "replay": record.replay,
+        "created_at": iso(record.created_at),
+        "updated_at": iso(record.updated_at),
+        "next_run": iso(record.next_run),
+        "worker": record.worker,
+        "result": None if record.result is None else orjson.loads(record.result),
+        "reason": record.reason,
+        "error": record.error,
+        "traceback": record.traceback,
+        "meta": record.meta,
+        "progress": None
+        if progress is None
+        else {
+            "fraction": progress.fraction,
+            "message": progress.message,
+            "data": progress.data,
+            "at": iso(progress.at),
+        },
+    }
+
+
+def _show(record: TaskRecord) -> None:
+    now = time.time()
+    facts: dict[str, str | Text | None] = {
+        "state": Text(record.state.value, style=_STYLES.get(record.state, "cyan")),
+        "reason": record.reason,
+        "error": record.error,
+        "result": None if record.result is None else record.result.decode(),
+        "progress": None if record.progress is None else _progress(record.progress, now),
+        "next run": None if record.next_run is None else ago(record.next_run, now),
+        "attempt": str(record.attempt),
+        "replays": str(record.replay) if record.replay else None,
+        "queue": record.queue,
+        "created": f"{moment(record.created_at)} ({ago(record.created_at, now)})",
+        "updated": f"{moment(record.updated_at)} ({ago(record.updated_at, now)})",
+        "worker": record.worker,
+        "meta": orjson.dumps(dict(record.meta)).decode() if record.meta else None,
+    }
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
+    for name, fact in facts.items():
+        if fact is not None:
+            lines.add_row(name, fact)
+    show(Text.assemble((record.task, "bold"), "  ", record.task_id))
+    show(lines)
+    if record.traceback:
+        show("")
+        show(record.traceback.rstrip())
+
+
+def _progress(progress: Progress, now: float) -> str:
+    parts = [
+        None if progress.fraction is None else f"{progress.fraction:.0%}",
+        progress.message,
+        None if progress.data is None else orjson.dumps(progress.data, default=str).decode(),
+        f"({ago(progress.at, now)})",
+    ]
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,75 @@
+"""Debian's rabbitmq-server package, installed where the user may install packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+from stem_amqp.errors import BrokerUnavailableError
+
+PACKAGE = "rabbitmq-server"
+COMMAND_TIMEOUT = 600.0
+LOCK_TIMEOUT = 300
+"""Seconds to wait for another apt or dpkg that is running."""
+
+
+def install_rabbitmq(report: Callable[[str], None]) -> None:
+    """Install Debian's RabbitMQ.
+
+    Args:
+        report: told what is about to happen to the machine.
+
+    Raises:
+        BrokerUnavailableError: this is no Debian, the user may not install, or apt-get failed;
+            the message is the reason alone.
+    """
+    apt = shutil.which("apt-get", path="/usr/bin:/bin")
+    if apt is None:
+        raise BrokerUnavailableError("no apt-get on this machine")
+    prefix = _become_root()
+    report(f"installing Debian's {PACKAGE} package (once; 'apt-get remove {PACKAGE}' undoes it)")
+    options = ["-qq", "-o", f"DPkg::Lock::Timeout={LOCK_TIMEOUT}"]
+    _run([*prefix, apt, *options, "update"])
+    _run([*prefix, apt, *options, "-y", "--no-install-recommends", "install", PACKAGE])
+
+
+def _become_root() -> list[str]:
+    quiet = "DEBIAN_FRONTEND=noninteractive"
+    if os.geteuid() == 0:
+        return ["/usr/bin/env", quiet]
+    sudo = shutil.which("sudo")
+    if sudo is None:
+        raise BrokerUnavailableError("not root, and there is no sudo")
+    allowed = subprocess.run(  # noqa: S603
+        [sudo, "-n", "true"],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30.0,
+    )
+    if allowed.returncode != 0:
+        raise BrokerUnavailableError("not root, and sudo asks for a password")
+    return [sudo, "-n", "/usr/bin/env", quiet]
+
+
+def _run(command: list[str]) -> None:
+    try:
+        subprocess.run(  # noqa: S603
+            command,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BrokerUnavailableError(
+            f"'{' '.join(command)}' did not end within {COMMAND_TIMEOUT:g} s"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stdout.splitlines() if line.strip()] or ["no output"]
+        end = "\n".join(f"  {line}" for line in lines[-4:])
+        raise BrokerUnavailableError(f"'{' '.join(command)}' failed:\n{end}") from error

@@ -1,0 +1,86 @@
+"""The pytest fixtures of stem-amqp. pytest loads this module by itself.
+
+Nothing heavy is imported, and no broker is looked for, unless a test asks for one.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from stem_amqp.testing.brokers import Broker, NoBrokerError
+    from stem_amqp.testing.cleanup import Namespace
+
+_FOUND = pytest.StashKey["Broker | NoBrokerError"]()
+
+
+@pytest.fixture(scope="session")
+def stem_broker(pytestconfig: pytest.Config) -> Broker:
+    """Find or start a RabbitMQ for the session; see `stem_amqp.testing.brokers`."""
+    found = _find_once(pytestconfig)
+    if isinstance(found, Exception):
+        pytest.fail(str(found), pytrace=False)
+    return found
+
+
+@pytest.fixture(scope="session")
+def stem_broker_url(stem_broker: Broker) -> str:
+    """Return the AMQP URL of the session's RabbitMQ."""
+    return stem_broker.url
+
+
+@pytest.fixture
+def stem_namespace(stem_broker_url: str) -> Iterator[Namespace]:
+    """Give the test a namespace of its own, and delete afterwards what the test noted in it."""
+    from stem_amqp.testing.cleanup import Namespace, delete_namespace  # noqa: PLC0415
+    from stem_amqp.testing.handshake import run_blocking  # noqa: PLC0415
+
+    namespace = Namespace(name=f"t-{uuid.uuid4().hex[:8]}")
+    yield namespace
+    run_blocking(delete_namespace(stem_broker_url, namespace.exchanges, namespace.queues))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Look for the broker before the first test, so that no test's time limit has to pay for it.
+
+    Args:
+        session: the tests that were collected.
+    """
+    if not session.config.option.collectonly and any(
+        "stem_broker" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        _find_once(session.config)
+
+
+def _find_once(config: pytest.Config) -> Broker | NoBrokerError:
+    if _FOUND not in config.stash:
+        from stem_amqp.testing.brokers import NoBrokerError, find_broker  # noqa: PLC0415
+
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        try:
+            config.stash[_FOUND] = stack.enter_context(find_broker(report=_reporter(config)))
+        except NoBrokerError as error:
+            config.stash[_FOUND] = error
+    return config.stash[_FOUND]
+
+
+def _reporter(config: pytest.Config) -> Callable[[str], None]:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if terminal is None or capture is None:  # a worker of pytest-xdist has no terminal
+        return logging.getLogger("stem_amqp.testing").info
+
+    def report(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            terminal.ensure_newline()
+            terminal.write_line(f"stem-amqp: {line}")
+
+    return report

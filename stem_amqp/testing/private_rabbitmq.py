@@ -1,0 +1,224 @@
+"""A RabbitMQ of our own: in a temporary folder, on free ports of 127.0.0.1, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stem_amqp.errors import BrokerUnavailableError
+from stem_amqp.testing import keeper
+from stem_amqp.testing.handshake import management_answers, wait_for_broker
+
+SCRIPTS = (
+    "/usr/lib/rabbitmq/bin/rabbitmq-server",
+    "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
+    "/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server",
+    "/opt/rabbitmq/sbin/rabbitmq-server",
+)
+"""RabbitMQ's own start scripts. Debian's /usr/sbin/rabbitmq-server is a wrapper that changes user."""
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LOG_LINES = 8
+"""Lines of the broker's log in an error message."""
+STOP_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivateRabbitMQ:
+    """A broker that belongs to this process.
+
+    Args:
+        url: its AMQP URL.
+        management_url: its management API (guest, guest), if it was asked for.
+        version: such as ``3.10.8``.
+        folder: its data and its log, ``server.log``; deleted when it stops.
+        keeper_pid: the process to which the broker's processes belong.
+        started_in: seconds from the start to the first AMQP handshake.
+    """
+
+    url: str
+    management_url: str | None
+    version: str
+    folder: Path
+    keeper_pid: int
+    started_in: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Programs:
+    """What is needed to start a broker.
+
+    Args:
+        server: RabbitMQ's own start script.
+        epmd: Erlang's port mapper.
+    """
+
+    server: Path
+    epmd: Path
+
+
+def find_programs() -> Programs:
+    """Find an installed RabbitMQ.
+
+    Raises:
+        BrokerUnavailableError: none is installed; the message is the reason alone.
+    """
+    candidates = [Path(script) for script in SCRIPTS]
+    on_path = shutil.which("rabbitmq-server")
+    if on_path is not None and Path(on_path) != Path("/usr/sbin/rabbitmq-server"):
+        candidates.append(Path(on_path))
+    server = next((path for path in candidates if os.access(path, os.X_OK)), None)
+    if server is None:
+        raise BrokerUnavailableError("no rabbitmq-server is installed")
+    epmd = shutil.which("epmd", path=_search_path()) or next(
+        (str(path) for path in Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), None
+    )
+    if epmd is None:
+        raise BrokerUnavailableError(f"{server} is there, but Erlang's epmd is not")
+    return Programs(server=server, epmd=Path(epmd))
+
+
+@contextmanager
+def private_rabbitmq(
+    *, management: bool = False, start_timeout: float = 90.0
+) -> Iterator[PrivateRabbitMQ]:
+    """Start a broker, and end it and all its processes at the end of the block.
+
+    It also ends when this process dies, however it dies. Works as root and as an ordinary user.
+
+    Args:
+        management: enable the management plugin, which makes the start slower.
+        start_timeout: seconds until the broker must answer.
+
+    Raises:
+        BrokerUnavailableError: RabbitMQ is not installed or does not start; the message has the
+            end of its log.
+    """
+    programs = find_programs()
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="stem-rabbitmq-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        amqp, distribution, epmd, http = _free_ports(4)
+        _configure(folder, http if management else None)
+        started = time.monotonic()
+        keeping = _start_keeper(programs, folder, _environment(folder, amqp, distribution, epmd))
+        stack.callback(_stop, keeping)
+        url = f"amqp://guest:guest@127.0.0.1:{amqp}/"
+        management_url = f"http://127.0.0.1:{http}" if management else None
+        try:
+            version = wait_for_broker(
+                url, timeout=start_timeout, alive=lambda: keeping.poll() is None
+            )
+            if management_url is not None:
+                _wait_for_management(management_url, started + start_timeout)
+        except BrokerUnavailableError as error:
+            raise BrokerUnavailableError(
+                f"{programs.server} did not start: {error}\n{_end_of_log(folder)}"
+            ) from error
+        yield PrivateRabbitMQ(
+            url=url,
+            management_url=management_url,
+            version=version,
+            folder=folder,
+            keeper_pid=keeping.pid,
+            started_in=time.monotonic() - started,
+        )
+
+
+def _free_ports(count: int) -> list[int]:
+    # Held together, so that they differ.
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _configure(folder: Path, management_port: int | None) -> None:
+    plugins = "rabbitmq_management" if management_port else ""
+    settings = ["disk_free_limit.absolute = 10MB"]
+    if management_port:
+        settings += [
+            f"management.tcp.port = {management_port}",
+            "management.tcp.ip = 127.0.0.1",
+        ]
+    (folder / "enabled_plugins").write_text(f"[{plugins}].\n")
+    (folder / "rabbitmq.conf").write_text("\n".join(settings) + "\n")
+    # Empty ones keep the machine's own files in /etc/rabbitmq out.
+    (folder / "rabbitmq-env.conf").touch()
+    (folder / "advanced.config").write_text("[].\n")
+    (folder / "conf.d").mkdir()
+
+
+def _environment(folder: Path, amqp: int, distribution: int, epmd: int) -> dict[str, str]:
+    return {
+        "PATH": _search_path(),
+        "HOME": str(folder),  # where Erlang writes its cookie
+        "LANG": "C.UTF-8",
+        "ERL_EPMD_PORT": str(epmd),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"stem{os.getpid()}-{amqp}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(amqp),
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_SCHEMA_DIR": str(folder / "schema"),
+        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_CONFIG_FILES": str(folder / "conf.d"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        # Makes the script exec Erlang instead of waiting for it: one process to end, not two.
+        "RUNNING_UNDER_SYSTEMD": "true",
+    }
+
+
+def _search_path() -> str:
+    return os.pathsep.join(part for part in (os.environ.get("PATH"), SYSTEM_PATH) if part)
+
+
+def _start_keeper(
+    programs: Programs, folder: Path, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    script = Path(keeper.__file__)
+    arguments = [str(os.getpid()), str(folder), str(programs.epmd), str(programs.server)]
+    return subprocess.Popen(  # noqa: S603 programs that we found ourselves
+        [sys.executable, "-I", "-S", str(script), *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _stop(keeping: subprocess.Popen[bytes]) -> None:
+    keeping.terminate()
+    keeping.wait(STOP_TIMEOUT)
+
+
+def _wait_for_management(url: str, deadline: float) -> None:
+    while not management_answers(url, "guest:guest"):
+        if time.monotonic() > deadline:
+            raise BrokerUnavailableError(f"its management API does not answer at {url}")
+        time.sleep(0.1)
+
+
+def _end_of_log(folder: Path) -> str:
+    log = folder / "server.log"
+    if not log.exists():
+        return "it wrote no log"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-LOG_LINES:]) or "its log is empty"
