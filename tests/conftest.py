@@ -1,0 +1,51 @@
+"""What tests of the whole application share: applications on every broker, and waiting."""
+
+import uuid
+
+import pytest
+
+from stem_amqp import Stem
+from stem_amqp.assembly import entities_of
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what talks to a RabbitMQ, so that ``-m rabbitmq`` runs it alone on another release."""
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        kinds = [str(value) for value in params.values()]
+        if "stem_broker" in item.fixturenames or any("rabbitmq" in kind for kind in kinds):
+            item.add_marker("rabbitmq")
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+def broker_url(request):
+    """The URL of each kind of broker."""
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}"
+    return request.getfixturevalue("stem_broker_url")
+
+
+@pytest.fixture
+async def make_stem(broker_url):
+    """Make applications with a namespace of their own, and remove it from the broker afterwards."""
+    made = []
+    namespace = f"t-{uuid.uuid4().hex[:8]}"
+
+    def make(**values):
+        stem = Stem(**{"broker_url": broker_url, "namespace": namespace, **values})
+        made.append(stem)
+        return stem
+
+    yield make
+    if broker_url.startswith("memory:"):
+        return
+    for stem in made:
+        stem.settings = stem.settings.replace(provision="none", backend_url="memory://")
+        async with stem:
+            await stem.connected.transport.delete(entities_of(stem))
+
+
+@pytest.fixture
+def stem(make_stem):
+    """An application on each kind of broker, with results in memory."""
+    return make_stem(backend_url=f"memory://{uuid.uuid4().hex}")

@@ -1,0 +1,304 @@
+"""The ten rules of the design, on RabbitMQ and on the in-memory broker.
+
+Rule 4 is held by `test_rule_4…` over the source, rule 9 by tests/contract and tests/faults, rule 10
+by tests/unit/test_states.py and tests/contract/results.
+"""
+
+import ast
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+from support import eventually
+
+import stem_amqp
+from stem_amqp import TaskContext, TaskState, delay
+from stem_amqp.errors import BackendUnavailableError, PublishError, UnroutableError
+from stem_amqp.message import ATTEMPT, REASON
+from stem_amqp.transport.base import Publication
+
+PACKAGE = Path(stem_amqp.__file__).parent
+
+
+async def letters(stem, queue="work"):
+    """Return the dead letters of a queue, which stay there."""
+    async with stem.connected.transport.browse(stem.names.dlq(queue)) as deliveries:
+        return [delivery async for delivery in deliveries]
+
+
+async def ready(stem, queue="work"):
+    """Return the number of ready messages of a work queue."""
+    name = stem.names.work(queue)
+    return (await stem.connected.transport.status([name]))[name].ready
+
+
+async def test_rule_1_ack_last_a_result_that_cannot_be_stored_keeps_the_message(stem, monkeypatch):
+    """The delivery is acknowledged only once its result is durable; until then it is tried again."""
+    runs = []
+
+    @stem.task("work", queue="work")
+    async def work() -> int:
+        runs.append(1)
+        return 7
+
+    async with stem:
+        backend = stem.connected.backend
+        real, failures = backend.transition, []
+
+        async def failing(changes):
+            if any(change.state is TaskState.SUCCEEDED for change in changes) and len(failures) < 5:
+                failures.append(changes)
+                raise BackendUnavailableError("down")
+            return await real(changes)
+
+        monkeypatch.setattr(backend, "transition", failing)
+        async with stem.worker(["work"]).running():
+            handle = await work.enqueue()
+            assert await handle.result(timeout=20) == 7
+    assert len(failures) == 5
+    assert len(runs) == 1
+
+
+async def test_rule_1_ack_last_a_retry_that_cannot_be_published_keeps_the_message(
+    stem, monkeypatch
+):
+    """The failed attempt stays unacknowledged until the broker has confirmed the next one."""
+    runs = []
+
+    @stem.task("work", queue="work", retry={"base": "100ms", "jitter": 0})
+    async def work(ctx: TaskContext) -> int:
+        runs.append(ctx.attempt)
+        if ctx.attempt == 0:
+            raise ValueError("first")
+        return ctx.attempt
+
+    async with stem:
+        transport = stem.connected.transport
+        real, failures = transport.publish, []
+
+        async def failing(publication):
+            if ".delay." in publication.exchange and len(failures) < 3:
+                failures.append(publication)
+                raise PublishError("down")
+            await real(publication)
+
+        monkeypatch.setattr(transport, "publish", failing)
+        async with stem.worker(["work"]).running():
+            assert await (await work.enqueue()).result(timeout=20) == 1
+    assert len(failures) == 3
+    assert runs == [0, 1]
+
+
+async def test_rule_2_a_publish_that_no_queue_takes_is_a_typed_error(stem):
+    """Every publish is mandatory: a queue that is not there is no silent loss."""
+
+    @stem.task("work", queue="work")
+    async def work() -> None:
+        raise AssertionError
+
+    async with stem:
+        with pytest.raises(UnroutableError, match="nowhere"):
+            await work.options(queue="nowhere").enqueue()
+        assert await ready(stem) == 0
+
+
+async def test_rule_3_a_tasks_body_never_changes(stem):
+    """Retries, dead-lettering and replays carry the producer's bytes; headers tell the rest."""
+    bodies, attempts = [], []
+
+    @stem.task("work", queue="work", max_retries=2, retry={"base": "100ms", "jitter": 0})
+    async def work(text: str, ctx: TaskContext) -> None:
+        bodies.append((ctx.attempt, dict(ctx.headers)))
+        raise ValueError(text)
+
+    async with stem:
+        handle = await work.options(meta={"request_id": "r-1"}).enqueue("ü")
+        async with stem.connected.transport.browse(stem.names.work("work")) as deliveries:
+            sent = [delivery.body async for delivery in deliveries]
+        async with stem.worker(["work"]).running():
+            await eventually(lambda: letters(stem), "a dead letter")
+        (letter,) = await letters(stem)
+        assert [letter.body] == sent
+        assert letter.headers[ATTEMPT] == 2
+        assert letter.headers[REASON] == "retries-exhausted"
+        assert letter.correlation_id == handle.id
+        assert letter.type == "work"
+        assert [attempt for attempt, _ in bodies] == [0, 1, 2]
+        for _, headers in bodies:
+            assert not any(name.startswith("x-death") for name in headers) or headers[ATTEMPT] > 0
+    assert attempts == []
+
+
+def calls_of(names):
+    """Yield where the package calls methods of these names."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in names
+            ):
+                yield str(path.relative_to(PACKAGE)), node.func.attr
+
+
+def test_rule_4_one_module_publishes():
+    """The client library's publish has one caller."""
+    assert {path for path, _ in calls_of({"basic_publish"})} == {"transport/amqp/publisher.py"}
+
+
+def test_rule_4_one_module_settles():
+    """Deliveries are acknowledged, returned and rejected in one module, and in `replace`."""
+    callers = {
+        path for path, _ in calls_of({"ack", "nack", "reject"}) if not path.startswith("transport/")
+    }
+    # The state of a group in `rpc://` is a message as well, but no task
+    assert callers == {"worker/settle.py", "results/rpc_hold.py"}
+
+
+async def test_rule_5_a_work_queue_dead_letters_only_to_its_own_dead_letter_queue(stem):
+    """A rejected delivery ends there, at once, and never in a delay queue."""
+
+    @stem.task("work", queue="work")
+    async def work() -> None:
+        raise AssertionError
+
+    async with stem:
+        await work.enqueue()
+        async with stem.connected.transport.browse(stem.names.work("work")) as deliveries:
+            async for delivery in deliveries:
+                await delivery.reject(requeue=False)
+        (letter,) = await eventually(lambda: letters(stem), "the dead letter")
+        assert letter.headers["x-first-death-reason"] == "rejected"
+
+
+async def test_rule_6_a_delay_waits_in_the_broker(stem):
+    """A delayed task is in a delay queue, not in the worker, and comes in time and never early."""
+    started = []
+
+    @stem.task("work", queue="work")
+    async def work() -> None:
+        started.append(clock.time())
+
+    async with stem:
+        clock = stem.connected.transport.clock
+        async with stem.worker(["work"]).running() as worker:
+            enqueued = clock.time()
+            await work.options(delay="1200ms").enqueue()
+            names = stem.names.delay_queues()
+            held = await eventually(
+                lambda: occupied(stem, names), "a message in a delay queue", timeout=5
+            )
+            assert worker.statistics().running == 0
+            assert set(held) <= {stem.names.delay_queue(1, 1), stem.names.delay_queue(0, 2)}
+            await eventually(lambda: started, "the run")
+    assert 1.2 <= started[0] - enqueued < 3
+
+
+async def occupied(stem, queues):
+    """Return the queues that hold messages."""
+    status = await stem.connected.transport.status(queues)
+    return {name: one.ready for name, one in status.items() if one and one.ready}
+
+
+async def test_rule_7_what_exists_is_a_function_of_topology_and_namespace(stem):
+    """Nothing is missing after connecting, and connecting again changes nothing."""
+    from stem_amqp.assembly import entities_of
+
+    @stem.task("work", queue="work")
+    async def work() -> None:
+        raise AssertionError
+
+    async with stem:
+        assert await stem.connected.transport.missing(entities_of(stem)) == []
+    async with stem:
+        assert await stem.connected.transport.missing(entities_of(stem)) == []
+
+
+def test_rule_7_only_provision_declares():
+    """No other module of the application declares, but for the private queues of `rpc://`."""
+    callers = {path for path, _ in calls_of({"declare"}) if not path.startswith("transport/")}
+    assert callers <= {"provision/apply.py", "results/rpc_groups.py"}
+
+
+async def test_rule_8_a_consumer_never_has_more_than_its_prefetch(stem):
+    """With a concurrency of three, three run, and the others wait in their queue."""
+    running, most, release = 0, 0, asyncio.Event()
+
+    @stem.task("work", queue="work", ignore_result=True)
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await release.wait()
+        running -= 1
+
+    async with stem:
+        await stem.enqueue_many(work.prepare() for _ in range(10))
+        async with stem.worker(["work"], concurrency=3).running() as worker:
+            await eventually(lambda: running == 3, "three running tasks")
+            assert await eventually(lambda: ready_is(stem, 7), "seven in the queue")
+            release.set()
+            await eventually(lambda: worker.statistics().done == 10, "all done")
+    assert most == 3
+
+
+async def ready_is(stem, count):
+    """Say whether the work queue holds so many ready messages."""
+    return await ready(stem) == count
+
+
+async def test_rule_8_every_path_settles(stem):
+    """Undecodable, unknown, invalid, expired, failed, rejected, snoozed: nothing stays unsettled."""
+
+    @stem.task("work", queue="work", max_retries=0)
+    async def work(how: str, ctx: TaskContext) -> None:
+        if how == "fail":
+            raise ValueError(how)
+        if how == "reject":
+            ctx.reject("no use")
+        if how == "snooze" and "stem-not-before" not in ctx.headers:
+            ctx.snooze("100ms")
+
+    async with stem:
+        transport, names = stem.connected.transport, stem.names
+        for body in (b"\xff", b"{}", orjson.dumps({"v": 9})):
+            await transport.publish(
+                Publication(exchange=names.tasks, routing_key="work", body=body)
+            )
+        await stem.enqueue("nobody.knows", queue="work")
+        await transport.publish(
+            Publication(
+                exchange=names.tasks,
+                routing_key="work",
+                body=orjson.dumps({"v": 1, "id": "i", "task": "work", "args": {"what": 1}}),
+            )
+        )
+        await work.options(expires="1ms").enqueue("late")
+        for how in ("fail", "reject", "snooze", "fine"):
+            await work.enqueue(how)
+        async with stem.worker(["work"]).running() as worker:
+            await eventually(lambda: worker.statistics().done == 11, "all settled")
+        found = sorted(letter.headers[REASON] for letter in await letters(stem))
+        assert found == [
+            "expired", "invalid-arguments", "rejected", "retries-exhausted",
+            "undecodable", "undecodable", "undecodable", "unknown-task",
+        ]  # fmt: skip
+        assert await ready(stem) == 0
+
+
+def test_rule_8_only_per_consumer_qos():
+    """Global QoS is not supported by quorum queues, and denied from RabbitMQ 4.3 on."""
+    calls = [
+        node
+        for path in (PACKAGE / "transport" / "amqp").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("basic_qos")
+    ]
+    assert calls
+    assert not any(keyword.arg == "global_" for call in calls for keyword in call.keywords)
+
+
+def test_delays_longer_than_the_digits_reenter():
+    """The longest delay in one go is about 115 days; the rest is waited for on arrival."""
+    assert delay.exact_units(200 * 86400) == delay.MAX_UNITS

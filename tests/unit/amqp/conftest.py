@@ -1,0 +1,255 @@
+"""A broker that does as the test says: what a real one does only when it is ill."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import pamqp.frame
+import pytest
+from pamqp import body, commands, header, heartbeat
+from pamqp.exceptions import PAMQPException
+
+from stem_amqp.transport.amqp.transport import AmqpTransport
+
+PATIENCE = 15.0
+CAPABILITIES = {
+    "publisher_confirms": True,
+    "basic.nack": True,
+    "consumer_cancel_notify": True,
+    "connection.blocked": True,
+}
+
+
+async def _eventually(holds, what="the condition"):
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not come true"
+        await asyncio.sleep(0.005)
+
+
+@dataclass
+class Message:
+    """What was published."""
+
+    frame: object
+    header: object = None
+    body: bytes = b""
+
+
+@dataclass
+class Channel:
+    """A channel of a link."""
+
+    link: object
+    number: int
+    confirms: int = 0
+    message: Message | None = None
+    settled: list = field(default_factory=list)
+
+    def send(self, *frames):
+        """Send frames to the client."""
+        self.link.send(self.number, *frames)
+
+    def close(self, code, text):
+        """Close the channel as a broker does that objects to something."""
+        self.link.channels.pop(self.number, None)
+        self.link.closing.add(self.number)
+        self.send(commands.Channel.Close(code, text, 0, 0))
+
+    def deliver(self, tag, number, payload=b"x"):
+        """Deliver a message to a consumer."""
+        self.send(
+            commands.Basic.Deliver(tag, number, False, "", "q"),
+            header.ContentHeader(body_size=len(payload)),
+            *([body.ContentBody(payload)] if payload else []),
+        )
+
+
+class Link:
+    """One client's connection."""
+
+    def __init__(self, broker, writer):
+        self.broker = broker
+        self.writer = writer
+        self.name = ""
+        self.channels = {}
+        self.closing = set()
+
+    def send(self, number, *frames):
+        """Send frames."""
+        for frame in frames:
+            self.writer.write(pamqp.frame.marshal(frame, number))
+
+    def take(self, number, frame):
+        """Answer a frame of the client."""
+        if isinstance(frame, header.ProtocolHeader):
+            self.send(0, self.broker.greeting())
+        elif isinstance(frame, commands.Connection.StartOk):
+            self.name = frame.client_properties["connection_name"]
+            self.send(0, commands.Connection.Tune(2047, 131072, 60))
+        elif isinstance(frame, commands.Connection.Open):
+            self.send(0, commands.Connection.OpenOk())
+        elif isinstance(frame, commands.Connection.Close):
+            self.send(0, commands.Connection.CloseOk())
+            self.writer.close()
+        elif isinstance(frame, heartbeat.Heartbeat):
+            self.send(0, heartbeat.Heartbeat())
+        elif isinstance(frame, commands.Channel.Open):
+            self.channels[number] = Channel(self, number)
+            self.send(number, commands.Channel.OpenOk())
+        elif number in self.channels:
+            self.take_on_channel(self.channels[number], frame)
+        elif isinstance(frame, commands.Channel.CloseOk):
+            self.closing.discard(number)
+        elif number and number not in self.closing:
+            self.broker.strays.append((number, frame))  # a real one would close the connection
+
+    def take_on_channel(self, channel, frame):
+        """Answer a frame of an open channel."""
+        answers = {
+            commands.Confirm.Select: commands.Confirm.SelectOk,
+            commands.Basic.Qos: commands.Basic.QosOk,
+            commands.Channel.Close: commands.Channel.CloseOk,
+        }
+        if type(frame) in answers:
+            channel.send(answers[type(frame)]())
+            if isinstance(frame, commands.Channel.Close):
+                self.channels.pop(channel.number)
+        elif isinstance(frame, commands.Queue.Declare):
+            self.broker.asked.append((self.name, frame.queue))
+            channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
+        elif isinstance(frame, commands.Basic.Consume):
+            channel.send(commands.Basic.ConsumeOk(frame.consumer_tag))
+            self.broker.consuming.append(channel)
+        elif isinstance(frame, commands.Basic.Cancel):
+            channel.send(commands.Basic.CancelOk(frame.consumer_tag))
+        elif isinstance(frame, commands.Basic.Ack | commands.Basic.Nack | commands.Basic.Reject):
+            channel.settled.append(frame)
+        elif isinstance(frame, commands.Basic.Publish):
+            channel.message = Message(frame)
+        elif isinstance(frame, header.ContentHeader):
+            channel.message.header = frame
+            self.complete(channel)
+        elif isinstance(frame, body.ContentBody):
+            channel.message.body += frame.value
+            self.complete(channel)
+
+    def complete(self, channel):
+        """Hand a message over to the test once all of it is there."""
+        if len(channel.message.body) == channel.message.header.body_size:
+            channel.confirms += 1
+            self.broker.published.append(channel.message)
+            self.broker.on_publish(channel, channel.confirms, channel.message)
+
+
+class ScriptedBroker:
+    """A broker that does as the test says; by default it confirms everything."""
+
+    def __init__(self):
+        self.version = "3.13.7"
+        self.links = []
+        self.published = []
+        self.consuming = []
+        self.strays = []
+        self.asked = []
+        self.on_publish = self.confirm
+        self.deaf = False
+        self._tasks = set()
+
+    async def start(self, ssl=None):
+        """Listen, with TLS if there is a context for it."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=ssl)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"amqp{'s' if ssl else ''}://guest:guest@127.0.0.1:{self.port}/"
+
+    async def stop(self):
+        """Listen no more, and cut what is connected."""
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self):
+        """Abort every connection."""
+        for link in self.links:
+            link.writer.transport.abort()
+
+    def greeting(self):
+        """Return the first frame of the broker."""
+        properties = {"product": "RabbitMQ", "version": self.version, "capabilities": CAPABILITIES}
+        return commands.Connection.Start(0, 9, properties, "PLAIN", "en_US")
+
+    @staticmethod
+    def confirm(channel, tag, message):
+        """Confirm a message."""
+        channel.send(commands.Basic.Ack(tag))
+
+    @property
+    def publishing(self):
+        """The client's publishing connection."""
+        return [link for link in self.links if link.name.endswith("publishing")][-1]
+
+    async def _serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        link = Link(self, writer)
+        self.links.append(link)
+        received = b""
+        try:
+            while data := await reader.read(65536):
+                received += data
+                if not link.channels and not received.startswith((b"AMQP", b"\x01", b"\x08")):
+                    writer.write(b"AMQP\x00\x00\x09\x01")
+                    return
+                while received and not self.deaf:
+                    try:
+                        size, number, frame = pamqp.frame.unmarshal(received)
+                    except PAMQPException:
+                        break
+                    received = received[size:]
+                    link.take(number, frame)
+        except OSError:
+            return
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+def eventually():
+    """Wait until a condition holds."""
+    return _eventually
+
+
+@pytest.fixture
+def new_scripted():
+    """Make brokers that are not started."""
+    return ScriptedBroker
+
+
+@pytest.fixture
+async def scripted():
+    """A broker that does as the test says."""
+    broker = ScriptedBroker()
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+@pytest.fixture
+async def connect(scripted):
+    """Connect transports to it, and check that they leave nothing behind."""
+    made = []
+
+    async def connect(**options):
+        transport = AmqpTransport(
+            [scripted.url], **({"publish_timeout": 5, "connect_timeout": 5} | options)
+        )
+        made.append(transport)
+        await transport.connect()
+        return transport
+
+    yield connect
+    for transport in made:
+        await transport.close()
+    ours = [task for task in asyncio.all_tasks() if task.get_name().startswith("stem-amqp")]
+    assert ours == []

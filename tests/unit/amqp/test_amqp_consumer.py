@@ -1,0 +1,242 @@
+"""Consuming from a broker that cancels, closes and falls silent."""
+
+import asyncio
+import logging
+
+import pytest
+from pamqp import commands
+
+from stem_amqp.errors import StaleDeliveryError
+from stem_amqp.transport.amqp import session
+
+
+@pytest.fixture
+def inbox():
+    return []
+
+
+@pytest.fixture
+async def consume(scripted, connect, inbox):
+    """Consume, and return transport, consumer and the broker's side of the channel."""
+
+    async def consume(**options):
+        transport = await connect()
+        consumer = await transport.consume(
+            "q", inbox.append, **({"prefetch": 10, "tag": "c1"} | options)
+        )
+        return transport, consumer, scripted.consuming[-1]
+
+    return consume
+
+
+def settled(channel):
+    """Return what was settled on a channel, as short tuples."""
+    return [
+        (type(frame).__name__, frame.delivery_tag, getattr(frame, "multiple", False))
+        for frame in channel.settled
+    ]
+
+
+async def test_a_delivery_has_what_the_broker_sent(consume, inbox, eventually):
+    """Missing properties are None, missing headers an empty table."""
+    _, consumer, channel = await consume()
+    channel.deliver("c1", 1, b"")
+    channel.deliver("c1", 2, b"body")
+    await eventually(lambda: len(inbox) == 2, "two deliveries")
+    empty, full = inbox
+    assert (empty.body, full.body) == (b"", b"body")
+    assert (full.exchange, full.routing_key, full.redelivered) == ("", "q", False)
+    assert (full.type, full.timestamp, full.priority, full.headers) == (None, None, None, {})
+    assert consumer.consuming
+
+
+async def test_acks_without_a_gap_are_one_frame(consume, inbox, eventually):
+    """What is settled in one turn and leaves nothing unsettled before it is written together."""
+    _, _, channel = await consume()
+    for tag in range(1, 8):
+        channel.deliver("c1", tag)
+    await eventually(lambda: len(inbox) == 7, "deliveries")
+    for tag in (3, 1, 2, 5, 7):
+        await inbox[tag - 1].ack()
+    await eventually(lambda: len(channel.settled) == 3, "acks")
+    assert settled(channel) == [("Ack", 3, True), ("Ack", 5, False), ("Ack", 7, False)]
+
+
+async def test_an_ack_never_covers_what_is_returned_in_the_same_turn(consume, inbox, eventually):
+    """Returns go first, so that the frame for many acks does not swallow them."""
+    _, _, channel = await consume()
+    for tag in range(1, 5):
+        channel.deliver("c1", tag)
+    await eventually(lambda: len(inbox) == 4, "deliveries")
+    await inbox[0].ack()
+    await inbox[3].ack()
+    await inbox[1].nack(requeue=True)
+    await inbox[2].reject(requeue=False)
+    await eventually(lambda: len(channel.settled) == 3, "settlements")
+    assert settled(channel) == [("Nack", 2, False), ("Reject", 3, False), ("Ack", 4, True)]
+    assert [frame.requeue for frame in channel.settled[:2]] == [True, False]
+
+
+async def test_an_unseen_delivery_is_never_acked_with_others(consume, inbox, eventually):
+    """A gap in the delivery tags ends the use of one frame for many."""
+    _, _, channel = await consume()
+    channel.deliver("c1", 1)
+    channel.deliver("somebody-else", 2)
+    channel.deliver("c1", 3)
+    await eventually(lambda: len(inbox) == 2, "deliveries")
+    await inbox[0].ack()
+    await inbox[1].ack()
+    await eventually(lambda: len(channel.settled) == 2, "acks")
+    assert settled(channel) == [("Ack", 1, False), ("Ack", 3, False)]
+
+
+async def test_a_delivery_is_settled_once(consume, inbox, eventually):
+    """The broker would close the channel at the second time, with all that is unsettled on it."""
+    _, _, channel = await consume()
+    channel.deliver("c1", 1)
+    await eventually(lambda: inbox, "the delivery")
+    await inbox[0].ack()
+    with pytest.raises(StaleDeliveryError, match="settled already"):
+        await inbox[0].nack(requeue=True)
+
+
+async def test_a_callback_that_fails_returns_its_delivery(scripted, connect, eventually, caplog):
+    """It must not fail; if it does, the delivery counts as failed and does not block the queue."""
+
+    def broken(delivery):
+        raise ValueError("bug")
+
+    transport = await connect()
+    await transport.consume("q", broken, prefetch=1, tag="c1")
+    (channel,) = scripted.consuming
+    channel.deliver("c1", 1)
+    await eventually(lambda: channel.settled, "the return")
+    assert settled(channel) == [("Reject", 1, False)]
+    assert channel.settled[0].requeue
+    assert "on_delivery failed for q" in caplog.text
+
+
+async def test_a_consumer_cancelled_by_the_broker_consumes_again(
+    scripted, consume, inbox, eventually
+):
+    """On a channel of its own; what came before can still be settled on the old one."""
+    transport, consumer, old = await consume()
+    changes = []
+    transport.on_connection_change = changes.append
+    old.deliver("c1", 1)
+    await eventually(lambda: inbox, "the delivery")
+    old.send(commands.Basic.Cancel("c1", True))
+    await eventually(lambda: len(scripted.consuming) == 2, "a second consumer")
+    await eventually(lambda: consumer.consuming and len(changes) == 2, "its report")
+    new = scripted.consuming[-1]
+    assert new.number != old.number
+    assert [(one.restored, one.role) for one in changes] == [
+        (False, "consuming"),
+        (True, "consuming"),
+    ]
+    assert "cancelled" in changes[0].error
+    await inbox[0].ack()
+    await eventually(lambda: settled(old) == [("Ack", 1, False)], "the late ack")
+    new.deliver("c1", 1)
+    await eventually(lambda: len(inbox) == 2, "a delivery to the new one")
+
+
+async def test_a_consumer_whose_channel_is_closed_consumes_again(
+    scripted, consume, inbox, eventually
+):
+    """As a consumer timeout does before RabbitMQ 4.3: what came on it is stale."""
+    _, consumer, channel = await consume()
+    channel.deliver("c1", 1)
+    await eventually(lambda: inbox, "the delivery")
+    channel.close(406, "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out")
+    await eventually(lambda: len(scripted.consuming) == 2 and consumer.consuming, "a consumer")
+    with pytest.raises(StaleDeliveryError, match="again"):
+        await inbox[0].ack()
+
+
+async def test_a_consumer_that_vanished_without_a_word_is_noticed(
+    scripted, consume, eventually, monkeypatch
+):
+    """The watchdog looks, because nothing else would tell."""
+    monkeypatch.setattr(session, "WATCH", 0.02)
+    _, consumer, _ = await consume()
+    consumer._session._channel.consumers.clear()
+    assert not consumer.consuming
+    await eventually(lambda: len(scripted.consuming) == 2 and consumer.consuming, "a consumer")
+
+
+async def test_a_silent_broker_is_given_up_after_two_heartbeats(scripted, connect, eventually):
+    """A cable that was cut sends no reset: only the silence tells."""
+    transport = await connect(heartbeat=1, connect_timeout=0.5)
+    changes = []
+    transport.on_connection_change = changes.append
+    scripted.deaf = True
+    await eventually(lambda: changes, "the loss")
+    assert "no sign of life" in changes[0].error
+    scripted.deaf = False
+    await eventually(lambda: len(changes) == 2, "the restoration")
+    assert changes[1].restored
+    assert changes[1].downtime > 0
+
+
+async def test_a_close_by_the_broker_is_told_with_its_reason(scripted, consume, eventually, caplog):
+    """The operator's words stand in the log, and aiormq's own noise does not."""
+    caplog.set_level(logging.INFO)
+    transport, consumer, channel = await consume()
+    changes = []
+    transport.on_connection_change = changes.append
+    text = "CONNECTION_FORCED - maintenance"
+    channel.link.send(0, commands.Connection.Close(320, text, 0, 0))
+    await eventually(lambda: changes and consumer.consuming, "the recovery")
+    assert changes[0].error == text
+    assert changes[0].role == "consuming"
+    assert "consuming connection to" in caplog.text
+    assert "restored" in caplog.text
+    assert {record.name for record in caplog.records} == {"stem_amqp.transport"}
+
+
+async def test_a_failing_observer_does_not_stop_the_healing(scripted, consume, eventually, caplog):
+    """Its error is logged."""
+
+    def broken(change):
+        raise ValueError("bug")
+
+    transport, consumer, _ = await consume()
+    transport.on_connection_change = broken
+    scripted.cut()
+    await eventually(lambda: len(scripted.consuming) == 2 and consumer.consuming, "a consumer")
+    assert "on_connection_change failed" in caplog.text
+
+
+async def test_an_alarm_does_not_stop_what_is_asked_for(scripted, connect):
+    """A blocked connection that publishes would leave a health check waiting behind it."""
+    transport = await connect(name="app")
+    await transport.status(["before"])
+    await transport.consume("q", print, prefetch=1, tag="c1")
+    await transport.status(["after"])
+    assert scripted.asked == [("app publishing", "before"), ("app consuming", "after")]
+
+
+async def test_a_broker_older_than_supported_is_a_warning(scripted, connect, caplog):
+    """It may work; nobody has tried."""
+    scripted.version = "3.9.29"
+    transport = await connect()
+    assert (await transport.connect()).version == (3, 9, 29)
+    assert "older than" in caplog.text
+
+
+async def test_closing_leaves_nothing_behind(scripted, consume, inbox, eventually):
+    """Whatever the broker does, no task outlives the transport."""
+    transport, _, channel = await consume()
+    channel.deliver("c1", 1)
+    await eventually(lambda: inbox, "the delivery")
+    channel.send(commands.Basic.Cancel("c1", True))
+    await eventually(lambda: len(scripted.consuming) == 2, "a second consumer")
+    before = asyncio.all_tasks()
+    await transport.close()
+    await transport.close()
+    ours = [one for one in before if one.get_name().startswith("stem-amqp")]
+    assert ours
+    assert all(one.done() for one in ours)
+    with pytest.raises(StaleDeliveryError):
+        await inbox[0].ack()

@@ -1,0 +1,148 @@
+"""What the broker's texts become: the object, what happened, and the remedy."""
+
+import asyncio
+
+import pytest
+from aiormq import exceptions
+
+from stem_amqp.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    TopologyMismatchError,
+    TopologyMissingError,
+)
+from stem_amqp.transport.amqp.failures import aiormq_call, entity_error, is_lost, reason
+from stem_amqp.transport.amqp.tasks import SingleFlight
+
+INEQUIVALENT = (
+    "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'orders' in vhost '/':"
+    " received the value '2000' of type 'signedint' but current is the value '1000' of type 'long'"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (
+            exceptions.ChannelPreconditionFailed(INEQUIVALENT),
+            TopologyMismatchError,
+            "queue 'orders'.*x-message-ttl is 1000 on the broker and 2000 in the topology",
+        ),
+        (
+            exceptions.ChannelPreconditionFailed(
+                "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'e' in vhost '/':"
+                " received 'topic' but current is 'direct'"
+            ),
+            TopologyMismatchError,
+            "exchange 'e'.*type is direct on the broker and topic in the topology",
+        ),
+        (
+            exceptions.ChannelPreconditionFailed(
+                "PRECONDITION_FAILED - inequivalent arg 'x-expires' for queue 'q' in vhost '/':"
+                " received none but current is the value '9' of type 'long'"
+            ),
+            TopologyMismatchError,
+            "x-expires is 9 on the broker and none in the topology",
+        ),
+        (
+            exceptions.ChannelPreconditionFailed(
+                "PRECONDITION_FAILED - invalid arg 'x-max-priority' for queue 'q' in vhost '/'"
+            ),
+            TopologyMismatchError,
+            "subject: .*invalid arg 'x-max-priority'",
+        ),
+        (
+            exceptions.ChannelNotFoundEntity("NOT_FOUND - no queue 'q' in vhost '/'"),
+            TopologyMissingError,
+            "topology apply",
+        ),
+        (
+            exceptions.ChannelAccessRefused("ACCESS_REFUSED - configure access to queue 'q' refu"),
+            BrokerRefusedError,
+            "set_permissions",
+        ),
+        (
+            exceptions.ChannelAccessRefused("ACCESS_REFUSED - queue 'q' in exclusive use"),
+            BrokerRefusedError,
+            "stop that one",
+        ),
+        (
+            exceptions.ChannelLockedResource("RESOURCE_LOCKED - cannot obtain exclusive access"),
+            BrokerRefusedError,
+            "Another connection",
+        ),
+        (TimeoutError(), BrokerUnavailableError, "did not answer"),
+        (exceptions.ConnectionClosed(320, "CONNECTION_FORCED"), BrokerUnavailableError, "FORCED"),
+    ],
+)
+def test_a_refusal_becomes_a_typed_error(error, kind, words):
+    """It says what differs or is missing, and what to do about it."""
+    found = entity_error(error, "subject")
+    with pytest.raises(kind, match=f"(?s){words}"):
+        raise found
+
+
+def test_a_reason_is_one_line():
+    """RabbitMQ's Erlang terms come with line breaks and indentation."""
+    text = "INTERNAL_ERROR - failed: {shutdown,\n              delete}"
+    assert reason(exceptions.ConnectionInternalError(text)) == (
+        "INTERNAL_ERROR - failed: {shutdown, delete}"
+    )
+    assert reason(None) == reason(asyncio.CancelledError()) == reason(Exception())
+
+
+def test_a_bare_exception_is_a_lost_connection_and_a_bug_is_not():
+    """aiormq raises the base class itself where it knows no reason."""
+    assert is_lost(Exception())
+    assert is_lost(exceptions.ChannelInvalidStateError())
+    assert not is_lost(ValueError("bug"))
+
+
+@pytest.mark.parametrize("error", [Exception(), asyncio.CancelledError()])
+async def test_a_call_that_aiormq_gives_up_is_a_lost_connection(error):
+    """A cancellation that nobody asked this task for must not end it."""
+    with pytest.raises(ConnectionResetError), aiormq_call():
+        raise error
+
+
+async def test_a_call_that_the_caller_gives_up_is_cancelled():
+    """Told apart by who asked for it."""
+
+    async def call():
+        with aiormq_call():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_work_in_single_flight_outlives_a_cancelled_caller():
+    """It is done once, for the others who wait."""
+    started, go = [], asyncio.Event()
+
+    async def work():
+        started.append(1)
+        await go.wait()
+        return 42
+
+    flight = SingleFlight(work, name="t")
+    first, second = asyncio.create_task(flight()), asyncio.create_task(flight())
+    await asyncio.sleep(0)
+    first.cancel()
+    go.set()
+    assert await second == 42
+    assert first.cancelled()
+    assert len(started) == 1
+
+
+async def test_work_in_single_flight_that_is_ended_is_an_error_for_who_waits():
+    """Nobody takes it for a cancellation of his own."""
+    flight = SingleFlight(asyncio.Event().wait, name="t")
+    waiting = asyncio.create_task(flight())
+    await asyncio.sleep(0)
+    await flight.cancel()
+    with pytest.raises(BrokerUnavailableError, match="closed"):
+        await waiting

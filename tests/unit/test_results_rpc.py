@@ -1,0 +1,339 @@
+"""The result backend that needs nothing but RabbitMQ: what only it does."""
+
+import asyncio
+import logging
+import re
+import time
+
+import pytest
+
+from stem_amqp.errors import (
+    BackendUnavailableError,
+    BrokerUnavailableError,
+    ConfigurationError,
+    PublishRefusedError,
+    ResultTimeoutError,
+)
+from stem_amqp.message import new_id
+from stem_amqp.results.base import Progress, ProgressUpdate, Transition
+from stem_amqp.results.rpc import RpcBackend
+from stem_amqp.results.rpc_token import REPLACED_LIMIT, decode
+from stem_amqp.states import TaskState
+from stem_amqp.topology.names import Names
+from stem_amqp.transport.base import Publication
+from stem_amqp.transport.memory import ManualClock, MemoryBroker, MemoryTransport
+
+SUCCEEDED, QUEUED = TaskState.SUCCEEDED, TaskState.QUEUED
+
+
+class Net:
+    """A broker with backends on it, each with a transport that notes what it publishes."""
+
+    def __init__(self):
+        self.broker = MemoryBroker()
+        self.clock = ManualClock()
+        self.backends = []
+        self.published = []
+
+    async def backend(self, **options):
+        transport = MemoryTransport(self.broker, publish_timeout=0.1, connect_timeout=0.1)
+        real = transport.publish
+
+        async def publish(publication):
+            self.published.append(publication)
+            await real(publication)
+
+        transport.publish = publish
+        await transport.connect()
+        backend = RpcBackend(transport, Names("shop"), self.clock, **options)
+        await backend.open()
+        self.backends.append(backend)
+        return backend
+
+    async def close(self):
+        for backend in self.backends:
+            await backend.close()
+            await backend._transport.close()
+
+
+@pytest.fixture
+async def net():
+    """Give a broker with backends on it."""
+    net = Net()
+    yield net
+    await net.close()
+
+
+def change(task_id, state=SUCCEEDED, reply_to=None, **values):
+    """Return a change as a producer or a worker makes it."""
+    defaults = {"task": "shop.sync", "queue": "orders", "at": time.time()}
+    return Transition(task_id=task_id, state=state, reply_to=reply_to, **(defaults | values))
+
+
+async def test_there_is_one_reply_queue_however_many_ask_at_once(net):
+    """The first producer makes it, and nobody before: a worker needs none."""
+    producer = await net.backend()
+    assert not net.broker.engine.router.queues
+    addresses = await asyncio.gather(*(producer.reply_address() for _ in range(20)))
+    assert len(set(addresses)) == 1
+    assert list(net.broker.engine.router.queues) == [addresses[0]]
+
+
+async def test_the_reply_queue_is_named_after_its_process(net, monkeypatch):
+    """Namespace, host and process are readable; odd characters and long names are cut."""
+    monkeypatch.setattr("socket.gethostname", lambda: "büro 1/web.example.com" + "x" * 300)
+    names = {await (await net.backend()).reply_address() for _ in range(2)}
+    assert len(names) == 2
+    for name in names:
+        assert re.fullmatch(r"shop\.reply\.b-ro-1-web-example-comx*\.\d+\.[0-9a-f]{8}", name)
+        assert len(name) < 120
+
+
+async def test_a_reply_queue_that_could_not_be_made_is_made_by_the_next_call(net):
+    """A broker that is away is no reason to have no replies for ever."""
+    producer = await net.backend()
+    with (
+        net.broker.outage(),
+        pytest.raises(BackendUnavailableError, match=r"reply queue shop\.reply"),
+    ):
+        await producer.reply_address()
+    assert await producer.reply_address() in net.broker.engine.router.queues
+
+
+async def test_a_producers_own_changes_are_not_published(net):
+    """What is for this process is stored here."""
+    producer = await net.backend()
+    reply_to = await producer.reply_address()
+    task_id = new_id()
+    assert await producer.transition([change(task_id, QUEUED, reply_to)]) == [True]
+    progress = ProgressUpdate(task_id=task_id, progress=Progress(fraction=0.5), reply_to=reply_to)
+    await producer.report_progress([progress])
+    record = await producer.get(task_id)
+    assert (record.state, record.progress) == (QUEUED, progress.progress)
+    assert await producer.transition([change(task_id, SUCCEEDED, reply_to)]) == [True]
+    assert await producer.transition([change(task_id, QUEUED, reply_to)]) == [False]
+    assert net.published == []
+
+
+async def test_a_reply_is_readable_in_the_management_ui(net):
+    """Type, correlation id and a JSON body with the result as JSON say what a message is."""
+    worker = await net.backend()
+    other = await net.backend()
+    reply_to = await other.reply_address()
+    await worker.transition([change("t1", reply_to=reply_to, result=b'{"a":1}')])
+    (publication,) = net.published
+    assert (publication.exchange, publication.routing_key) == ("", reply_to)
+    assert (publication.type, publication.correlation_id) == ("stem.result", "t1")
+    assert publication.app_id == "shop"
+    assert publication.body.endswith(b',"result":{"a":1}}')
+
+
+@pytest.mark.parametrize("error", [PublishRefusedError("full"), BrokerUnavailableError("away")])
+async def test_a_reply_that_cannot_be_published_is_an_outage(net, error):
+    """The worker does not acknowledge what its producer was not told; repeating is safe."""
+    producer, worker = await net.backend(), await net.backend()
+    reply_to = await producer.reply_address()
+    changes = [change(f"t{number}", reply_to=reply_to, result=b"1") for number in range(10)]
+    net.broker.refuse_publishes(error, times=1)
+    with pytest.raises(BackendUnavailableError, match=r"full|away"):
+        await worker.transition(changes)
+    assert len(net.published) == 10
+    assert await worker.transition(changes) == [True] * 10
+    for number in range(10):
+        assert (await producer.wait(f"t{number}", 5)).state is SUCCEEDED
+
+
+async def test_replies_of_a_batch_are_published_at_once(net, monkeypatch):
+    """A batch takes as long as its slowest confirm, and the changes of one task stay in order."""
+    worker, producer = await net.backend(), await net.backend()
+    reply_to = await producer.reply_address()
+    running, most, order = 0, 0, []
+
+    async def publish(publication):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        order.append(publication.correlation_id)
+        running -= 1
+
+    monkeypatch.setattr(worker._transport, "publish", publish)
+    changes = [change(f"t{number % 50}", reply_to=reply_to) for number in range(100)]
+    await worker.transition(changes)
+    assert most == 50
+    assert len(order) == 100
+
+
+async def test_a_message_that_is_no_reply_is_logged_and_ignored(net, caplog):
+    """Whatever lands on the reply queue, later replies still arrive."""
+    producer, worker = await net.backend(), await net.backend()
+    reply_to = await producer.reply_address()
+    for body, kind in ((b"{", "stem.result"), (b"{}", None), (b"\xff", "stem.progress")):
+        message = Publication(exchange="", routing_key=reply_to, body=body, type=kind)
+        await worker._transport.publish(message)
+    await worker.transition([change("t1", reply_to=reply_to, result=b"1")])
+    with caplog.at_level(logging.WARNING, "stem_amqp.results"):
+        assert (await producer.wait("t1", 5)).result == b"1"
+    assert sum("ignored a message" in record.getMessage() for record in caplog.records) == 3
+
+
+async def test_the_oldest_records_make_room_and_a_lost_result_is_told_once(net, caplog):
+    """Memory is bounded; a result that nobody had asked for in time is worth a warning."""
+    producer = await net.backend(limit=5)
+    reply_to = await producer.reply_address()
+    queued = [change(f"q{number}", QUEUED, reply_to) for number in range(20)]
+    await producer.transition(queued)
+    assert not caplog.records
+    results = [change(f"t{number}", reply_to=reply_to, result=b"1") for number in range(20)]
+    await producer.transition(results)
+    kept = [number for number in range(20) if await producer.get(f"t{number}")]
+    assert kept == [15, 16, 17, 18, 19]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1
+    assert "keeps the last 5 records: the result of task t0" in warnings[0]
+
+
+async def test_a_waiter_gets_its_result_however_many_others_come(net):
+    """The limit drops what nobody waits for; whoever waits is woken when the reply arrives."""
+    producer, worker = await net.backend(limit=5), await net.backend()
+    reply_to = await producer.reply_address()
+    waiting = [asyncio.create_task(producer.wait(f"t{number}", 5)) for number in range(50)]
+    await asyncio.sleep(0)
+    await worker.transition([change(f"t{n}", reply_to=reply_to, result=b"1") for n in range(50)])
+    assert [record.task_id for record in await asyncio.gather(*waiting)] == [
+        f"t{number}" for number in range(50)
+    ]
+
+
+async def test_members_that_end_together_are_written_together(net):
+    """100 members that end in one process while another change is under way cost few messages."""
+    worker = await net.backend()
+    await worker.create_group("g1", 100, ttl=60)
+    net.published.clear()
+    groups = await asyncio.gather(
+        *(worker.report_member("g1", f"t{number}", SUCCEEDED) for number in range(100))
+    )
+    assert all(group.complete for group in groups)
+    assert len(net.published) <= 3
+
+
+async def test_a_group_id_must_fit_into_a_queues_name(net):
+    """The message says how long is too long."""
+    worker = await net.backend()
+    with pytest.raises(ConfigurationError, match=r"(?s)too long.*255.*shorter id"):
+        await worker.create_group("g" * 250, 1, ttl=60)
+
+
+async def test_a_very_long_ttl_is_what_rabbitmq_takes(net):
+    """RabbitMQ's timers end at 49 days: a queue that is not used for so long may go."""
+    worker = await net.backend()
+    await worker.create_group("g1", 1, ttl=365 * 86400.0)
+    assert net.broker.engine.router.queues["shop.group.g1"].arguments["x-expires"] == 2**32 - 1
+    net.clock.advance(364 * 86400)
+    assert (await worker.get_group("g1")).size == 1
+
+
+async def test_a_claim_that_crashed_halfway_is_won_by_the_same_claimant(net):
+    """The claim is decided by its queue: who declared it wins, although nobody was told."""
+    worker = await net.backend()
+    await worker.create_group("g1", 1, ttl=60)
+    await worker.report_member("g1", "t1", SUCCEEDED)
+    assert await worker._groups._declare_claim("g1", "first", 60)
+    assert await worker.claim_group("g1", "second") is False
+    assert (await worker.get_group("g1")).claimed_by is None
+    assert await worker.claim_group("g1", "first") is True
+    assert (await worker.get_group("g1")).claimed_by == "first"
+
+
+async def test_a_token_whose_confirm_was_lost_counts_its_member_once(net):
+    """A report that may or may not have arrived is repeated without harm."""
+    worker = await net.backend()
+    await worker.create_group("g1", 2, ttl=60)
+    net.broker.refuse_publishes(BrokerUnavailableError("cut"), times=1, accepted=True)
+    with pytest.raises(BackendUnavailableError, match="cut"):
+        await worker.report_member("g1", "t1", SUCCEEDED)
+    group = await worker.report_member("g1", "t1", SUCCEEDED)
+    assert (dict(group.members), group.complete) == ({"t1": SUCCEEDED}, False)
+    assert len(net.broker.messages("shop.group.g1")) == 1
+
+
+async def test_a_holder_that_was_cut_off_learns_what_the_next_one_did(net, monkeypatch):
+    """A change whose token was united with others before it came back counts as made."""
+    first, second = await net.backend(), await net.backend()
+    await first.create_group("g1", 2, ttl=60)
+    real, others = first._transport.publish, []
+
+    async def publish_and_lose(publication):
+        await real(publication)
+        monkeypatch.undo()
+        connection = first._transport._link.connection
+        net.broker._connections.pop(connection)
+        connection.lose("cut by the test")
+        await others[0]
+
+    async with first._groups._hold("g1") as held, asyncio.timeout(5):
+        await held.state()
+        others.append(asyncio.create_task(second.report_member("g1", "t2", SUCCEEDED)))
+        await asyncio.sleep(0.05)
+        assert not others[0].done()
+        monkeypatch.setattr(first._transport, "publish", publish_and_lose)
+        state = await held.update(lambda seen: seen.with_members({"t1": SUCCEEDED}))
+    assert others[0].result().complete
+    assert set(state.members) == {"t1", "t2"}
+    assert len(net.broker.messages("shop.group.g1")) == 1
+
+
+async def test_a_token_stands_for_every_one_that_it_replaced(net, monkeypatch):
+    """Whoever still waits for a token of his own finds its number in the one that is left."""
+    worker = await net.backend()
+    await worker.create_group("g1", 2, ttl=60)
+    state = decode(net.broker.messages("shop.group.g1")[0].body)[2]
+    real = worker._transport.publish
+
+    async def publish_after_another(publication):
+        other = Publication(exchange="", routing_key="shop.group.g1", body=state.encode("other"))
+        monkeypatch.undo()
+        await real(other)
+        await real(publication)
+
+    monkeypatch.setattr(worker._transport, "publish", publish_after_another)
+    await worker.report_member("g1", "t1", SUCCEEDED)
+    (left,) = net.broker.messages("shop.group.g1")
+    assert "other" in decode(left.body)[1]
+    for _ in range(200):
+        await worker.get_group("g1")
+    assert len(decode(net.broker.messages("shop.group.g1")[0].body)[1]) == REPLACED_LIMIT
+
+
+async def test_ping_fails_without_a_broker(net):
+    """The backend is as available as the broker."""
+    worker = await net.backend()
+    await worker.ping()
+    with net.broker.outage(), pytest.raises(BackendUnavailableError, match="does not answer"):
+        await worker.ping()
+
+
+async def test_groups_without_a_broker_are_an_outage(net):
+    """Every question about a group fails in the same way, and can be repeated."""
+    worker = await net.backend()
+    with net.broker.outage():
+        for call in (
+            worker.create_group("g1", 1, ttl=60),
+            worker.report_member("g1", "t1", SUCCEEDED),
+            worker.claim_group("g1", "t1"),
+            worker.get_group("g1"),
+        ):
+            with pytest.raises(BackendUnavailableError):
+                await call
+    await worker.create_group("g1", 1, ttl=60)
+    assert (await worker.report_member("g1", "t1", SUCCEEDED)).complete
+
+
+async def test_a_task_of_another_process_is_unknown(net):
+    """rpc:// tells a producer of its own tasks only, which a timeout shows."""
+    producer, stranger, worker = [await net.backend() for _ in range(3)]
+    reply_to = await producer.reply_address()
+    await worker.transition([change("t1", reply_to=reply_to, result=b"1")])
+    assert (await producer.wait("t1", 5)).state is SUCCEEDED
+    with pytest.raises(ResultTimeoutError, match="nothing is known"):
+        await stranger.wait("t1", 0.05)

@@ -1,0 +1,328 @@
+"""What a topology becomes on the broker. Run this file to write the golden topology anew."""
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from stem_amqp.delay import MAX_UNITS, exact_units, route, two_digit_units
+from stem_amqp.errors import TopologyError
+from stem_amqp.topology.compile import UNLIMITED, compile_topology
+from stem_amqp.topology.load import load_topology, parse_topology
+from stem_amqp.topology.model import Topology
+from stem_amqp.topology.names import Names
+from stem_amqp.transport.memory.exchange import topic_matches
+
+GOLDEN = Path(__file__).with_name("golden_topology.json")
+ROOT = Path(__file__).parents[2]
+NAMES = Names("stem")
+
+
+def compiled(text="", queues=(), names=NAMES):
+    """Compile a topology given without its first line."""
+    return compile_topology(parse_topology("version: 1\n" + text), names, queues)
+
+
+def arguments(entities, name):
+    """Return the arguments of a queue."""
+    return next(dict(queue.arguments) for queue in entities.queues if queue.name == name)
+
+
+def golden_text():
+    """Write the default topology with one entity on a line."""
+    entities = asdict(compile_topology(load_topology(ROOT / "topology/default.yaml"), NAMES))
+    sections = []
+    for kind, found in entities.items():
+        lines = ",\n".join("    " + json.dumps(entity, sort_keys=True) for entity in found)
+        sections.append(f'  "{kind}": [\n{lines}\n  ]')
+    return "{\n" + ",\n".join(sections) + "\n}\n"
+
+
+def test_the_default_topology_never_changes_silently():
+    """Whatever is on users' brokers is fixed here: a change needs a migration, or a new name."""
+    assert json.loads(golden_text()) == json.loads(GOLDEN.read_text()), (
+        "the compiled topology has changed; if that is meant, run: python " + __file__
+    )
+
+
+def test_the_example_file_equals_what_happens_without_a_file():
+    """topology/default.yaml says nothing else than the built-in defaults."""
+    example = load_topology(ROOT / "topology/default.yaml")
+    assert compile_topology(example, NAMES) == compile_topology(
+        Topology.default(), NAMES, ["default"]
+    )
+    assert example.defaults == Topology.default().defaults
+    assert example.declared == ("default",)
+    assert (example.namespace, example.routes) == (None, ())
+
+
+def test_the_same_input_compiles_to_the_same():
+    """Neither the order of the names nor the process's hash seed has a say."""
+    names = ["orders", "emails", "a.b", "z", "billing.eu"]
+    first = compiled(queues=names)
+    for seed in range(5):
+        assert compiled(queues=random.Random(seed).sample(names, len(names))) == first
+    script = (
+        "from stem_amqp.topology.compile import compile_topology as c;"
+        "from stem_amqp.topology.model import Topology as T;"
+        "from stem_amqp.topology.names import Names as N;"
+        f"print(c(T.default(), N('stem'), set({names!r})))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert run.stdout.strip() == str(compile_topology(Topology.default(), NAMES, names))
+
+
+def test_every_name_is_in_the_namespace_and_there_once():
+    """Two environments on one virtual host do not meet."""
+    entities = compiled(queues=["orders", "a.b"], names=Names("shop.staging"))
+    for kind in (entities.exchanges, entities.queues):
+        found = [entity.name for entity in kind]
+        assert len(set(found)) == len(found)
+        assert all(name.startswith("shop.staging.") for name in found)
+
+
+def test_whatever_is_bound_or_referred_to_is_declared():
+    """Nothing points to an exchange or queue that is not there."""
+    entities = compiled(queues=["orders"])
+    exchanges = {exchange.name for exchange in entities.exchanges}
+    queues = {queue.name for queue in entities.queues}
+    for binding in entities.bindings:
+        assert binding.source in exchanges
+        assert binding.destination in (exchanges if binding.to_exchange else queues)
+    for key in ("alternate-exchange", "x-dead-letter-exchange"):
+        referring = [
+            e.arguments[key] for e in (*entities.exchanges, *entities.queues) if key in e.arguments
+        ]
+        assert referring
+        assert set(referring) <= exchanges
+
+
+def test_a_work_queue_gets_tasks_only_after_everything_behind_it_is_bound():
+    """A task that arrives while another process still declares loses nothing."""
+    sources = [binding.source for binding in compiled(queues=["a", "b"]).bindings]
+    assert sources[-2:] == [NAMES.tasks, NAMES.tasks]
+    assert sources.count(NAMES.tasks) == 2
+    assert sources[0] == NAMES.unroutable
+
+
+def test_the_tasks_exchange_has_no_alternate():
+    """A task for an unknown queue comes back to its producer as an error."""
+    tasks = compiled().exchanges[0]
+    assert (tasks.name, dict(tasks.arguments)) == ("stem.tasks", {})
+
+
+def test_what_cannot_be_delivered_is_parked():
+    """Delays that end at a missing queue, and dead letters of one, must not hold up the others."""
+    alternates = {
+        exchange.name: exchange.arguments.get("alternate-exchange")
+        for exchange in compiled().exchanges
+        if exchange.arguments
+    }
+    assert alternates == {"stem.dead": "stem.unroutable", "stem.deliver": "stem.unroutable"}
+
+
+def test_rule_5_a_work_queue_dead_letters_only_to_its_own_dead_letter_queue():
+    """RabbitMQ drops or wedges what goes round through a TTL without a rejection."""
+    entities = compiled("queues: {c: {type: classic}}", ["orders", "a.b"])
+    for logical in ("orders", "a.b", "c"):
+        own = arguments(entities, NAMES.work(logical))
+        assert own["x-dead-letter-exchange"] == NAMES.dead
+        targets = [
+            binding.destination
+            for binding in entities.bindings
+            if binding.source == NAMES.dead and binding.key == own["x-dead-letter-routing-key"]
+        ]
+        assert targets == [NAMES.dlq(logical)]
+        assert "x-dead-letter-exchange" not in arguments(entities, NAMES.dlq(logical))
+
+
+def test_every_quorum_queue_has_an_explicit_positive_delivery_limit():
+    """RabbitMQ 3.10 drops at -1, and RabbitMQ 4 takes 20 where there is none."""
+    entities = compiled("queues: {low: {delivery_limit: 7}}", ["orders"])
+    for queue in entities.queues:
+        assert queue.arguments["x-queue-type"] == "quorum"
+        assert queue.arguments["x-delivery-limit"] in {7, 100, UNLIMITED}
+    assert arguments(entities, "stem.low")["x-delivery-limit"] == 7
+    assert arguments(entities, "stem.orders")["x-delivery-limit"] == 100
+
+
+def test_every_quorum_queue_that_dead_letters_does_so_at_least_once():
+    """At-least-once needs reject-publish: with any other overflow RabbitMQ falls back silently."""
+    dead_lettering = [
+        queue
+        for queue in compiled("queues: {full: {max_length: 5}}").queues
+        if "x-dead-letter-exchange" in queue.arguments
+    ]
+    assert len(dead_lettering) == 73
+    for queue in dead_lettering:
+        assert queue.arguments["x-dead-letter-strategy"] == "at-least-once"
+        assert queue.arguments["x-overflow"] == "reject-publish"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("{}", {}),
+        ("{ttl: 1h}", {"x-message-ttl": 3_600_000}),
+        ("{ttl: 1.5ms}", {"x-message-ttl": 2}),
+        ("{max_length: 5}", {"x-max-length": 5}),
+        ("{single_active_consumer: true}", {"x-single-active-consumer": True}),
+        ("{priority: 5}", {}),
+        ("{prefetch: 5, concurrency: 5, retry: {max_retries: 1}}", {}),
+    ],
+)
+def test_a_quorum_work_queue_has_just_the_arguments_of_its_spec(spec, expected):
+    """What only concerns workers, and a priority, is no argument of a quorum queue."""
+    assert arguments(compiled(f"queues: {{orders: {spec}}}"), "stem.orders") == expected | {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 100,
+        "x-dead-letter-exchange": "stem.dead",
+        "x-dead-letter-routing-key": "orders",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def test_a_classic_work_queue_has_no_argument_that_only_quorum_queues_know():
+    """RabbitMQ refuses a declaration with an argument of another type."""
+    found = arguments(compiled("queues: {a: {type: classic, priority: 5, ttl: 1s}}"), "stem.a")
+    assert found == {
+        "x-queue-type": "classic",
+        "x-dead-letter-exchange": "stem.dead",
+        "x-dead-letter-routing-key": "a",
+        "x-overflow": "reject-publish",
+        "x-max-priority": 5,
+        "x-message-ttl": 1000,
+    }
+
+
+def test_a_limited_dead_letter_queue_drops_its_oldest():
+    """Refusing the newest would hold them in the work queue and stop its dead-lettering."""
+    text = "queues: {a: {dead_letter: {ttl: 14d, max_length: 5}}, b: }"
+    assert arguments(compiled(text), "stem.a.dlq") == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": UNLIMITED,
+        "x-message-ttl": 1_209_600_000,
+        "x-max-length": 5,
+        "x-overflow": "drop-head",
+    }
+    assert arguments(compiled(text), "stem.b.dlq") == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": UNLIMITED,
+    }
+
+
+def test_a_queue_knows_its_logical_name():
+    """Tools find the work and dead-letter queue of a logical queue without parsing names."""
+    logical = {
+        queue.name: queue.logical for queue in compiled(queues=["a.b"]).queues if queue.logical
+    }
+    assert logical == {"stem.a.b": "a.b", "stem.a.b.dlq": "a.b"}
+
+
+def test_queues_of_the_file_and_of_the_tasks_come_together_once():
+    """A queue that both name is one queue, with the file's arguments."""
+    entities = compiled("queues: {a: {ttl: 1s}}", ["a", "b"])
+    assert [queue.name for queue in entities.queues][:5] == [
+        "stem.unroutable", "stem.a.dlq", "stem.b.dlq", "stem.a", "stem.b",
+    ]  # fmt: skip
+    assert arguments(entities, "stem.a")["x-message-ttl"] == 1000
+
+
+@pytest.mark.parametrize("name", ["tasks", "delay.x", "a.dlq", "a b", "", "a*", "group.x"])
+def test_a_queue_that_a_task_names_must_be_a_queue_name_too(name):
+    """Names come from code as well as from the file."""
+    with pytest.raises(TopologyError, match="queue name"):
+        compiled(queues=[name])
+
+
+def test_exchanges_and_bindings_of_the_file_are_declared_with_the_namespace_in_them():
+    """Only {namespace} is replaced; an external exchange is bound but not declared."""
+    entities = compiled(
+        "queues: {orders: }\n"
+        "exchanges:\n"
+        '  "{namespace}.audit": {type: headers, arguments: {alternate-exchange: "{namespace}.x", n: 1}}\n'
+        "  shop.events: {external: true}\n"
+        "bindings:\n"
+        '  - {source: "{namespace}.tasks", destination: "{namespace}.audit", key: orders, to: exchange}\n'
+        '  - {source: shop.events, destination: orders, key: "#", arguments: {x-match: any}}\n',
+        names=Names("stem.test"),
+    )
+    [audit] = [exchange for exchange in entities.exchanges if exchange.name.endswith("audit")]
+    assert (audit.name, audit.type) == ("stem.test.audit", "headers")
+    assert audit.arguments == {"alternate-exchange": "stem.test.x", "n": 1}
+    assert "shop.events" not in {exchange.name for exchange in entities.exchanges}
+    tap, feed = [
+        b for b in entities.bindings if "audit" in b.destination or b.source == "shop.events"
+    ]
+    assert (tap.source, tap.destination) == ("stem.test.tasks", "stem.test.audit")
+    assert (tap.key, tap.to_exchange) == ("orders", True)
+    assert (feed.destination, feed.key, feed.to_exchange) == ("stem.test.orders", "#", False)
+    assert feed.arguments == {"x-match": "any"}
+
+
+def test_an_exchange_that_is_ours_in_the_actual_namespace_is_refused():
+    """The file cannot know which namespace the settings will choose."""
+    with pytest.raises(TopologyError, match=r"shop\.tasks is stem-amqp's own"):
+        compiled("exchanges: {shop.tasks: {type: topic}}", names=Names("shop"))
+
+
+class Walk:
+    """Follows a delayed message through the compiled entities, as RabbitMQ does."""
+
+    def __init__(self, entities):
+        self.bindings = {}
+        for binding in entities.bindings:
+            self.bindings.setdefault(binding.source, []).append(binding)
+        self.arguments = {queue.name: queue.arguments for queue in entities.queues}
+
+    def ends(self, exchange, key):
+        """Return the queues where a message ends, each with what it waited in milliseconds."""
+        found = []
+        for binding in self.bindings.get(exchange, ()):
+            if not topic_matches(binding.key, key):
+                continue
+            if binding.to_exchange:
+                found += self.ends(binding.destination, key)
+                continue
+            waits = self.arguments[binding.destination]
+            if waits.get("x-dead-letter-exchange") in {NAMES.dead, None}:
+                found.append((binding.destination, 0))
+            else:
+                behind = self.ends(waits["x-dead-letter-exchange"], key)
+                found += [(queue, wait + waits["x-message-ttl"]) for queue, wait in behind]
+        return found
+
+
+def test_a_delayed_message_waits_as_long_as_it_should_and_ends_in_its_own_queue():
+    """Whatever the delay and the queue's name: one way, the whole wait, the right queue."""
+    queues = ["orders", "a", "b.a", "a.b", "0", "1.0", "9.9.9.9.9.9.9.9", "x-y_z"]
+    walk = Walk(compiled(queues=queues))
+    generator = random.Random(7)
+    waits = [1, 9, 10, 11, 100, 101, 12_345_678, MAX_UNITS]
+    waits += [exact_units(10 ** generator.uniform(-1, 7)) for _ in range(200)]
+    waits += [two_digit_units(10 ** generator.uniform(-1, 7)) for _ in range(100)]
+    for units in waits:
+        queue = generator.choice(queues)
+        way = route(units, queue)
+        ends = walk.ends(NAMES.delay_exchange(way.level), way.routing_key)
+        assert ends == [(NAMES.work(queue), units * 100)]
+
+
+def test_a_task_ends_in_its_own_queue_only():
+    """The tasks exchange is a topic exchange, yet a queue's name fits only itself."""
+    queues = ["a", "b.a", "a.b", "orders"]
+    walk = Walk(compiled(queues=queues))
+    for queue in queues:
+        assert walk.ends(NAMES.tasks, queue) == [(NAMES.work(queue), 0)]
+    assert walk.ends(NAMES.tasks, "nowhere") == []
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(golden_text())

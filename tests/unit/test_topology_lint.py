@@ -1,0 +1,87 @@
+"""What lint warns of, and what it leaves alone."""
+
+import pytest
+
+from stem_amqp.topology.lint import lint
+from stem_amqp.topology.load import load_topology, parse_topology
+from stem_amqp.topology.model import Topology
+
+
+def warnings(text):
+    """Lint a topology given without its first line."""
+    return lint(parse_topology("version: 1\n" + text))
+
+
+TAP = "exchanges: {audit: {type: topic}, all: {type: fanout}}\nqueues: {orders: , emails: }\nbindings: [%s]"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "problem"),
+    [
+        ("queues: {a: {max_length: 5}}", "queues.a.max_length", "32 refused"),
+        ("queues: {a: {ttl: 30s}}", "queues.a.ttl", "30 s, so also whenever a deploy"),
+        ("queues: {a: {delivery_limit: 3}}", "queues.a.delivery_limit", "3 deploys"),
+        ("queues: {a: {dead_letter: {ttl: 1d}}}", "queues.a.dead_letter.ttl", "weekend"),
+        ("queues: {a: {type: classic}}", "queues.a.type", "at-most-once"),
+        ("queues: {a: {priority: 5}}", "queues.a.priority", "no effect on a quorum queue"),
+        ("queues: {a: {prefetch: 2, concurrency: 5}}", "queues.a.prefetch", "of the 5 tasks"),
+        ("queues: {a: {single_active_consumer: true}}", "queues.a.single_active_consumer", "order"),
+        ("queues: {a.b: {ttl: 1s}}", 'queues."a.b".ttl', "1 s"),
+        ("routes: [{match: x, queue: a}]", "routes[0].queue", "queue a is not under queues"),
+        ("queues: {orders: }\nroutes: [{match: x, queue: order}]", "routes[0].queue", "mean orders?"),
+        ("queues: {a: }\nroutes: [{match: 'x.*', queue: a}, {match: x.y, queue: a}]",
+         "routes[1].match", "never reached: x.* stands before it"),
+        ("queues: {a: }\nroutes: [{match: x, queue: a}, {match: x, queue: a}]",
+         "routes[1].match", "never reached"),
+        (TAP % "{source: '{namespace}.tasks', destination: audit, key: '#', to: exchange}",
+         "bindings[0]", "no UnroutableError"),
+        (TAP % "{source: '{namespace}.tasks', destination: emails, key: orders}",
+         "bindings[0]", "twice"),
+        (TAP % "{source: all, destination: emails, key: orders}", "bindings[0].key", "fanout"),
+        (TAP % "{source: audit, destination: emails, key: 'order*.x'}", "bindings[0].key", "word"),
+    ],
+)  # fmt: skip
+def test_what_will_be_regretted_is_warned_of(text, key, problem):
+    """One warning, at its key, with the problem and a remedy."""
+    [found] = warnings(text)
+    assert found.key == key
+    assert problem in found.problem
+    assert found.remedy
+    assert str(found) == f"{found.key}: {found.problem}\n  {found.remedy}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "queues: {a: {ttl: 60s, delivery_limit: 20, dead_letter: {ttl: 14d, max_length: 5}}}",
+        "queues: {a: {prefetch: 20, concurrency: 20}, b: {prefetch: 5}, c: {concurrency: 5}}",
+        "queues: {a: {single_active_consumer: true, prefetch: 1, concurrency: 1}}",
+        "queues: {a: , b: }\nroutes: [{match: x.y, queue: a}, {match: 'x.*', queue: b}]",
+        TAP % "{source: '{namespace}.tasks', destination: audit, key: orders, to: exchange}",
+        TAP % "{source: '{namespace}.events', destination: audit, key: '#', to: exchange}",
+        TAP % "{source: audit, destination: emails, key: 'order.*.#'}",
+    ],
+)
+def test_what_is_good_is_not_warned_of(text):
+    """A warning that is always there is not read."""
+    assert warnings(text) == []
+
+
+def test_priorities_of_a_classic_queue_are_warned_of_when_they_cannot_work():
+    """Prefetched tasks are beyond their reach, and many levels are expensive."""
+    found = warnings("queues: {a: {type: classic, priority: 100, prefetch: 10}}")
+    assert [warning.key for warning in found] == ["queues.a.type", *["queues.a.priority"] * 2]
+    fine = warnings("queues: {a: {type: classic, priority: 10, prefetch: 1}}")
+    assert [warning.key for warning in fine] == ["queues.a.type"]
+
+
+def test_what_is_inherited_is_reported_once_and_where_it_stands():
+    """The line to change is the one under defaults."""
+    found = warnings("defaults: {ttl: 1s}\nqueues: {a: , b: {ttl: 2s}, c: {ttl: null}}")
+    assert [warning.key for warning in found] == ["defaults.ttl", "queues.b.ttl"]
+
+
+def test_the_defaults_and_the_example_are_clean():
+    """We take our own advice."""
+    assert lint(Topology.default()) == []
+    assert lint(load_topology("topology/default.yaml")) == []
