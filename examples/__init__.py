@@ -1,0 +1,1 @@
+"""Examples: single files that show one thing each, and `examples.orders`, a small application."""
