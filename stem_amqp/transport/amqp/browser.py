@@ -9,6 +9,7 @@ from pamqp.commands import Basic
 
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.connection import Connection
+from stem_amqp.transport.amqp.content import Content, Properties
 from stem_amqp.transport.amqp.delivery import AmqpDelivery
 from stem_amqp.transport.amqp.failures import answered
 from stem_amqp.transport.amqp.link import close_channel
@@ -32,7 +33,7 @@ async def browse(connection: Connection, queue: str) -> AsyncIterator[AsyncItera
         BrokerUnavailableError: the broker does not answer.
     """
     channel = await connection.channel(patience=connection.timeout)
-    settler = Settler(channel, lambda: connection.congested)
+    settler = Settler(channel.port)
     try:
         status = await answered(
             channel.queue_declare(queue, passive=True),
@@ -43,7 +44,7 @@ async def browse(connection: Connection, queue: str) -> AsyncIterator[AsyncItera
         async with aclosing(deliveries):
             yield deliveries
     finally:
-        await settler.close(give_back=True)
+        settler.close(give_back=True)
         await close_channel(channel)
 
 
@@ -55,7 +56,16 @@ async def _deliveries(
         message = await answered(
             channel.basic_get(queue), f"cannot browse {queue!r}", timeout=connection.timeout
         )
-        if isinstance(message.delivery, Basic.GetEmpty):
+        frame = message.delivery
+        if not isinstance(frame, Basic.GetOk):
             return
-        settler.add(message.delivery_tag or 0)
-        yield AmqpDelivery(message, settler)
+        settler.add(frame.delivery_tag or 0)
+        content = Content(
+            tag=frame.delivery_tag or 0,
+            redelivered=bool(frame.redelivered),
+            exchange=frame.exchange or "",
+            routing_key=frame.routing_key or "",
+            properties=Properties.of(message.header.properties),
+            body=message.body,
+        )
+        yield AmqpDelivery(content, settler)

@@ -12,10 +12,10 @@ import aio_pika
 import aiormq
 from aio_pika.abc import UnderlayConnection
 from aiormq.abc import AbstractConnection
-from aiormq.exceptions import ChannelInvalidStateError
-from pamqp import commands
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from yarl import URL
 
+from stem_amqp.transport.amqp.port import lost
 from stem_amqp.transport.amqp.wire import Wire
 
 BUFFER = 10
@@ -23,13 +23,20 @@ BUFFER = 10
 
 
 class Channel(aiormq.Channel):
-    """A channel on which nothing is published any more once the broker has closed it.
+    """A channel with a short way in and out, its port.
 
-    aiormq answers the broker's close first and notes it later; a publish in between would reach the
-    broker on a channel that is not open, for which it closes the whole connection.
+    Once the broker has closed it nothing is sent on it any more. aiormq answers the broker's close
+    first and notes it later; what is sent in between would reach the broker on a channel that is
+    not open, for which it closes the whole connection.
     """
 
-    _refused = False
+    def __init__(
+        self, connection: AbstractConnection, number: int, wire: Wire, **options: Any
+    ) -> None:
+        super().__init__(connection, number, **options)
+        self.port = wire.port(number)
+        self._wire = wire
+        self.closing.add_done_callback(self._closed)
 
     @property
     @asynccontextmanager
@@ -40,13 +47,15 @@ class Channel(aiormq.Channel):
             ChannelInvalidStateError: it is closed.
         """
         async with super().lock:
-            if self._refused:
+            if isinstance(self.port.error, AMQPError):
                 raise ChannelInvalidStateError(f"{self!r} is closed by the broker")
             yield
 
-    async def _on_close_frame(self, frame: commands.Channel.Close) -> None:
-        self._refused = True
-        await super()._on_close_frame(frame)
+    def _closed(self, closing: asyncio.Future[Any]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        # aiormq closes with a CancelledError what it closes itself: not one to be raised in a task
+        self.port.end(error if isinstance(error, Exception) else lost(error))
+        self._wire.remove(self.port)
 
 
 class RawConnection(aiormq.Connection):
@@ -59,8 +68,9 @@ class RawConnection(aiormq.Connection):
 
     FRAME_BUFFER_SIZE = 0
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, transport_factory: Wire, **options: Any) -> None:
+        super().__init__(*args, transport_factory=transport_factory, **options)
+        self._wire = transport_factory
         self._numbers = itertools.count(1)
 
     async def open_channel(self, *, timeout: float, confirms: bool) -> Channel:
@@ -87,6 +97,7 @@ class RawConnection(aiormq.Connection):
         channel = Channel(
             self,
             number,
+            self._wire,
             publisher_confirms=confirms,
             on_return_raises=confirms,
             frame_buffer=BUFFER,

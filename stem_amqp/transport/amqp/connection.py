@@ -115,6 +115,15 @@ class Connection:
         """Whether the broker reads more slowly than we write."""
         return self._link is not None and self._link.congested
 
+    async def drained(self) -> None:
+        """Wait until the broker has read enough for more to be written.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        if self._link is not None:
+            await self._link.drained()
+
     async def blocked(self) -> bool:
         """Return whether the broker blocks publishers because of an alarm."""
         return self._link is not None and await self._link.blocked()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
-
 from stem_amqp.errors import StaleDeliveryError
+from stem_amqp.transport.amqp.content import Content
 from stem_amqp.transport.amqp.settler import Settler
 from stem_amqp.transport.base import Delivery
 
@@ -14,13 +12,12 @@ class AmqpDelivery(Delivery):
     """A delivery of RabbitMQ.
 
     Args:
-        message: what aiormq received.
+        content: what was received.
         settler: what settles on its channel; None if the broker counts it as settled already.
     """
 
     __slots__ = (
         "_settler",
-        "_tag",
         "app_id",
         "body",
         "content_type",
@@ -32,29 +29,28 @@ class AmqpDelivery(Delivery):
         "redelivered",
         "reply_to",
         "routing_key",
+        "tag",
         "timestamp",
         "type",
     )
 
-    def __init__(self, message: DeliveredMessage, settler: Settler | None) -> None:
-        frame = message.delivery
-        assert isinstance(frame, Basic.Deliver | Basic.GetOk)  # noqa: S101 nothing else comes here
-        properties = message.header.properties
+    def __init__(self, content: Content, settler: Settler | None) -> None:
+        properties = content.properties
         self._settler = settler
-        self._tag = frame.delivery_tag or 0
-        self.body = message.body
-        self.headers = properties.headers or {}
-        self.exchange = frame.exchange or ""
-        self.routing_key = frame.routing_key or ""
-        self.redelivered = bool(frame.redelivered)
-        self.type = properties.message_type
+        self.tag = content.tag
+        self.body = content.body
+        self.headers = properties.headers
+        self.exchange = content.exchange
+        self.routing_key = content.routing_key
+        self.redelivered = content.redelivered
+        self.type = properties.type
         self.correlation_id = properties.correlation_id
         self.message_id = properties.message_id
         self.reply_to = properties.reply_to
         self.priority = properties.priority
         self.app_id = properties.app_id
         self.content_type = properties.content_type
-        self.timestamp = properties.timestamp.timestamp() if properties.timestamp else None
+        self.timestamp = properties.timestamp
 
     async def ack(self) -> None:
         """Acknowledge: the broker forgets the message.
@@ -62,7 +58,7 @@ class AmqpDelivery(Delivery):
         Raises:
             StaleDeliveryError: the channel is gone, or the delivery is settled already.
         """
-        self._its_settler().ack(self._tag)
+        self._its_settler().ack(self.tag)
 
     async def nack(self, *, requeue: bool) -> None:
         """Return it politely (``requeue``), or dead-letter it.
@@ -70,7 +66,7 @@ class AmqpDelivery(Delivery):
         Raises:
             StaleDeliveryError: as for `ack`.
         """
-        self._its_settler().give_back(self._tag, requeue=requeue, failed=False)
+        self._its_settler().give_back(self.tag, requeue=requeue, failed=False)
 
     async def reject(self, *, requeue: bool) -> None:
         """Return it as a failure that counts towards the delivery limit, or dead-letter it.
@@ -78,7 +74,7 @@ class AmqpDelivery(Delivery):
         Raises:
             StaleDeliveryError: as for `ack`.
         """
-        self._its_settler().give_back(self._tag, requeue=requeue, failed=True)
+        self._its_settler().give_back(self.tag, requeue=requeue, failed=True)
 
     def _its_settler(self) -> Settler:
         if self._settler is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stem_amqp.transport.amqp.client import Channel
+from stem_amqp.transport.amqp.confirms import Confirms
 from stem_amqp.transport.amqp.connection import Connection
 from stem_amqp.transport.amqp.link import close_channel
 from stem_amqp.transport.amqp.tasks import SingleFlight
@@ -19,17 +19,17 @@ class _Lane:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.current: Channel | None = None
+        self.current: Confirms | None = None
         self.open = SingleFlight(self._open, name="stem-amqp open publishing channel")
 
-    async def _open(self) -> Channel:
-        self.current = await self._connection.channel(confirms=True)
+    async def _open(self) -> Confirms:
+        self.current = Confirms(await self._connection.channel(confirms=True))
         return self.current
 
     async def close(self) -> None:
         await self.open.cancel()
         if self.current is not None:
-            await close_channel(self.current)
+            await close_channel(self.current.channel)
 
 
 class Lanes:
@@ -47,8 +47,19 @@ class Lanes:
         self._connection = connection
         self._lanes: dict[str, _Lane] = {}
 
-    async def channel(self, exchange: str) -> Channel:
-        """Return the open channel for an exchange, or open it.
+    def ready(self, exchange: str) -> Confirms | None:
+        """Return the channel for an exchange, or None if it is to be opened first.
+
+        Args:
+            exchange: the exchange's name.
+        """
+        lane = self._lanes.get(exchange)
+        if lane is None or lane.current is None or not lane.current.open:
+            return None
+        return lane.current
+
+    async def open(self, exchange: str) -> Confirms:
+        """Return the channel for an exchange, opened if need be.
 
         Args:
             exchange: the exchange's name.
@@ -57,10 +68,9 @@ class Lanes:
             BrokerUnavailableError: the transport is closed, or the broker opens no channel.
         """
         lane = self._lanes.get(exchange) or self._new(exchange)
-        channel = lane.current
-        if channel is None or channel.is_closed:
-            channel = await lane.open()
-        return channel
+        if lane.current is not None and lane.current.open:
+            return lane.current
+        return await lane.open()
 
     async def close(self) -> None:
         """Close them all; closing twice is no error."""

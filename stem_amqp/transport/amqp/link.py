@@ -9,6 +9,7 @@ import ssl
 from stem_amqp.transport.amqp.client import Channel, Connection
 from stem_amqp.transport.amqp.failures import LOST, aiormq_call, connect_error, reason
 from stem_amqp.transport.amqp.features import broker_info
+from stem_amqp.transport.amqp.port import lost
 from stem_amqp.transport.amqp.quiet import quiet
 from stem_amqp.transport.amqp.urls import BrokerUrl
 from stem_amqp.transport.amqp.wire import Wire
@@ -86,12 +87,20 @@ class Link:
     @property
     def closed(self) -> bool:
         """Whether it has ended."""
-        return self._raw.is_closed
+        return self._wire.over or self._raw.is_closed
 
     @property
     def congested(self) -> bool:
         """Whether the broker reads more slowly than we write."""
         return self._wire.congested
+
+    async def drained(self) -> None:
+        """Wait until the broker has read enough for more to be written.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        await self._wire.drained()
 
     async def blocked(self) -> bool:
         """Return whether the broker blocks publishers because of an alarm."""
@@ -162,6 +171,7 @@ async def close_channel(channel: Channel) -> None:
     Args:
         channel: the channel; one that is closed already is no error.
     """
+    channel.port.end(lost(None))
     if channel.is_closed:
         return
     try:

@@ -1,4 +1,4 @@
-"""Publishing: the only caller of ``basic.publish``."""
+"""Publishing: from a publication to a confirm, or to an error that says what to do."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ import asyncio
 import itertools
 import re
 import uuid
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
 
-from aiormq.exceptions import (
-    AMQPChannelError,
-    ChannelAccessRefused,
-    ChannelNotFoundEntity,
-    DeliveryError,
-)
-from aiormq.exceptions import PublishError as Returned
-from pamqp.commands import Basic
+from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelNotFoundEntity
 
 from stem_amqp.clock import Clock
 from stem_amqp.errors import (
@@ -29,14 +20,15 @@ from stem_amqp.errors import (
     PublishTimeoutError,
     UnroutableError,
 )
+from stem_amqp.transport.amqp.confirms import Confirms, NackedError, ReturnedError
 from stem_amqp.transport.amqp.connection import Connection
-from stem_amqp.transport.amqp.failures import ALARM, cancellations, is_lost, reason
+from stem_amqp.transport.amqp.failures import ALARM, LOST, reason
 from stem_amqp.transport.amqp.lanes import Lanes
-from stem_amqp.transport.base import Headers, Publication
+from stem_amqp.transport.base import Publication
 
 WINDOW = 500
-"""Publishes that await their confirm at once; more only grow aiormq's work per confirm."""
-PERSISTENT = 2
+"""Publishes that await their confirm at once, so that memory and what a lost connection makes
+uncertain are bounded."""
 _FAULTS = 3
 """Channels that one publish may lose to errors that nobody can be blamed for."""
 _UNKNOWN = "it may or may not be on the broker"
@@ -48,8 +40,8 @@ class _Attempt:
     """How far a publish has come."""
 
     publication: Publication
-    properties: Basic.Properties = field(repr=False)
-    cancellations: int
+    message_id: str
+    deadline: float
     sent: bool = False
     faults: int = 0
 
@@ -77,6 +69,7 @@ class Publisher:
         self._connection = connection
         self._clock = clock
         self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
         self._window = asyncio.Semaphore(WINDOW)
         self._lanes = Lanes(connection)
         self._ids = map("{}-{:x}".format, itertools.repeat(uuid.uuid4().hex), itertools.count())
@@ -95,11 +88,12 @@ class Publisher:
             BrokerRefusedError: the user may not publish to the exchange.
             PublishError: it cannot be written as AMQP.
         """
-        attempt = _Attempt(publication, self._properties(publication), cancellations())
+        attempt = _Attempt(
+            publication, message_id=next(self._ids), deadline=self._loop.time() + self._timeout
+        )
         try:
-            async with asyncio.timeout(self._timeout), self._window:
-                while not await self._try(attempt):  # noqa: ASYNC110 it must not spin
-                    await asyncio.sleep(0)
+            while not await self._try(attempt):  # noqa: ASYNC110 it must not spin
+                await asyncio.sleep(0)
         except TimeoutError:
             raise await self._too_late(attempt) from None
         except BrokerUnavailableError as error:
@@ -111,39 +105,22 @@ class Publisher:
         """Close the channels; closing twice is no error."""
         await self._lanes.close()
 
-    def _properties(self, publication: Publication) -> Basic.Properties:
-        return Basic.Properties(
-            content_type=publication.content_type,
-            headers=_table(publication.headers),
-            delivery_mode=PERSISTENT,
-            priority=publication.priority,
-            correlation_id=publication.correlation_id,
-            reply_to=publication.reply_to,
-            message_id=next(self._ids),
-            timestamp=datetime.fromtimestamp(self._clock.time(), UTC),
-            message_type=publication.type,
-            app_id=publication.app_id,
-        )
-
     async def _try(self, attempt: _Attempt) -> bool:
         """Publish once; False when the channel was lost and the outcome is unknown."""
-        publication = attempt.publication
-        channel = await self._lanes.channel(publication.exchange)
-        attempt.sent = True
+        if self._window.locked():
+            async with asyncio.timeout_at(attempt.deadline):
+                await self._window.acquire()
+        else:
+            await self._window.acquire()
         try:
-            await channel.basic_publish(
-                publication.body,
-                exchange=publication.exchange,
-                routing_key=publication.routing_key,
-                properties=attempt.properties,
-                mandatory=True,
-                # to wait for the socket each time would make every publish wait for the one
-                # before; it matters only once the socket's buffer is full
-                wait=self._connection.congested,
-            )
-        except Returned as error:
-            raise _unroutable(attempt, str(error.args[0])) from None
-        except DeliveryError:
+            confirms = self._lanes.ready(attempt.publication.exchange)
+            if confirms is None or self._connection.congested:
+                async with asyncio.timeout_at(attempt.deadline):
+                    confirms = await self._admitted(attempt.publication.exchange)
+            await self._publish(confirms, attempt)
+        except ReturnedError as error:
+            raise _unroutable(attempt, str(error)) from None
+        except NackedError:
             raise PublishRefusedError(
                 f"the broker refused a {attempt}: a queue that it is for is full or unavailable"
             ) from None
@@ -152,18 +129,33 @@ class Publisher:
             if problem is not None:
                 raise problem from error
             return False
-        except asyncio.CancelledError:
-            # aiormq cancels what waits on a connection that ends; that is not our caller
-            if cancellations() > attempt.cancellations:
+        except LOST as error:
+            if isinstance(error, TimeoutError):
                 raise
             return False
-        except (TypeError, ValueError) as error:
-            raise PublishError(f"a {attempt} cannot be written as AMQP: {error}") from error
-        except Exception as error:
-            if not is_lost(error):
-                raise
-            return False
+        finally:
+            self._window.release()
         return True
+
+    async def _admitted(self, exchange: str) -> Confirms:
+        """Wait for a channel, and for the broker to read what was written before."""
+        confirms = await self._lanes.open(exchange)
+        if self._connection.congested:
+            await self._connection.drained()
+        return confirms
+
+    def _publish(self, confirms: Confirms, attempt: _Attempt) -> asyncio.Future[None]:
+        try:
+            confirmed = confirms.publish(
+                attempt.publication,
+                message_id=attempt.message_id,
+                timestamp=self._clock.time(),
+                deadline=attempt.deadline,
+            )
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise PublishError(f"a {attempt} cannot be written as AMQP: {error}") from error
+        attempt.sent = True
+        return confirmed
 
     async def _too_late(self, attempt: _Attempt) -> BrokerError:
         if not attempt.sent and not self._connection.up:
@@ -176,14 +168,6 @@ class Publisher:
         if await self._connection.blocked():
             text += ALARM
         return PublishTimeoutError(text)
-
-
-def _table(headers: Headers) -> dict[str, Any] | None:
-    # a header of a foreign message that is no UTF-8 was received as bytes, which pamqp cannot write
-    return {
-        name: bytearray(value) if isinstance(value, bytes) else value
-        for name, value in headers.items()
-    } or None
 
 
 def _unroutable(attempt: _Attempt, text: str) -> UnroutableError:

@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 from stem_amqp.errors import BrokerError
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.connection import Connection
+from stem_amqp.transport.amqp.content import Content
 from stem_amqp.transport.amqp.delivery import AmqpDelivery
 from stem_amqp.transport.amqp.failures import LOST, aiormq_call, answered, reason
 from stem_amqp.transport.amqp.link import CLOSE_TIMEOUT, close_channel
@@ -54,18 +55,18 @@ class Session:
     Args:
         subscription: what is consumed.
         channel: the channel.
-        connection: what the channel belongs to.
     """
 
-    def __init__(
-        self, subscription: Subscription, channel: Channel, connection: Connection
-    ) -> None:
+    def __init__(self, subscription: Subscription, channel: Channel) -> None:
         self._subscription = subscription
         self._channel = channel
         self._closing = channel.closing
         self._cancelled = asyncio.get_running_loop().create_future()
         self._stopped = False
-        self._settler = Settler(channel, lambda: connection.congested)
+        self._settler = Settler(channel.port)
+        channel.port.on_delivery = (
+            self._on_delivery if subscription.prefetch else self._on_settled_delivery
+        )
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
 
     @classmethod
@@ -81,9 +82,7 @@ class Session:
             BrokerRefusedError: it is in exclusive use, or the user may not read it.
             BrokerUnavailableError: the broker does not answer.
         """
-        session = cls(
-            subscription, await connection.channel(patience=connection.timeout), connection
-        )
+        session = cls(subscription, await connection.channel(patience=connection.timeout))
         try:
             await answered(
                 session._consume(),
@@ -163,7 +162,7 @@ class Session:
     async def close(self) -> None:
         """Close the channel: the broker takes back what is not settled."""
         self._channel.on_consumer_cancel_callbacks.discard(self._on_cancel)
-        await self._settler.close()
+        self._settler.close()
         await close_channel(self._channel)
 
     async def _consume(self) -> None:
@@ -174,18 +173,18 @@ class Session:
             await self._channel.basic_qos(prefetch_count=subscription.prefetch)
         await self._channel.basic_consume(
             subscription.queue,
-            self._on_message if subscription.prefetch else self._on_settled_message,
+            _unused,
             no_ack=not subscription.prefetch,
             exclusive=subscription.exclusive,
             consumer_tag=subscription.tag,
         )
 
-    async def _on_message(self, message: DeliveredMessage) -> None:
-        # aiormq runs this as a task per message, in the order of arrival; it never waits
-        tag = message.delivery_tag or 0
+    def _on_delivery(self, content: Content) -> None:
+        delivery = AmqpDelivery(content, self._settler)
+        tag = delivery.tag
         self._settler.add(tag)
         try:
-            self._subscription.on_delivery(AmqpDelivery(message, self._settler))
+            self._subscription.on_delivery(delivery)
         except Exception:
             logger.exception("on_delivery failed for %s; returned", self._subscription.queue)
             try:
@@ -193,12 +192,16 @@ class Session:
             except BrokerError as error:
                 logger.debug("not returned: %s", error)
 
-    async def _on_settled_message(self, message: DeliveredMessage) -> None:
+    def _on_settled_delivery(self, content: Content) -> None:
         try:
-            self._subscription.on_delivery(AmqpDelivery(message, None))
+            self._subscription.on_delivery(AmqpDelivery(content, None))
         except Exception:
             logger.exception("on_delivery failed for %s", self._subscription.queue)
 
     def _on_cancel(self, frame: Basic.Cancel) -> None:
         if frame.consumer_tag == self._subscription.tag and not self._cancelled.done():
             self._cancelled.set_result(None)
+
+
+async def _unused(message: DeliveredMessage) -> None:
+    """Stand where aiormq wants a callback: its channel's port takes the deliveries."""

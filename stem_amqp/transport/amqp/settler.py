@@ -1,17 +1,17 @@
-"""Settling: the only caller of ``basic.ack``, ``basic.nack`` and ``basic.reject``."""
+"""Settling: the only sender of ``basic.ack``, ``basic.nack`` and ``basic.reject``."""
 
 from __future__ import annotations
 
 import asyncio
 import bisect
 import logging
-from collections.abc import Awaitable, Callable
+
+import pamqp.frame
+from pamqp.commands import Basic
 
 from stem_amqp.errors import StaleDeliveryError
-from stem_amqp.transport.amqp.client import Channel
-from stem_amqp.transport.amqp.failures import is_lost, reason
-from stem_amqp.transport.amqp.link import CLOSE_TIMEOUT
-from stem_amqp.transport.amqp.tasks import end
+from stem_amqp.transport.amqp.content import write_ack
+from stem_amqp.transport.amqp.port import Port
 
 logger = logging.getLogger("stem_amqp.transport")
 
@@ -25,28 +25,20 @@ class Settler:
     what can be pending.
 
     Args:
-        channel: the channel. A delivery tag means nothing on another one.
-        congested: tells whether the broker reads more slowly than we write.
+        port: the channel's port. A delivery tag means nothing on another channel.
     """
 
-    def __init__(self, channel: Channel, congested: Callable[[], bool]) -> None:
-        self._channel = channel
-        self._congested = congested
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._loop = asyncio.get_running_loop()
         self._unsettled: dict[int, None] = {}
         self._last_tag = 0
         self._gapless = True
         self._acks: list[int] = []
         self._returns: list[tuple[int, bool, bool]] = []
-        self._stopping = False
-        self._work = asyncio.Event()
+        self._scheduled = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._writer = asyncio.create_task(self._write(), name=f"stem-amqp settle {channel}")
-
-    @property
-    def unsettled(self) -> int:
-        """How many deliveries are not settled."""
-        return len(self._unsettled)
 
     def add(self, tag: int) -> None:
         """Note a delivery, before anything else is done with it.
@@ -58,7 +50,8 @@ class Settler:
         self._gapless = self._gapless and tag == self._last_tag + 1
         self._last_tag = tag
         self._unsettled[tag] = None
-        self._idle.clear()
+        if self._idle.is_set():
+            self._idle.clear()
 
     def ack(self, tag: int) -> None:
         """Acknowledge a delivery.
@@ -71,7 +64,7 @@ class Settler:
         """
         self._take(tag)
         self._acks.append(tag)
-        self._work.set()
+        self._flush_soon()
 
     def give_back(self, tag: int, *, requeue: bool, failed: bool) -> None:
         """Return or dead-letter a delivery.
@@ -86,30 +79,28 @@ class Settler:
         """
         self._take(tag)
         self._returns.append((tag, requeue, failed))
-        self._work.set()
+        self._flush_soon()
 
     async def idle(self) -> None:
         """Wait until every delivery is settled and written, or the channel is gone."""
         await self._idle.wait()
 
-    async def close(self, *, give_back: bool = False) -> None:
-        """Write what is settled, and stop.
+    def close(self, *, give_back: bool = False) -> None:
+        """Write what is settled, and settle nothing more.
 
         Args:
             give_back: return what is not settled, politely, in its old order.
         """
-        self._stopping = True
-        self._work.set()
-        await asyncio.wait({self._writer}, timeout=CLOSE_TIMEOUT)
-        await end(self._writer)
-        if give_back and self._unsettled and not self._channel.is_closed:
+        self._flush()
+        if give_back and self._unsettled and not self._port.ended:
             last = next(reversed(self._unsettled))
-            await self._send(self._channel.basic_nack(last, multiple=True, wait=False))
+            nack = Basic.Nack(last, multiple=True)
+            self._send([pamqp.frame.marshal(nack, self._port.number)])
         self._unsettled.clear()
         self._idle.set()
 
     def _take(self, tag: int) -> None:
-        if self._channel.is_closed:
+        if self._port.ended:
             raise StaleDeliveryError(
                 "the delivery's channel is gone; the broker delivers the message again"
             )
@@ -117,32 +108,30 @@ class Settler:
             raise StaleDeliveryError("the delivery is settled already, or was returned")
         del self._unsettled[tag]
 
-    async def _write(self) -> None:
-        while not self._channel.is_closed:
-            await self._work.wait()
-            self._work.clear()
-            await self._flush()
-            if not self._unsettled and not self._work.is_set():
-                self._idle.set()
-            if self._stopping:
-                return
+    def _flush_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
 
-    async def _flush(self) -> None:
+    def _flush(self) -> None:
+        self._scheduled = False
         returns, self._returns = self._returns, []
         acks, self._acks = self._acks, []
-        # decided before anything is awaited: what is settled meanwhile is in the next turn
-        together = self._covered(acks)
-        for tag, requeue, failed in returns:
-            send = self._channel.basic_reject if failed else self._channel.basic_nack
-            await self._send(send(tag, requeue=requeue, wait=self._congested()))
-        if together:
-            await self._send(
-                self._channel.basic_ack(
-                    acks[together - 1], multiple=together > 1, wait=self._congested()
-                )
+        number = self._port.number
+        frames = [
+            pamqp.frame.marshal(
+                Basic.Reject(tag, requeue=requeue) if failed else Basic.Nack(tag, requeue=requeue),
+                number,
             )
-        for tag in acks[together:]:
-            await self._send(self._channel.basic_ack(tag, wait=self._congested()))
+            for tag, requeue, failed in returns
+        ]
+        together = self._covered(acks)
+        if together:
+            frames.append(write_ack(number, acks[together - 1], multiple=together > 1))
+        frames += [write_ack(number, tag) for tag in acks[together:]]
+        self._send(frames)
+        if not self._unsettled:
+            self._idle.set()
 
     def _covered(self, acks: list[int]) -> int:
         """Sort the tags, and return how many of them one frame with ``multiple`` can cover."""
@@ -152,11 +141,11 @@ class Settler:
         oldest = next(iter(self._unsettled), None)
         return len(acks) if oldest is None else bisect.bisect_left(acks, oldest)
 
-    async def _send(self, frame: Awaitable[None]) -> None:
-        try:
-            await frame
-        except Exception as error:
-            if not is_lost(error):
-                raise
+    def _send(self, frames: list[bytes]) -> None:
+        if not frames:
+            return
+        if self._port.ended:
             # the broker delivers again what it did not hear about
-            logger.debug("not settled on channel %s: %s", self._channel, reason(error))
+            logger.debug("not settled on channel %d: it is gone", self._port.number)
+            return
+        self._port.send(b"".join(frames))

@@ -10,6 +10,9 @@ from stem_amqp.errors import BrokerUnavailableError
 
 T = TypeVar("T")
 
+CANCEL_AGAIN = 0.5
+"""Seconds after which a task that goes on is cancelled again."""
+
 
 class SingleFlight(Generic[T]):
     """Runs some work once for everybody who waits for it meanwhile.
@@ -56,9 +59,10 @@ async def end(task: asyncio.Task[Any] | None) -> None:
     Args:
         task: the task; None or one that has ended is no error.
     """
-    if task is not None and not task.done():
+    while task is not None and not task.done():
         task.cancel()
-        await asyncio.wait({task})
+        # Python 3.11's `wait_for` loses a cancellation that comes together with its answer
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN)
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

@@ -9,29 +9,47 @@ import pamqp.frame
 from aiormq.connection import TransportFactory
 from pamqp import commands
 from pamqp.exceptions import PAMQPException
+from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
+from stem_amqp.transport.amqp.frames import FrameCutter
+from stem_amqp.transport.amqp.port import Port, lost
 from stem_amqp.transport.amqp.urls import BrokerUrl
 
+SIGN_OF_LIFE = 1.0
+"""Seconds after which aiormq is told that the connection lives, when all else went to ports."""
+_HEARTBEAT = pamqp.frame.marshal(Heartbeat(), 0)
 
-class _Reader(asyncio.StreamReader):
-    """A stream reader that tells its wire what arrives."""
 
-    def __init__(self, wire: Wire, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
+class _Protocol(asyncio.StreamReaderProtocol):
+    """The protocol of asyncio's streams; what arrives goes through the wire first."""
+
+    def __init__(self, wire: Wire, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader, loop=asyncio.get_running_loop())
         self._wire = wire
 
-    def feed_data(self, data: Any) -> None:
+    def data_received(self, data: bytes) -> None:
         """Take what came from the socket."""
-        self._wire.hear(data)
-        super().feed_data(data)
+        rest = self._wire.hear(data)
+        if rest:
+            super().data_received(rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the connection."""
+        super().connection_lost(exc)
+        self._wire.ended(exc)
 
 
 class _Writer(asyncio.StreamWriter):
-    """A stream writer that drops what comes after the end; asyncio would log a warning for each."""
+    """A stream writer that keeps to the wire's order, and drops what comes after the end."""
+
+    def __init__(self, wire: Wire, *args: Any) -> None:
+        super().__init__(*args)
+        self._wire = wire
 
     def write(self, data: Any) -> None:
-        """Write, unless the connection has ended."""
+        """Write, unless the connection has ended; asyncio would log a warning for each."""
+        self._wire.flush()
         if not self.transport.is_closing():
             super().write(data)
 
@@ -49,9 +67,17 @@ class Wire(TransportFactory):
         self._server_name = server_name
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
+        self._writer: _Writer | None = None
         self._handshake: bytearray | None = bytearray()
+        self._ports: dict[int, Port] = {}
+        self._cutter = FrameCutter(self._ports)
+        self._pending: list[bytes] = []
+        self._passed_on = 0.0
         self.heard = self._loop.time()
         """When the broker last sent anything, a heartbeat at least."""
+        self.over = False
+        """Whether it has ended; aiormq notices a little later, and hangs on what it is asked for
+        in between."""
 
     async def create(
         self, url: URL, **kwargs: Any
@@ -69,23 +95,86 @@ class Wire(TransportFactory):
         provider = kwargs.pop("ssl_context_provider")
         if self._url.tls:
             kwargs |= {"ssl": await provider.get_context(), "server_hostname": self._server_name}
-        reader = _Reader(self, self._loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        reader = asyncio.StreamReader(loop=self._loop)
+        protocol = _Protocol(self, reader)
         transport, _ = await self._loop.create_connection(
             lambda: protocol, self._url.host, self._url.port, **kwargs
         )
         self._transport = transport
-        return reader, _Writer(transport, protocol, reader, self._loop)
+        self._writer = _Writer(self, transport, protocol, reader, self._loop)
+        return reader, self._writer
 
-    def hear(self, data: bytes) -> None:
-        """Note that the broker sent something.
+    def port(self, number: int) -> Port:
+        """Return a new port for a channel that is about to be opened.
+
+        Args:
+            number: the channel's number.
+        """
+        port = self._ports[number] = Port(number, self)
+        return port
+
+    def remove(self, port: Port) -> None:
+        """Leave all frames of a channel to aiormq again."""
+        if self._ports.get(port.number) is port:
+            del self._ports[port.number]
+
+    def hear(self, data: bytes) -> bytes:
+        """Give what the broker sent to the ports, and return what is for aiormq.
 
         Args:
             data: what it sent.
         """
-        self.heard = self._loop.time()
+        now = self.heard = self._loop.time()
         if self._handshake is not None:
             self._handshake += data
+        rest = self._cutter.feed(data)
+        if rest:
+            self._passed_on = now
+        elif now - self._passed_on > SIGN_OF_LIFE and self._handshake is None:
+            # aiormq gives up a connection that it hears nothing from
+            self._passed_on = now
+            return _HEARTBEAT
+        return rest
+
+    def ended(self, error: Exception | None) -> None:
+        """Note that the connection has ended.
+
+        Args:
+            error: why; None for a plain end.
+        """
+        self.over = True
+        self._pending.clear()
+        for port in list(self._ports.values()):
+            port.end(lost(error))
+
+    def send(self, data: bytes) -> None:
+        """Write whole frames, together with what else is written in this turn of the loop.
+
+        Args:
+            data: the frames.
+        """
+        if not self._pending:
+            self._loop.call_soon(self.flush)
+        self._pending.append(data)
+
+    def flush(self) -> None:
+        """Write what has been collected."""
+        if not self._pending:
+            return
+        data = b"".join(self._pending)
+        self._pending.clear()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the broker has read enough for more to be written.
+
+        Raises:
+            ConnectionError: the connection has ended.
+        """
+        self.flush()
+        if self._writer is not None:
+            await self._writer.drain()
 
     def opened(self) -> None:
         """Forget the handshake: the connection is open."""
