@@ -9,7 +9,7 @@ from pydantic_core import PydanticSerializationError
 
 from stem_amqp.definition import TaskDefinition
 from stem_amqp.durations import seconds
-from stem_amqp.errors import Reject, Retry, Snooze, TimeLimitError
+from stem_amqp.errors import Reject, Retry, Snooze
 from stem_amqp.message import ERROR_LIMIT, TRACEBACK_LIMIT, shortened
 from stem_amqp.retry import RetryPolicy
 from stem_amqp.states import Reason
@@ -55,7 +55,6 @@ def classify(
     policy: RetryPolicy,
     definition: TaskDefinition,
     elapsed: float,
-    time_limit: float | None = None,
 ) -> Outcome:
     """Decide what follows a run that did not return.
 
@@ -66,14 +65,11 @@ def classify(
         policy: the retry policy.
         definition: the task.
         elapsed: seconds since the enqueue.
-        time_limit: the hard time limit in seconds, if it was what ended the run.
     """
     if isinstance(error, Snooze):
         return Snoozed(delay=seconds(error.delay), reason=error.reason or "")
     if isinstance(error, Reject):
         return Dead(reason=Reason.REJECTED, failure=Failure(error=describe(error)))
-    if time_limit is not None:
-        error = _timed_out(error, time_limit)
     failure = failure_of(error)
     if isinstance(error, PydanticSerializationError):
         # Another run would do its work again and end just so
@@ -89,13 +85,6 @@ def classify(
         text = f"{failure.error} (and its retry policy failed: {describe(broken)})"
         failure = Failure(error=shortened(text, ERROR_LIMIT), traceback=failure.traceback)
         return Dead(reason=Reason.NOT_RETRYABLE, failure=failure)
-
-
-def _timed_out(error: BaseException, time_limit: float) -> BaseException:
-    limit = TimeLimitError(f"the run took longer than its time limit of {time_limit:g} s")
-    # The cause shows in the traceback where the task was
-    limit.__cause__ = error.__cause__ or error.__context__
-    return limit
 
 
 def _may_be_retried(error: BaseException, definition: TaskDefinition) -> bool:

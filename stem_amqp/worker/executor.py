@@ -20,7 +20,7 @@ from stem_amqp.topology.model import Topology
 from stem_amqp.worker.classify import classify, describe, failure_of
 from stem_amqp.worker.context import EnqueuesCalls, TaskContext, entered
 from stem_amqp.worker.job import Job
-from stem_amqp.worker.limits import with_soft_limit
+from stem_amqp.worker.limits import with_soft_limit, within
 from stem_amqp.worker.outcome import (
     Dead,
     Failure,
@@ -89,6 +89,7 @@ class Executor:
         self._app = app
         self._worker = worker
         self._buckets: dict[str, TokenBucket] = {}
+        self._queue_retries: dict[str, int] = {}
 
     async def execute(self, job: Job) -> Outcome:
         """Take a job from its bytes to an outcome."""
@@ -163,7 +164,8 @@ class Executor:
         return None
 
     async def _run(self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any]) -> Outcome:
-        limit, soft_limit = job.option("time_limit"), job.option("soft_time_limit")
+        limit: float | None = job.option("time_limit")
+        soft_limit: float | None = job.option("soft_time_limit")
         context = job.context = self._context(job, limit)
         if definition.arguments.context_parameter is not None:
             kwargs[definition.arguments.context_parameter] = context
@@ -171,11 +173,12 @@ class Executor:
         job.started = True
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        scope = asyncio.timeout(limit)
         try:
             with entered(context):
-                async with scope:
+                if limit is None:
                     value = await self._call(definition, kwargs, soft_limit)
+                else:
+                    value = await within(self._call(definition, kwargs, soft_limit), limit)
             # Serialized inside the try: a result that cannot be written is a failure of the task
             result = definition.arguments.returns.dump_json(value, warnings=False)
         except (GeneratorExit, KeyboardInterrupt):
@@ -183,7 +186,6 @@ class Executor:
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _cancelled():
                 raise
-            timed_out = scope.expired() and isinstance(error, TimeoutError)
             return classify(
                 error,
                 attempt=job.attempt,
@@ -191,7 +193,6 @@ class Executor:
                 policy=self._policy(job),
                 definition=definition,
                 elapsed=self._elapsed(job),
-                time_limit=limit if timed_out else None,
             )
         return Succeeded(result=result, duration=loop.time() - begun)
 
@@ -233,9 +234,14 @@ class Executor:
 
     def _max_retries(self, job: Job) -> int:
         value = job.option("max_retries")
-        if value is None:
-            value = self._topology.queue(job.queue).max_retries
-        return DEFAULT_MAX_RETRIES if value is None else int(value)
+        if value is not None:
+            return int(value)
+        known = self._queue_retries.get(job.queue)
+        if known is None:
+            of_queue = self._topology.queue(job.queue).max_retries
+            known = DEFAULT_MAX_RETRIES if of_queue is None else of_queue
+            self._queue_retries[job.queue] = known
+        return known
 
     def _policy(self, job: Job) -> RetryPolicy:
         short = job.message.options.get("retry") if job.message else None

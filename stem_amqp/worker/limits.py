@@ -1,4 +1,4 @@
-"""Soft time limits of coroutines: an exception raised at the place where the task waits."""
+"""Time limits of coroutines: a soft one is an exception raised at the place where the task waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-from stem_amqp.errors import SoftTimeLimitError
+from stem_amqp.errors import SoftTimeLimitError, TimeLimitError
 
 T = TypeVar("T")
 
@@ -33,6 +33,27 @@ def _translating(
             raise
         except BaseException as thrown:  # noqa: BLE001 - it is thrown on, into the coroutine
             error = translate(thrown)
+
+
+async def within(coroutine: Coroutine[Any, Any, T], limit: float) -> T:
+    """Run a coroutine, and cancel it after so many seconds.
+
+    Args:
+        coroutine: the coroutine.
+        limit: seconds.
+
+    Raises:
+        TimeLimitError: it was cancelled; the cause shows where it was.
+    """
+    scope = asyncio.timeout(limit)
+    try:
+        async with scope:
+            return await coroutine
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        limit_error = TimeLimitError(f"the run took longer than its time limit of {limit:g} s")
+        raise limit_error from (error.__cause__ or error.__context__)
 
 
 async def with_soft_limit(coroutine: Coroutine[Any, Any, T], limit: float) -> T:

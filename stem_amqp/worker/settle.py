@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, assert_never
 
 import tenacity
@@ -104,14 +103,21 @@ class Settler:
     async def _persist(self, job: Job, step: Callable[[], Awaitable[object]]) -> None:
         """Take one step, again and again until it is done."""
 
-        def complain(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
+        def complain(error: object) -> None:
             log.error("%s: its outcome cannot be settled yet, trying again: %s", job, error)
 
+        try:
+            await step()
+        except (BrokerError, BackendError) as error:
+            if not _may_pass(error):
+                raise
+            complain(error)
+        else:
+            return
         async for attempt in tenacity.AsyncRetrying(
             wait=self._wait,
             retry=tenacity.retry_if_exception(_may_pass),
-            before_sleep=complain,
+            before_sleep=lambda state: complain(state.outcome and state.outcome.exception()),
             reraise=True,
         ):
             with attempt:
@@ -179,8 +185,9 @@ class Settler:
     async def _store(self, job: Job, state: TaskState, **details: Any) -> None:
         if job.ignore_result or job.message is None:
             return
-        change = transition_of(job, state, self._clock.time(), self._worker, self._result_ttl)
-        change = replace(change, **details)
+        change = transition_of(
+            job, state, self._clock.time(), self._worker, self._result_ttl, **details
+        )
         await self._persist(job, lambda: self._writer.write(change))
 
     async def _publish(self, job: Job, publication: Publication) -> None:
@@ -203,9 +210,23 @@ async def discard(delivery: Delivery) -> None:
 
 
 def transition_of(
-    job: Job, state: TaskState, now: float, worker: str | None, result_ttl: float
+    job: Job,
+    state: TaskState,
+    now: float,
+    worker: str | None,
+    result_ttl: float,
+    **details: Any,
 ) -> Transition:
-    """Return the change of a job's record to a state."""
+    """Return the change of a job's record to a state.
+
+    Args:
+        job: the job.
+        state: the state.
+        now: seconds since the epoch.
+        worker: the worker's name.
+        result_ttl: seconds that results are kept unless the task says otherwise.
+        **details: further fields of the change.
+    """
     if job.message is None:
         raise ValueError("a job without a message has no record")
     return Transition(
@@ -220,6 +241,7 @@ def transition_of(
         meta=job.message.meta,
         ttl=job.option("result_ttl") or result_ttl,
         reply_to=job.reply_to,
+        **details,
     )
 
 
