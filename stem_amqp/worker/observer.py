@@ -54,22 +54,37 @@ class Observer:
         self._tracks_started = tracks_started
         self._result_ttl = result_ttl
         self._tasks: set[asyncio.Task[None]] = set()
+        self._starting: list[tuple[Job, float]] = []
 
     async def started(self, job: Job) -> None:
-        """Note that a run begins."""
+        """Note that a run begins.
+
+        The state ``running`` of a first run is stored in the loop's next turn, and not at all if
+        the run has ended by then: nobody could have seen it. A later one takes away the progress
+        of the run before, however short it is.
+        """
         if self._tracks_started and not job.ignore_result:
-            self._writer.post(
-                transition_of(
-                    job, TaskState.RUNNING, self._clock.time(), self._worker, self._result_ttl
-                )
-            )
+            if not self._starting:
+                asyncio.get_running_loop().call_soon(self._store_started)
+            self._starting.append((job, self._clock.time()))
+            if job.attempt or job.replay:
+                self._store_started()
         await self._announcer.started(job)
+
+    def _store_started(self) -> None:
+        starting, self._starting = self._starting, []
+        for job, at in starting:
+            if job.outcome is None:
+                self._writer.post(
+                    transition_of(job, TaskState.RUNNING, at, self._worker, self._result_ttl)
+                )
 
     def progressed(self, job: Job, progress: Progress) -> None:
         """Store progress, and tell the signal."""
         if job.message is None or job.outcome is not None:
             return
         if not job.ignore_result:
+            self._store_started()
             self._writer.post(
                 ProgressUpdate(
                     task_id=job.message.id,
