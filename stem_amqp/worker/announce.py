@@ -16,6 +16,7 @@ from stem_amqp.worker.outcome import (
     Dead,
     Outcome,
     Postponed,
+    Repeated,
     Retried,
     Returned,
     Revoked,
@@ -93,6 +94,10 @@ class Announcer:
                 await self._send(self._signals.task_revoked, job, {"reason": outcome.reason})
             case Postponed():
                 log.debug("%s postponed for %s", job, format_seconds(outcome.delay))
+            case Repeated():
+                log.info(
+                    "%s came again, and is not run: it was %s before", job, outcome.state.value
+                )
             case Returned():
                 log.info("%s returned to queue %s", job, job.queue)
             case _:

@@ -81,6 +81,7 @@ class QueueConsumer:
             headers=delivery.headers,
             queue=self.queue,
             reply_to=delivery.reply_to,
+            redelivered=delivery.redelivered,
             type=delivery.type,
             correlation_id=delivery.correlation_id,
         )

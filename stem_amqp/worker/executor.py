@@ -15,7 +15,7 @@ from stem_amqp.message import NOT_BEFORE, TaskMessage, decode
 from stem_amqp.options import DEFAULT_MAX_RETRIES
 from stem_amqp.results.base import Progress
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
-from stem_amqp.states import Reason
+from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.model import Topology
 from stem_amqp.worker.classify import classify, describe, failure_of
 from stem_amqp.worker.context import EnqueuesCalls, TaskContext, entered
@@ -26,6 +26,7 @@ from stem_amqp.worker.outcome import (
     Failure,
     Outcome,
     Postponed,
+    Repeated,
     Returned,
     Revoked,
     Succeeded,
@@ -54,6 +55,10 @@ class Watcher(Protocol):
 
     def revoked(self, task_id: str) -> str | None:
         """Return why a task is revoked, or None if it is not."""
+        ...
+
+    async def carried_out(self, job: Job) -> TaskState | None:
+        """Return what an earlier delivery of the message came to, or None if it is still to run."""
         ...
 
 
@@ -98,6 +103,11 @@ class Executor:
             refused = self._gate(job, job.message)
             if refused is not None:
                 return refused
+            if job.redelivered or job.attempt:
+                # a retry may be there twice too: its publisher died before its own acknowledgement
+                state = await self._watcher.carried_out(job)
+                if state is not None:
+                    return Repeated(state=state)
             definition = self._registry[job.message.task]
             kwargs = definition.arguments.unpack(job.message.args)
             late = await self._hold_rate(definition)

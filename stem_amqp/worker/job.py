@@ -21,6 +21,7 @@ class Job:
         headers: its headers.
         queue: the logical queue.
         reply_to: where the producer waits for replies.
+        redelivered: whether the broker delivered the message before.
         type: AMQP ``type``: the task's name, as far as the properties tell.
         correlation_id: AMQP ``correlation_id``: its id, as far as the properties tell.
         message: the body decoded, once it is.
@@ -35,6 +36,7 @@ class Job:
     headers: Mapping[str, Any]
     queue: str
     reply_to: str | None = None
+    redelivered: bool = False
     type: str | None = None
     correlation_id: str | None = None
     message: TaskMessage | None = None

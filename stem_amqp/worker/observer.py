@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from stem_amqp.clock import Clock
-from stem_amqp.results.base import Progress, ProgressUpdate
+from stem_amqp.results.base import Progress, ProgressUpdate, ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.signals import Event, Signal, Signals
 from stem_amqp.states import TaskState
 from stem_amqp.transport.base import ConnectionChange
 from stem_amqp.worker.announce import Announcer
+from stem_amqp.worker.earlier import carried_out
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.revocations import Revocations
 from stem_amqp.worker.settle import transition_of
@@ -25,7 +26,8 @@ class Observer:
     Args:
         signals: the application's signals.
         announcer: tells the signals of tasks.
-        writer: the result backend's batching writer.
+        backend: the result backend.
+        writer: its batching writer.
         revocations: which tasks were revoked.
         clock: the time of day.
         worker: the worker's name.
@@ -38,6 +40,7 @@ class Observer:
         *,
         signals: Signals,
         announcer: Announcer,
+        backend: ResultBackend,
         writer: ResultWriter,
         revocations: Revocations,
         clock: Clock,
@@ -47,6 +50,7 @@ class Observer:
     ) -> None:
         self._signals = signals
         self._announcer = announcer
+        self._backend = backend
         self._writer = writer
         self._revocations = revocations
         self._clock = clock
@@ -99,6 +103,12 @@ class Observer:
     def revoked(self, task_id: str) -> str | None:
         """Return why a task is revoked, or None."""
         return self._revocations.reason(task_id)
+
+    async def carried_out(self, job: Job) -> TaskState | None:
+        """Return what an earlier delivery of the message came to, or None if it is still to run."""
+        if job.ignore_result or not self._backend.keeps_states:
+            return None
+        return await carried_out(self._backend, job)
 
     def connection_changed(self, change: ConnectionChange) -> None:
         """Tell the signals that a connection was lost or restored."""

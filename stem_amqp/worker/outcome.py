@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from stem_amqp.states import Reason
+from stem_amqp.states import Reason, TaskState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,8 +96,21 @@ class Revoked:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Repeated:
+    """An earlier delivery of the message was carried out; only its acknowledgement got lost.
+
+    Args:
+        state: what that delivery came to, as stored.
+    """
+
+    state: TaskState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Returned:
     """The worker stops before the task has finished: the message goes back to its queue."""
 
 
-Outcome: TypeAlias = Succeeded | Retried | Snoozed | Postponed | Dead | Revoked | Returned
+Outcome: TypeAlias = (
+    Succeeded | Retried | Snoozed | Postponed | Dead | Revoked | Repeated | Returned
+)

@@ -136,6 +136,7 @@ class Worker:
         return Observer(
             signals=parts.signals,
             announcer=self._announcer,
+            backend=parts.backend,
             writer=parts.writer,
             revocations=self._revocations,
             clock=parts.transport.clock,

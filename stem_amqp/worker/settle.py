@@ -28,6 +28,7 @@ from stem_amqp.worker.outcome import (
     Dead,
     Outcome,
     Postponed,
+    Repeated,
     Retried,
     Returned,
     Revoked,
@@ -152,6 +153,8 @@ class Settler:
                 await self._store_dead(job, outcome)
             case Revoked():
                 await self._store(job, TaskState.REVOKED, reason=outcome.reason)
+            case Repeated():
+                pass  # what followed was confirmed before the state was stored
             case Returned():
                 await delivery.nack(requeue=True)
                 return

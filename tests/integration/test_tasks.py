@@ -500,3 +500,60 @@ def test_synchronous_producers_use_a_loop_in_a_thread(make_stem, broker_url):
         stem.task("x", queue="q")(lambda: None)
         with stem, pytest.raises(ResultTimeoutError):
             stem.run(stem.run(stem.enqueue("x")).result(timeout="100ms"))
+
+
+@pytest.mark.parametrize("ends", ["succeeds", "fails", "retries", "snoozes"])
+async def test_a_redelivered_message_that_was_carried_out_is_not_run_again(stem, ends, monkeypatch):
+    """A worker that dies before its acknowledgement leaves a message whose work is done."""
+    runs = []
+
+    @stem.task("work", queue="q", max_retries=1, retry={"base": "100ms", "jitter": 0})
+    async def work(ctx: TaskContext) -> int:
+        runs.append(ctx.attempt)
+        if len(runs) == 1 and ends == "retries":
+            raise ValueError("once")
+        if len(runs) == 1 and ends == "snoozes":
+            ctx.snooze("100ms")
+        if ends == "fails":
+            ctx.reject("never")
+        return 7
+
+    lost = []
+
+    async def lose_the_first(delivery):
+        if not lost:
+            lost.append(delivery)
+            await delivery.nack(requeue=True)  # what the broker does when the worker is gone
+        else:
+            await ack(delivery)
+
+    async with stem, stem.worker().running():
+        kind = await delivery_type(stem)
+        ack = kind.ack
+        monkeypatch.setattr(kind, "ack", lose_the_first)
+        handle = await work.enqueue()
+        if ends == "fails":
+            with pytest.raises(TaskFailedError):
+                await handle.result(timeout=10)
+        else:
+            assert await handle.result(timeout=10) == 7
+        await eventually(lambda: empty(stem), "an empty queue")
+    assert lost
+    assert runs == {"retries": [0, 1], "snoozes": [0, 0]}.get(ends, [0])
+
+
+async def delivery_type(stem):
+    """Return the class of this broker's deliveries."""
+    if stem.settings.broker_url[0].get_secret_value().startswith("memory:"):
+        from stem_amqp.transport.memory.delivery import MemoryDelivery
+
+        return MemoryDelivery
+    from stem_amqp.transport.amqp.delivery import AmqpDelivery
+
+    return AmqpDelivery
+
+
+async def empty(stem):
+    """Say whether the work queue has nothing to deliver, and nothing is under way."""
+    name = stem.names.work("q")
+    return (await stem.connected.transport.status([name]))[name].ready == 0
