@@ -18,9 +18,6 @@ from yarl import URL
 from stem_amqp.transport.amqp.port import lost
 from stem_amqp.transport.amqp.wire import Wire
 
-BUFFER = 10
-"""Received frames that wait for a channel; then its connection waits, and TCP slows the broker."""
-
 
 class Channel(aiormq.Channel):
     """A channel with a short way in and out, its port.
@@ -35,7 +32,6 @@ class Channel(aiormq.Channel):
     ) -> None:
         super().__init__(connection, number, **options)
         self.port = wire.port(number)
-        self._wire = wire
         self.closing.add_done_callback(self._closed)
 
     @property
@@ -55,15 +51,15 @@ class Channel(aiormq.Channel):
         error = None if closing.cancelled() else closing.exception()
         # aiormq closes with a CancelledError what it closes itself: not one to be raised in a task
         self.port.end(error if isinstance(error, Exception) else lost(error))
-        self._wire.remove(self.port)
 
 
 class RawConnection(aiormq.Connection):
     """A connection whose frames wait in one queue without a limit.
 
     With aiormq's limit, the answer to the broker's close of a channel is dropped when the queue is
-    full, and who waits for a place in it waits for ever when the connection ends. What can be in
-    the queue is bounded by the publisher's window and the consumers' prefetch.
+    full, and who waits for a place in it waits for ever when the connection ends. The same goes for
+    the queues of its channels: with a limit, the frames of one that nobody reads any more stop the
+    reader of all. What can be in any of them is bounded: answers only, the rest goes to ports.
     """
 
     FRAME_BUFFER_SIZE = 0
@@ -100,7 +96,7 @@ class RawConnection(aiormq.Connection):
             self._wire,
             publisher_confirms=confirms,
             on_return_raises=confirms,
-            frame_buffer=BUFFER,
+            frame_buffer=0,
         )
         self.channels[number] = channel
         await channel.open(timeout=timeout)

@@ -87,7 +87,7 @@ class Link:
     @property
     def closed(self) -> bool:
         """Whether it has ended."""
-        return self._wire.over or self._raw.is_closed
+        return self._wire.gone.done() or self._raw.is_closed
 
     @property
     def congested(self) -> bool:
@@ -135,7 +135,15 @@ class Link:
         looked = loop.time()
         while not self._closing.done():
             interval = heartbeat / 2 or CLOSE_TIMEOUT
-            await asyncio.wait({self._closing}, timeout=interval)
+            await asyncio.wait(
+                {self._closing, self._wire.gone},
+                timeout=interval,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self._wire.gone.done():
+                # aiormq hears of it through a queue that somebody may hold up
+                await asyncio.wait({self._closing}, timeout=CLOSE_TIMEOUT)
+                break
             # after a blocked event loop the heartbeats lie unread in the socket: look once more
             late = loop.time() - looked > 2 * interval
             looked = loop.time()
@@ -146,7 +154,9 @@ class Link:
             if not self._raw.is_opened and not self._closing.done():
                 self._wire.abort()
                 return "connection ended"
-        return reason(None if self._closing.cancelled() else self._closing.exception())
+        if not self._closing.done() or self._closing.cancelled():
+            return reason(None)
+        return reason(self._closing.exception())
 
     def abort(self) -> None:
         """Cut the connection off, without a word to the broker."""

@@ -2,7 +2,8 @@
 
 aiormq reads and writes everything that opens, declares, consumes and closes. What comes by the
 thousand, deliveries, confirms, settlements and publishes, is taken from the socket and given to it
-directly here: aiormq has a task and several queues for each.
+directly here: aiormq has a task and several queues for each. It gets none of them, not even those
+that come too late for anybody: they would fill a queue that nobody empties.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Port:
         self._line.send(data)
 
     def end(self, error: BaseException) -> None:
-        """Send nothing any more; what the broker sends late is aiormq's again.
+        """Send nothing any more, and drop what the broker sends late.
 
         Args:
             error: why.
@@ -108,8 +109,10 @@ class Port:
         if self.error is not None:
             return
         self.error = error
-        if self.on_end is not None:
-            self.on_end(error)
+        on_end = self.on_end
+        self.on_delivery = self.on_return = self.on_confirm = self.on_end = None
+        if on_end is not None:
+            on_end(error)
 
     def take(self, kind: int, frame: bytes) -> bool:
         """Take a frame, if it belongs to what is taken here.
@@ -138,17 +141,12 @@ class Port:
     def _take_method(self, frame: bytes) -> bool:
         method = frame[HEAD : HEAD + 4]
         if method == _DELIVER:
-            if self.on_delivery is None:
-                return False
             self._content = read_deliver(frame)
         elif method in (_ACK, _NACK):
-            if self.on_confirm is None:
-                return False
-            tag, multiple = read_confirm(frame)
-            self.on_confirm(tag, multiple, method == _ACK)
+            if self.on_confirm is not None:
+                tag, multiple = read_confirm(frame)
+                self.on_confirm(tag, multiple, method == _ACK)
         elif method == _RETURN:
-            if self.on_return is None:
-                return False
             self._returned = returned = _decoded(frame, Basic.Return)
             self._content = Content(0, False, returned.exchange or "", returned.routing_key or "")
         else:

@@ -75,8 +75,8 @@ class Wire(TransportFactory):
         self._passed_on = 0.0
         self.heard = self._loop.time()
         """When the broker last sent anything, a heartbeat at least."""
-        self.over = False
-        """Whether it has ended; aiormq notices a little later, and hangs on what it is asked for
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Done once it has ended; aiormq notices a little later, and hangs on what it is asked for
         in between."""
 
     async def create(
@@ -113,11 +113,6 @@ class Wire(TransportFactory):
         port = self._ports[number] = Port(number, self)
         return port
 
-    def remove(self, port: Port) -> None:
-        """Leave all frames of a channel to aiormq again."""
-        if self._ports.get(port.number) is port:
-            del self._ports[port.number]
-
     def hear(self, data: bytes) -> bytes:
         """Give what the broker sent to the ports, and return what is for aiormq.
 
@@ -142,7 +137,8 @@ class Wire(TransportFactory):
         Args:
             error: why; None for a plain end.
         """
-        self.over = True
+        if not self.gone.done():
+            self.gone.set_result(None)
         self._pending.clear()
         for port in list(self._ports.values()):
             port.end(lost(error))

@@ -111,6 +111,8 @@ class Link:
             commands.Basic.Qos: commands.Basic.QosOk,
             commands.Channel.Close: commands.Channel.CloseOk,
         }
+        if isinstance(frame, commands.Channel.Close):
+            self.broker.before_close_ok(channel)
         if type(frame) in answers:
             channel.send(answers[type(frame)]())
             if isinstance(frame, commands.Channel.Close):
@@ -119,6 +121,8 @@ class Link:
             self.broker.asked.append((self.name, frame.queue))
             channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
         elif isinstance(frame, commands.Basic.Consume):
+            if not self.broker.answers_consume:
+                return
             channel.send(commands.Basic.ConsumeOk(frame.consumer_tag))
             self.broker.consuming.append(channel)
         elif isinstance(frame, commands.Basic.Cancel):
@@ -148,6 +152,8 @@ class ScriptedBroker:
     def __init__(self):
         self.version = "3.13.7"
         self.links = []
+        self.before_close_ok = lambda channel: None
+        self.answers_consume = True
         self.published = []
         self.consuming = []
         self.strays = []

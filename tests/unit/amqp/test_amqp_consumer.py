@@ -6,7 +6,7 @@ import logging
 import pytest
 from pamqp import commands
 
-from stem_amqp.errors import StaleDeliveryError
+from stem_amqp.errors import BrokerUnavailableError, StaleDeliveryError
 from stem_amqp.transport.amqp import session
 
 
@@ -239,3 +239,22 @@ async def test_closing_leaves_nothing_behind(scripted, consume, inbox, eventuall
     assert all(one.done() for one in ours)
     with pytest.raises(StaleDeliveryError):
         await inbox[0].ack()
+
+
+async def test_late_deliveries_to_a_channel_that_was_given_up_hold_up_nobody(scripted, connect):
+    """They must not stop the reader that all channels of the connection share."""
+
+    def answer_late(channel):
+        channel.send(commands.Basic.ConsumeOk("c1"))
+        for tag in range(1, 101):
+            channel.deliver("c1", tag)
+
+    scripted.answers_consume = False
+    scripted.before_close_ok = answer_late
+    transport = await connect(connect_timeout=0.3)
+    with pytest.raises(BrokerUnavailableError):
+        await transport.consume("q", lambda _: None, prefetch=1, tag="c1")
+    scripted.answers_consume = True
+    async with asyncio.timeout(10):
+        consumer = await transport.consume("q", lambda _: None, prefetch=1, tag="c2")
+    assert consumer.consuming
