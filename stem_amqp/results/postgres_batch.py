@@ -1,0 +1,85 @@
+"""From a batch of changes to statements: no statement may touch a row twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from stem_amqp.results.base import Transition
+from stem_amqp.states import TaskState
+
+_ABSORBED = frozenset({TaskState.RUNNING, TaskState.RETRYING, TaskState.SNOOZED})
+
+
+@dataclass(kw_only=True, slots=True)
+class Step:
+    """What becomes of one row in one statement.
+
+    Args:
+        task_id: the task.
+        change: the last change that is in it.
+        created_at: of the first one.
+        started_at: of the last ``running`` in it.
+        positions: of all changes in it, in the batch. They are accepted together, or none is.
+    """
+
+    task_id: str
+    change: Transition
+    created_at: float
+    started_at: float | None
+    positions: list[int]
+
+
+def rounds(changes: Sequence[Transition]) -> list[list[Step]]:
+    """Sort changes into rounds, in each of which every task stands at most once.
+
+    The changes of a task keep their order. Its ``running`` is absorbed by the end of the same
+    attempt: so a fast task is written once.
+
+    Args:
+        changes: the batch.
+
+    Returns:
+        The rounds, each sorted by task, so that concurrent writers lock rows in the same order.
+        What is in a later round is in the first one too: it locks no further rows.
+    """
+    found: list[list[Step]] = []
+    latest: dict[str, tuple[int, Step]] = {}
+    for position, change in enumerate(changes):
+        started_at = change.at if change.state is TaskState.RUNNING else None
+        number, step = latest.get(change.task_id, (-1, None))
+        if step is not None and _absorbs(change, step.change):
+            step.change = change
+            step.started_at = step.started_at if started_at is None else started_at
+            step.positions.append(position)
+            continue
+        step = Step(
+            task_id=change.task_id,
+            change=change,
+            created_at=change.at,
+            started_at=started_at,
+            positions=[position],
+        )
+        latest[change.task_id] = (number + 1, step)
+        if number + 1 == len(found):
+            found.append([])
+        found[number + 1].append(step)
+    for steps in found:
+        steps.sort(key=attrgetter("task_id"))
+    return found
+
+
+def _absorbs(later: Transition, earlier: Transition) -> bool:
+    """Say whether a change can stand for the one before it too.
+
+    `may_follow` looks at the new state only for whether it is ``queued``. So two others of one
+    attempt are accepted after the same states; and the later one always after the earlier one.
+    """
+    return (
+        earlier.state in _ABSORBED
+        and later.state is not TaskState.QUEUED
+        and later.attempt == earlier.attempt
+        and later.replay == earlier.replay
+        and earlier.ttl > 0
+    )
