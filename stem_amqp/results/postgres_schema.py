@@ -75,6 +75,15 @@ MIGRATIONS: tuple[str, ...] = (
 )
 """From each schema version to the next: the first makes version 1 of an empty database."""
 
+# Asked of the catalogue: an error would end the transaction, and to_regclass() still answers from
+# its cache what was true before another process made the tables.
+_EXISTS = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class
+    WHERE relname = 'stem_schema' AND pg_catalog.pg_table_is_visible(oid)
+)
+"""
+
 
 async def migrate(
     connection: Connection, place: str, migrations: Sequence[str] = MIGRATIONS
@@ -110,8 +119,7 @@ async def migrate(
 
 
 async def _checked_version(connection: Connection, place: str, newest: int) -> int:
-    # Asked like this, since an error would end the transaction.
-    if await connection.fetchval("SELECT to_regclass('stem_schema')::text") is None:
+    if not await connection.fetchval(_EXISTS):
         return 0
     version: int = await connection.fetchval("SELECT version FROM stem_schema") or 0
     if version > newest:

@@ -74,10 +74,16 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         "stem_broker" in getattr(item, "fixturenames", ()) for item in session.items
     ):
         _find_once(session.config)
-    if not session.config.option.collectonly and any(
-        "postgresql" in item.nodeid or "postgres" in item.nodeid for item in session.items
-    ):
+    if not session.config.option.collectonly and any(map(_needs_postgres, session.items)):
         _find_postgres_once(session.config)
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return (
+        "stem_postgres_url" in getattr(item, "fixturenames", ())
+        or parameters.get("kind") == "postgresql"
+    )
 
 
 def _find_once(config: pytest.Config) -> Broker | NoBrokerError:
