@@ -26,8 +26,9 @@ from stem_amqp.results.base import (
 )
 from stem_amqp.results.groups import check_size, unknown_group
 from stem_amqp.results.postgres_address import PostgresAddress
+from stem_amqp.results.postgres_batch import portions
 from stem_amqp.results.postgres_errors import is_outage, not_opened
-from stem_amqp.results.postgres_pool import Connection, PostgresPool, close_politely
+from stem_amqp.results.postgres_pool import JOB_TIMEOUT, Connection, PostgresPool, close_politely
 from stem_amqp.results.postgres_schema import migrate
 from stem_amqp.results.postgres_watch import PostgresWatch, channel_of, tell
 from stem_amqp.results.records import PURGE_INTERVAL
@@ -40,8 +41,6 @@ _Purge = Callable[[Connection, str, float, int], Awaitable[int]]
 
 _PURGE_LIMIT = 500
 """Records removed in one transaction, so that nobody waits for long."""
-_STATEMENT_LIMIT = 1000
-"""Changes in one statement."""
 
 
 class PostgresBackend(ResultBackend):
@@ -89,11 +88,11 @@ class PostgresBackend(ResultBackend):
         await self._pool.close()
 
     async def transition(self, changes: Sequence[Transition]) -> list[bool]:
-        """Store changes durably, in the given order: one statement for each 1,000 of them."""
+        """Store changes durably, in the given order: usually all of them in one statement."""
         now = self._clock.time()
         accepted: list[bool] = []
-        for start in range(0, len(changes), _STATEMENT_LIMIT):
-            accepted += await self._store(changes[start : start + _STATEMENT_LIMIT], now)
+        for portion in portions(changes):
+            accepted += await self._store(portion, now)
         self._purge_now_and_then(now)
         return accepted
 
@@ -200,7 +199,8 @@ class PostgresBackend(ResultBackend):
         try:
             connection = await self._pool.connect_raw()
             try:
-                await migrate(connection, self._address.place)
+                async with asyncio.timeout(JOB_TIMEOUT):
+                    await migrate(connection, self._address.place)
             finally:
                 await close_politely(connection)
         except (asyncpg.PostgresError, OSError, asyncpg.InterfaceError) as error:

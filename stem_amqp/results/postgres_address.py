@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from stem_amqp.errors import ConfigurationError
@@ -25,7 +25,7 @@ class PostgresAddress:
             neither prepared statements nor LISTEN work.
     """
 
-    dsn: str
+    dsn: str = field(repr=False)
     place: str
     pool_size: int = DEFAULT_POOL_SIZE
     transaction_pooling: bool = False

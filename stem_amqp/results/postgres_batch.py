@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -10,6 +10,31 @@ from stem_amqp.results.base import Transition
 from stem_amqp.states import TaskState
 
 _ABSORBED = frozenset({TaskState.RUNNING, TaskState.RETRYING, TaskState.SNOOZED})
+
+
+STATEMENT_LIMIT = 1000
+"""Changes in one statement."""
+STATEMENT_BYTES = 16_000_000
+"""Bytes of results and tracebacks in one statement, unless a single one has more."""
+
+
+def portions(changes: Sequence[Transition]) -> Iterator[Sequence[Transition]]:
+    """Cut a batch into what one statement takes, in the given order.
+
+    Args:
+        changes: the batch.
+    """
+    start, size = 0, 0
+    for position, change in enumerate(changes):
+        own = len(change.result or b"") + len(change.traceback or "")
+        if position - start == STATEMENT_LIMIT or (
+            position > start and size + own > STATEMENT_BYTES
+        ):
+            yield changes[start:position]
+            start, size = position, 0
+        size += own
+    if start < len(changes):
+        yield changes[start:]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -35,6 +35,15 @@ _OUTAGES: tuple[type[BaseException], ...] = (
 )
 """What the server, the way to it or its administrator is to blame for."""
 
+_LOSSES: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,  # the primary is another server now
+)
+
 _SETUP: tuple[type[BaseException], ...] = (
     asyncpg.ClientConfigurationError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -48,6 +57,13 @@ _SETUP: tuple[type[BaseException], ...] = (
 def is_outage(error: BaseException) -> bool:
     """Say whether an error is the server's, and not one of the values that were to be stored."""
     return isinstance(error, _OUTAGES) and not isinstance(error, asyncpg.DataError)
+
+
+def is_loss(error: BaseException | None) -> bool:
+    """Say whether an error means that the connection is gone, and not that the server is slow."""
+    return isinstance(error, _LOSSES) and not isinstance(
+        error, TimeoutError | asyncpg.DataError | asyncpg.QueryCanceledError
+    )
 
 
 def unavailable(address: PostgresAddress, error: BaseException) -> BackendUnavailableError:

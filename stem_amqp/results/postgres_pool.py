@@ -13,7 +13,7 @@ import asyncpg
 
 from stem_amqp.errors import BackendUnavailableError, StemError
 from stem_amqp.results.postgres_address import PostgresAddress
-from stem_amqp.results.postgres_errors import is_outage, unavailable
+from stem_amqp.results.postgres_errors import is_loss, is_outage, unavailable
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[Any]
@@ -122,11 +122,9 @@ class PostgresPool:
                 return await self._run(job, await self.connect())
             try:
                 return await self._run(job, connection)
-            except BackendUnavailableError:
-                if not repeat or not connection.is_closed() or not self._open:
+            except BackendUnavailableError as error:
+                if not repeat or not self.is_open or not is_loss(error.__cause__):
                     raise
-            # What was idle is as dead as this one: it was there before the loss, too.
-            self._drop_idle()
             return await self._run(job, await self.connect())
         finally:
             slots.release()
@@ -146,7 +144,10 @@ class PostgresPool:
                 connection.terminate()
             else:
                 self._give_back(connection)
-            if isinstance(error, Exception) and is_outage(error):
+            if is_loss(error):
+                # What is idle is as dead as this one: it was there before the loss, too.
+                self._drop_idle()
+            if is_outage(error):
                 raise unavailable(self.address, error) from error
             raise
         finally:

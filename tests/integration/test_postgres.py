@@ -14,8 +14,14 @@ import pytest
 from support import eventually
 
 import stem_amqp
+from stem_amqp import Stem
 from stem_amqp.clock import SystemClock
-from stem_amqp.errors import BackendUnavailableError, ConfigurationError, ResultTimeoutError
+from stem_amqp.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    ResultTimeoutError,
+    TaskFailedError,
+)
 from stem_amqp.message import new_id
 from stem_amqp.results import postgres_schema
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
@@ -179,9 +185,9 @@ async def test_a_batch_is_stored_whole_or_not_at_all(url, opened):
     assert len(backend._pool._idle) == 1
 
 
-async def test_the_usual_life_of_a_task_touches_no_index(url, opened):
+async def test_the_usual_life_of_a_task_touches_no_index(empty, opened):
     """Most updates are HOT: they leave the indexes alone, and their dead rows need no vacuum."""
-    backend = await opened(url)
+    backend = await opened(empty)
     for _ in range(20):
         ids = [new_id() for _ in range(100)]
         for state in (TaskState.QUEUED, RUNNING, SUCCEEDED):
@@ -190,7 +196,7 @@ async def test_the_usual_life_of_a_task_touches_no_index(url, opened):
 
     async def updates():
         query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1"
-        return (await ask(url, query, "stem_tasks"))[0]
+        return (await ask(empty, query, "stem_tasks"))[0]
 
     async def counted():
         return (await updates())[0] >= 4000
@@ -421,3 +427,27 @@ async def test_the_module_writes_the_schema(empty, opened):
     await connection.execute(written.decode())
     await connection.close()
     await (await opened(empty)).ping()
+
+
+async def test_tasks_of_an_application_end_in_postgresql(url):
+    """An application enqueues, a worker runs, and the results and failures are in the table."""
+    stem = Stem(broker_url=f"memory://{uuid.uuid4().hex}", backend_url=url, namespace="t-app")
+
+    @stem.task("half", max_retries=0)
+    async def half(number: int) -> int:
+        if number % 2:
+            raise ValueError("odd")
+        return number // 2
+
+    async with stem, stem.worker().running():
+        handles = [await half.enqueue(number) for number in range(20)]
+        results = [await handle.result(timeout=10) for handle in handles[::2]]
+        assert results == list(range(10))
+        for handle in handles[1::2]:
+            with pytest.raises(TaskFailedError, match="odd"):
+                await handle.result(timeout=10)
+    states = await ask(
+        url,
+        "SELECT state, count(*) FROM stem_tasks WHERE namespace = 't-app' GROUP BY 1 ORDER BY 1",
+    )
+    assert [tuple(row) for row in states] == [("failed", 10), ("succeeded", 10)]

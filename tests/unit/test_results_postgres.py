@@ -14,7 +14,7 @@ from stem_amqp.results import factory
 from stem_amqp.results.base import Transition
 from stem_amqp.results.postgres import PostgresBackend
 from stem_amqp.results.postgres_address import DEFAULT_POOL_SIZE, parse_address
-from stem_amqp.results.postgres_batch import rounds
+from stem_amqp.results.postgres_batch import STATEMENT_BYTES, portions, rounds
 from stem_amqp.results.postgres_errors import is_outage, not_opened, unavailable
 from stem_amqp.results.postgres_schema import MIGRATIONS, schema_sql
 from stem_amqp.results.postgres_watch import channel_of, marks_of, payloads
@@ -68,6 +68,7 @@ def test_our_parameters_are_taken_out_of_the_url_and_the_others_left_in():
     plain = parse_address(URL)
     assert (plain.dsn, plain.pool_size) == (URL, DEFAULT_POOL_SIZE)
     assert not plain.transaction_pooling
+    assert "geheim" not in repr(address)
 
 
 def test_several_hosts_are_left_to_the_driver():
@@ -139,6 +140,19 @@ def test_what_may_be_judged_differently_is_written_one_after_the_other(earlier, 
     planned = rounds(changes)
     assert [[step.task_id for step in steps] for steps in planned] == [["a", "b"], ["a"]]
     assert [step.positions for step in itertools.chain(*planned)] == [[0], [1], [2]]
+
+
+def test_a_batch_is_cut_where_one_statement_would_be_too_much():
+    """A thousand changes or 16 MB are one statement; nothing is lost or reordered between them."""
+    many = [change(f"t{number}", TaskState.QUEUED) for number in range(2500)]
+    assert [len(portion) for portion in portions(many)] == [1000, 1000, 500]
+    half = b"x" * (STATEMENT_BYTES // 2)
+    sizes = (half, half, b"1", half * 3, b"2", None)
+    large = [change("a", TaskState.SUCCEEDED, result=result) for result in sizes]
+    cut = list(portions(large))
+    assert [len(portion) for portion in cut] == [2, 1, 1, 2]
+    assert list(itertools.chain(*cut)) == large
+    assert list(portions([])) == []
 
 
 def test_the_marks_of_a_whole_batch_fit_one_notification():
