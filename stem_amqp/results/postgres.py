@@ -203,8 +203,10 @@ class PostgresBackend(ResultBackend):
                     await migrate(connection, self._address.place)
             finally:
                 await close_politely(connection)
-        except (asyncpg.PostgresError, OSError, asyncpg.InterfaceError) as error:
-            raise not_opened(self._address, error) from error
+        except Exception as error:
+            if isinstance(error, asyncpg.PostgresError) or is_outage(error):
+                raise not_opened(self._address, error) from error
+            raise
 
     def _new_watch(self) -> PostgresWatch:
         return PostgresWatch(self._pool, self._channel, self._waiters, self._fetch_ended)

@@ -11,6 +11,7 @@ from stem_amqp.settings import redacted
 DEFAULT_POOL_SIZE = 4
 """Connections of one process, at most; one more listens while somebody waits for a result."""
 LARGEST_POOL_SIZE = 100
+_PORTS = 65536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +74,8 @@ def _check_hosts(hosts: str) -> None:
     """Make sure that what stands after each host's colon is a port."""
     for host in hosts.split(","):
         _, colon, port = host.rpartition("]")[2].rpartition(":")
-        if colon and port:
-            int(port)
+        if colon and port and not 0 < int(port) < _PORTS:
+            raise ValueError("no port")
 
 
 def _pool_size(text: str) -> int:

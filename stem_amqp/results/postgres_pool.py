@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -30,6 +31,9 @@ JOB_TIMEOUT = 20.0
 SLOT_TIMEOUT = 20.0
 """Seconds to wait for one of the connections."""
 CLOSE_TIMEOUT = 2.0
+IDLE_LIMIT = 240.0
+"""Seconds after which an idle connection is not trusted any more: firewalls and address translation
+forget it after 5 minutes or so, and tell neither end."""
 
 
 class PostgresPool:
@@ -44,7 +48,7 @@ class PostgresPool:
 
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
-        self._idle: list[Connection] = []
+        self._idle: list[tuple[Connection, float]] = []
         self._busy: set[Connection] = set()
         self._slots = asyncio.Semaphore(address.pool_size)
         self._open = False
@@ -68,7 +72,7 @@ class PostgresPool:
         idle, self._idle = self._idle, []
         for connection in list(self._busy):
             connection.terminate()
-        for connection in idle:
+        for connection, _ in idle:
             await close_politely(connection)
 
     async def connect(self) -> Connection:
@@ -144,7 +148,7 @@ class PostgresPool:
                 connection.terminate()
             else:
                 self._give_back(connection)
-            if is_loss(error):
+            if is_loss(error) or isinstance(error, TimeoutError):
                 # What is idle is as dead as this one: it was there before the loss, too.
                 self._drop_idle()
             if is_outage(error):
@@ -157,26 +161,30 @@ class PostgresPool:
 
     def _take_idle(self) -> Connection | None:
         while self._idle:
-            connection = self._idle.pop()  # the last one used: the others may rest
-            if not connection.is_closed():
+            connection, since = self._idle.pop()  # the last one used: the others may rest
+            if connection.is_closed() or time.monotonic() - since > IDLE_LIMIT:
+                connection.terminate()
+            else:
                 return connection
         return None
 
     def _give_back(self, connection: Connection) -> None:
         if self._open and not connection.is_closed():
-            self._idle.append(connection)
+            self._idle.append((connection, time.monotonic()))
         else:
             connection.terminate()
 
     def _drop_idle(self) -> None:
         idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection, _ in idle:
             connection.terminate()
 
 
 async def close_politely(connection: Connection) -> None:
     """Close a connection, by force if the server does not answer."""
     with suppress(Exception):
-        await connection.close(timeout=CLOSE_TIMEOUT)
+        # Not the driver's own timeout: before 0.32 it did not cover everything that close() awaits.
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await connection.close()
     if not connection.is_closed():
         connection.terminate()

@@ -14,6 +14,8 @@ import asyncpg
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.results.postgres_pool import Connection
 
+OLDEST_SERVER = 12
+"""The first with generated columns."""
 LOCK_KEY = 0x5374656D
 """``Stem`` in ASCII: the advisory lock under which the schema is changed."""
 
@@ -96,9 +98,15 @@ async def migrate(
         migrations: the scripts that lead from an empty database to the current schema.
 
     Raises:
-        ConfigurationError: the schema is newer than this version, or not ours.
+        ConfigurationError: the server is too old, or the schema is too new, or not ours.
         asyncpg.PostgresError: the server refuses.
     """
+    server = connection.get_server_version()
+    if server.major < OLDEST_SERVER:
+        raise ConfigurationError(
+            f"the result store {place} is a PostgreSQL {server.major}, and {OLDEST_SERVER} is the"
+            " oldest that can be used.\n  Upgrade the server, or use another backend."
+        )
     if await _checked_version(connection, place, len(migrations)) == len(migrations):
         return
     async with connection.transaction():

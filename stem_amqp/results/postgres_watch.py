@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import sys
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -58,7 +59,7 @@ def channel_of(namespace: str) -> str:
 
 def payloads(task_ids: Iterable[str]) -> list[str]:
     """Write what tells that tasks have ended."""
-    marks = array("I", sorted({_mark(task_id) for task_id in task_ids}))
+    marks = _in_network_order(array("I", sorted({_mark(task_id) for task_id in task_ids})))
     return [
         b64encode(marks[start : start + _PAYLOAD_MARKS].tobytes()).decode()
         for start in range(0, len(marks), _PAYLOAD_MARKS)
@@ -70,12 +71,18 @@ def marks_of(payload: str) -> set[int]:
     marks = array("I")
     with suppress(ValueError):
         marks.frombytes(b64decode(payload, validate=True))
-    return set(marks)
+    return set(_in_network_order(marks))
 
 
 async def tell(connection: Connection, channel: str, task_ids: Iterable[str]) -> None:
     """Tell everybody who listens that tasks have ended."""
     await connection.execute(_NOTIFY, channel, payloads(task_ids))
+
+
+def _in_network_order(marks: array[int]) -> array[int]:
+    if sys.byteorder == "little":
+        marks.byteswap()
+    return marks
 
 
 def _mark(task_id: str) -> int:

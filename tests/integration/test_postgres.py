@@ -329,6 +329,27 @@ async def test_a_cancelled_call_leaves_the_pool_whole(url, opened):
     assert len(backend._pool._idle) <= 2
 
 
+async def test_a_connection_that_was_idle_for_long_is_not_trusted(url, opened, monkeypatch):
+    """A firewall that forgot it tells nobody: it is replaced before it costs a timeout."""
+    backend = await opened(url)
+    await backend.ping()
+    ((first, _),) = backend._pool._idle
+    await backend.ping()
+    assert backend._pool._idle[0][0] is first
+    monkeypatch.setattr("stem_amqp.results.postgres_pool.IDLE_LIMIT", 0.0)
+    await backend.ping()
+    ((second, _),) = backend._pool._idle
+    assert first.is_closed()
+    assert not second.is_closed()
+
+
+async def test_too_old_a_server_is_refused(empty, opened, monkeypatch):
+    """The server's release is looked at before anything is created."""
+    monkeypatch.setattr("stem_amqp.results.postgres_schema.OLDEST_SERVER", 99)
+    with pytest.raises(ConfigurationError, match="99 is the oldest"):
+        await opened(empty)
+
+
 async def test_ten_processes_can_open_an_empty_database_at_once(empty, opened):
     """The schema is made by one of them, and the others wait for it."""
     backends = await asyncio.gather(*(opened(empty) for _ in range(10)))

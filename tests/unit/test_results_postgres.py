@@ -3,6 +3,7 @@
 import builtins
 import itertools
 import random
+import socket
 import sys
 
 import asyncpg
@@ -82,6 +83,7 @@ def test_several_hosts_are_left_to_the_driver():
     [
         ("postgresql://app:geh/eim@host/db", "percent-encoded"),
         ("postgresql://app:geheim@host:port/db", "percent-encoded"),
+        ("postgresql://app:geheim@host:65536/db", "percent-encoded"),
         ("postgresql://app:geheim@host/db?pool_size=0", "number from 1 to 100"),
         ("postgresql://app:geheim@host/db?pool_size=x", "number from 1 to 100"),
         ("postgresql://app:geheim@host/db?pooler=pgbouncer", "'transaction'"),
@@ -190,6 +192,8 @@ def test_every_namespace_has_a_channel_of_its_own_that_postgresql_can_name():
         (asyncpg.InvalidCatalogNameError("no"), True, "createdb"),
         (asyncpg.InsufficientPrivilegeError("no"), True, "GRANT SELECT, INSERT"),
         (ConnectionRefusedError(), False, "Is the server running"),
+        (socket.gaierror(-2, "Name or service not known"), False, "Correct the host"),
+        (asyncpg.TargetServerAttributeNotMatched("none"), False, "the server's log"),
         (TimeoutError(), False, "pg_stat_activity"),
         (asyncpg.TooManyConnectionsError("no"), False, "pool_size"),
         (asyncpg.ReadOnlySQLTransactionError("no"), False, "target_session_attrs=read-write"),
