@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -37,7 +37,7 @@ def portions(changes: Sequence[Transition]) -> Iterator[Sequence[Transition]]:
         yield changes[start:]
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """What becomes of one row in one statement.
 
@@ -69,29 +69,38 @@ def rounds(changes: Sequence[Transition]) -> list[list[Step]]:
         The rounds, each sorted by task, so that concurrent writers lock rows in the same order.
         What is in a later round is in the first one too: it locks no further rows.
     """
+    steps = [
+        Step(
+            change.task_id,
+            change,
+            change.at,
+            change.at if change.state is TaskState.RUNNING else None,
+            [position],
+        )
+        for position, change in enumerate(changes)
+    ]
+    distinct = len({step.task_id for step in steps}) == len(steps)
+    found = [steps] if distinct else _without_repetition(steps)
+    for steps in found:
+        steps.sort(key=attrgetter("task_id"))
+    return found
+
+
+def _without_repetition(steps: Iterable[Step]) -> list[list[Step]]:
     found: list[list[Step]] = []
     latest: dict[str, tuple[int, Step]] = {}
-    for position, change in enumerate(changes):
-        started_at = change.at if change.state is TaskState.RUNNING else None
-        number, step = latest.get(change.task_id, (-1, None))
-        if step is not None and _absorbs(change, step.change):
-            step.change = change
-            step.started_at = step.started_at if started_at is None else started_at
-            step.positions.append(position)
+    for step in steps:
+        number, before = latest.get(step.task_id, (-1, None))
+        if before is not None and _absorbs(step.change, before.change):
+            before.change = step.change
+            if step.started_at is not None:
+                before.started_at = step.started_at
+            before.positions += step.positions
             continue
-        step = Step(
-            task_id=change.task_id,
-            change=change,
-            created_at=change.at,
-            started_at=started_at,
-            positions=[position],
-        )
-        latest[change.task_id] = (number + 1, step)
+        latest[step.task_id] = (number + 1, step)
         if number + 1 == len(found):
             found.append([])
         found[number + 1].append(step)
-    for steps in found:
-        steps.sort(key=attrgetter("task_id"))
     return found
 
 
