@@ -17,7 +17,7 @@ from stem_amqp.durations import seconds
 from stem_amqp.errors import ConfigurationError
 
 PREFIX = "STEM_"
-_FOREIGN = frozenset({"STEM_TEST_BROKER_URL", "STEM_TEST_INSTALL"})
+_FOREIGN = frozenset({"STEM_TEST_BROKER_URL", "STEM_TEST_INSTALL", "STEM_TEST_POSTGRES_URL"})
 """Variables with our prefix that belong to the test tools."""
 
 
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
     backend_url: SecretStr = Field(
         default=SecretStr("rpc://"),
-        description="Result backend URL: rpc://, sqlite:///path, memory://.",
+        description="Result backend URL: rpc://, postgresql://…, sqlite:///path, memory://.",
     )
     management_url: SecretStr | None = Field(
         default=None,

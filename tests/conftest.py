@@ -6,6 +6,7 @@ import pytest
 
 from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
+from stem_amqp.errors import BackendUnavailableError
 
 
 def pytest_collection_modifyitems(items):
@@ -49,3 +50,16 @@ async def make_stem(broker_url):
 def stem(make_stem):
     """An application on each kind of broker, with results in memory."""
     return make_stem(backend_url=f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def own_postgres():
+    """A PostgreSQL of our own, with passwords, which a test may stop if it starts it again."""
+    from stem_amqp.testing.private_postgres import find_programs, private_postgres
+
+    try:
+        find_programs()
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    with private_postgres() as server:
+        yield server

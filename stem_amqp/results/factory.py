@@ -82,7 +82,27 @@ def _rpc(parts: BackendParts) -> ResultBackend:
     return RpcBackend(parts.transport, parts.names, parts.clock)
 
 
-_BUILT_IN: dict[str, BackendFactory] = {"memory": _memory, "rpc": _rpc, "sqlite": _sqlite}
+def _postgresql(parts: BackendParts) -> ResultBackend:
+    try:
+        import asyncpg  # noqa: F401, PLC0415 - an extra, which only this backend needs
+    except ImportError as error:
+        raise ConfigurationError(
+            "the postgresql:// result backend needs the driver asyncpg, which is not installed.\n"
+            "  pip install 'stem-amqp[postgres]'"
+        ) from error
+    from stem_amqp.results.postgres import PostgresBackend  # noqa: PLC0415
+    from stem_amqp.results.postgres_address import parse_address  # noqa: PLC0415
+
+    return PostgresBackend(parse_address(parts.url), parts.names.namespace, parts.clock)
+
+
+_BUILT_IN: dict[str, BackendFactory] = {
+    "memory": _memory,
+    "postgres": _postgresql,
+    "postgresql": _postgresql,
+    "rpc": _rpc,
+    "sqlite": _sqlite,
+}
 # Module state on purpose: whoever brings a backend registers it before any application exists.
 _registered: dict[str, BackendFactory] = {}
 
@@ -114,8 +134,8 @@ def create(
 
     Args:
         url: ``memory://``, ``memory://name`` (the same name is the same store in this process),
-            ``rpc://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or one of a scheme
-            that was registered.
+            ``rpc://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
+            ``postgresql://user:password@host/database``, or one of a scheme that was registered.
         clock: the time that TTLs are measured with.
         transport: the broker.
         names: the names on the broker.

@@ -16,8 +16,10 @@ import pytest
 if TYPE_CHECKING:
     from stem_amqp.testing.brokers import Broker, NoBrokerError
     from stem_amqp.testing.cleanup import Namespace
+    from stem_amqp.testing.postgres_server import NoPostgresError, PostgresServer
 
 _FOUND = pytest.StashKey["Broker | NoBrokerError"]()
+_FOUND_POSTGRES = pytest.StashKey["PostgresServer | NoPostgresError"]()
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +48,21 @@ def stem_namespace(stem_broker_url: str) -> Iterator[Namespace]:
     run_blocking(delete_namespace(stem_broker_url, namespace.exchanges, namespace.queues))
 
 
+@pytest.fixture(scope="session")
+def stem_postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Return the URL of a database of the session's own, which is dropped at its end.
+
+    Where there is no PostgreSQL, the test is skipped; where one was named, it fails.
+    """
+    from stem_amqp.testing.postgres_server import temporary_database  # noqa: PLC0415
+
+    found = _find_postgres_once(pytestconfig)
+    if isinstance(found, Exception):
+        (pytest.fail if found.named else pytest.skip)(str(found))
+    with temporary_database(found) as url:
+        yield url
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Look for the broker before the first test, so that no test's time limit has to pay for it.
@@ -57,6 +74,16 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         "stem_broker" in getattr(item, "fixturenames", ()) for item in session.items
     ):
         _find_once(session.config)
+    if not session.config.option.collectonly and any(map(_needs_postgres, session.items)):
+        _find_postgres_once(session.config)
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return (
+        "stem_postgres_url" in getattr(item, "fixturenames", ())
+        or parameters.get("kind") == "postgresql"
+    )
 
 
 def _find_once(config: pytest.Config) -> Broker | NoBrokerError:
@@ -70,6 +97,24 @@ def _find_once(config: pytest.Config) -> Broker | NoBrokerError:
         except NoBrokerError as error:
             config.stash[_FOUND] = error
     return config.stash[_FOUND]
+
+
+def _find_postgres_once(config: pytest.Config) -> PostgresServer | NoPostgresError:
+    if _FOUND_POSTGRES not in config.stash:
+        from stem_amqp.testing.postgres_server import (  # noqa: PLC0415
+            NoPostgresError,
+            find_postgres,
+        )
+
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        try:
+            config.stash[_FOUND_POSTGRES] = stack.enter_context(
+                find_postgres(report=_reporter(config))
+            )
+        except NoPostgresError as error:
+            config.stash[_FOUND_POSTGRES] = error
+    return config.stash[_FOUND_POSTGRES]
 
 
 def _reporter(config: pytest.Config) -> Callable[[str], None]:

@@ -69,10 +69,13 @@ def test_memory_backends_of_one_name_share_a_store_and_others_do_not():
     [
         (
             "sqllite:///x.db",
-            r"sqllite.*known are memory://, rpc://, sqlite://\. Did you mean sqlite://",
+            r"sqllite.*known are memory://, postgres://, postgresql://, rpc://, sqlite://\. Did you mean sqlite://",
         ),
         ("Memory://", "Did you mean memory://"),
-        ("redis://:geheim@host/0", "known are memory://, rpc://, sqlite://"),
+        (
+            "redis://:geheim@host/0",
+            "known are memory://, postgres://, postgresql://, rpc://, sqlite://",
+        ),
         ("results.db", "known are"),
         ("sqlite://results.db", "sqlite:///results.db"),
         ("sqlite://", "names no file"),
@@ -101,7 +104,9 @@ def test_third_parties_register_backends_of_their_own(registered):
     factory.register("s3", make)
     assert type(create("s3://bucket/results")) is MemoryBackend
     assert (seen[0].url, seen[0].rest, seen[0].ttl) == ("s3://bucket/results", "bucket/results", 60)
-    with pytest.raises(ConfigurationError, match="known are memory://, rpc://, s3://, sqlite://"):
+    with pytest.raises(
+        ConfigurationError, match=r"known are memory://, postgres.*, rpc://, s3://, sqlite://"
+    ):
         create("s4://bucket")
 
 

@@ -118,7 +118,7 @@ class Sides:
             await backend.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "rpc-memory", "rpc-rabbitmq"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "rpc-memory", "rpc-rabbitmq"])
 def kind(request):
     """Name each backend; rpc:// over both transports."""
     return request.param
@@ -131,11 +131,14 @@ def brokers(kind, request):
 
 
 @pytest.fixture
-async def sides(kind, brokers, tmp_path):
+async def sides(kind, brokers, tmp_path, request):
     """Give both sides of each backend, with a clock that stands still until it is moved."""
     clock = ManualClock()
     names = Names(brokers.prefix)
     urls = {"memory": f"memory://{uuid.uuid4().hex}", "sqlite": f"sqlite:///{tmp_path}/results.db"}
+    if kind == "postgresql":
+        names = Names(f"t-{uuid.uuid4().hex[:8]}")
+        urls[kind] = request.getfixturevalue("stem_postgres_url")
 
     async def make():
         transport = await brokers.transport()

@@ -1,0 +1,187 @@
+"""What can be wrong with a PostgreSQL server, in words that say what to do."""
+
+from __future__ import annotations
+
+import socket
+
+import asyncpg
+
+from stem_amqp.errors import BackendUnavailableError, ConfigurationError, StemError
+from stem_amqp.results.postgres_address import PostgresAddress
+
+GRANTS = (
+    "GRANT SELECT ON stem_schema TO {role};",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON stem_tasks, stem_groups, stem_group_members TO {role};",
+)
+"""What the role needs where somebody else owns the tables."""
+
+_OUTAGES: tuple[type[BaseException], ...] = (
+    OSError,  # also TimeoutError
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.UndefinedTableError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.InvalidSQLStatementNameError,
+)
+"""What the server, the way to it or its administrator is to blame for."""
+
+_LOSSES: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,  # the primary is another server now
+)
+
+_SETUP: tuple[type[BaseException], ...] = (
+    asyncpg.ClientConfigurationError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidSchemaNameError,
+)
+"""What does not pass by itself: the URL or the rights must be changed."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Say whether an error is the server's, and not one of the values that were to be stored."""
+    return isinstance(error, _OUTAGES) and not isinstance(error, asyncpg.DataError)
+
+
+def is_loss(error: BaseException | None) -> bool:
+    """Say whether an error means that the connection is gone, and not that the server is slow."""
+    return isinstance(error, _LOSSES) and not isinstance(
+        error, TimeoutError | asyncpg.DataError | asyncpg.QueryCanceledError
+    )
+
+
+def unavailable(address: PostgresAddress, error: BaseException) -> BackendUnavailableError:
+    """Return what to raise when the server does not do its work."""
+    return BackendUnavailableError(_text(address, error))
+
+
+def not_opened(address: PostgresAddress, error: BaseException) -> StemError:
+    """Return what to raise when the backend cannot be opened."""
+    if isinstance(error, _SETUP):
+        return ConfigurationError(_text(address, error))
+    return unavailable(address, error)
+
+
+def _text(address: PostgresAddress, error: BaseException) -> str:
+    problem, remedy = _explained(address, error)
+    return f"the result store {address.place} {problem}.\n  {remedy}"
+
+
+def _explained(address: PostgresAddress, error: BaseException) -> tuple[str, str]:
+    for kind, problem, remedy in _EXPLANATIONS:
+        if isinstance(error, kind):
+            said = _said(error)
+            return problem.format(said=said), remedy.format(place=address.place)
+    return f"failed: {_said(error)}", "Look into the server's log."
+
+
+def _said(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300].rstrip(".")
+
+
+_EXPLANATIONS: tuple[
+    tuple[type[BaseException] | tuple[type[BaseException], ...], str, str], ...
+] = (
+    (
+        asyncpg.InvalidPasswordError,
+        "refused the password: {said}",
+        "Correct user and password in STEM_BACKEND_URL=postgresql://user:password@host/database.",
+    ),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        "refused the login: {said}",
+        "Correct the user in STEM_BACKEND_URL, or let the server's pg_hba.conf admit it from here.",
+    ),
+    (
+        asyncpg.InvalidCatalogNameError,
+        "is not there: {said}",
+        "Create it ('createdb NAME'), or correct the database's name in STEM_BACKEND_URL.",
+    ),
+    (
+        (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError),
+        "cannot be used with the rights of this role: {said}",
+        "Let the role create its tables: GRANT CREATE, USAGE ON SCHEMA public TO <role>;\n"
+        "  or let an owner create them, and grant their use:\n"
+        "    python -m stem_amqp.results.postgres_schema | psql <database as owner>\n    "
+        + "\n    ".join(GRANTS).format(role="<role>"),
+    ),
+    (
+        asyncpg.ClientConfigurationError,
+        "cannot be used: {said}",
+        "Correct STEM_BACKEND_URL=postgresql://user:password@host:5432/database.",
+    ),
+    (
+        asyncpg.TooManyConnectionsError,
+        "takes no more connections: {said}",
+        (
+            "Lower pool_size in STEM_BACKEND_URL, raise the server's max_connections, or put a"
+            " pgbouncer in front."
+        ),
+    ),
+    (
+        asyncpg.ReadOnlySQLTransactionError,
+        "is read-only: {said}",
+        (
+            "It is a standby. Name the primary in STEM_BACKEND_URL, or add"
+            " ?target_session_attrs=read-write."
+        ),
+    ),
+    (
+        asyncpg.UndefinedTableError,
+        "has lost its tables: {said}",
+        "Restart this process: it creates them. And find out who dropped them.",
+    ),
+    (
+        (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError),
+        "mixes up prepared statements: {said}",
+        "Behind a pgbouncer with pool_mode=transaction add ?pooler=transaction to STEM_BACKEND_URL.",
+    ),
+    (
+        asyncpg.DiskFullError,
+        "has no space left: {said}",
+        "Free some space on the server's disk.",
+    ),
+    (
+        socket.gaierror,
+        "cannot be found: {said}",
+        "Correct the host in STEM_BACKEND_URL, or look into the name service.",
+    ),
+    (
+        ConnectionRefusedError,
+        "refuses the connection",
+        "Is the server running, and listening at that host and port? 'pg_isready -d {place}' asks it.",
+    ),
+    (
+        TimeoutError,
+        "does not answer in time",
+        "Look at the server's load and locks (pg_stat_activity), and at the network to it.",
+    ),
+    (
+        (asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError),
+        "is starting or stopping: {said}",
+        "It is used again by itself as soon as it is up.",
+    ),
+    (
+        (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError),
+        "lost the connection: {said}",
+        "It is opened again by itself. Look into the server's log for why it was lost.",
+    ),
+)
+"""In this order: the first that fits."""

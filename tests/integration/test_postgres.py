@@ -1,0 +1,474 @@
+"""The result backend in PostgreSQL: its statements, its schema, its rights, its waiting."""
+
+import asyncio
+import random
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from support import eventually
+
+import stem_amqp
+from stem_amqp import Stem
+from stem_amqp.clock import SystemClock
+from stem_amqp.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    ResultTimeoutError,
+    TaskFailedError,
+)
+from stem_amqp.message import new_id
+from stem_amqp.results import postgres_schema
+from stem_amqp.results.base import Progress, ProgressUpdate, Transition
+from stem_amqp.results.memory import MemoryBackend, MemoryStore
+from stem_amqp.results.postgres import PostgresBackend
+from stem_amqp.results.postgres_address import parse_address
+from stem_amqp.results.postgres_schema import MIGRATIONS, migrate, schema_sql
+from stem_amqp.states import TaskState
+from stem_amqp.testing.postgres_answer import execute
+from stem_amqp.transport.memory import ManualClock
+
+RUNNING, SUCCEEDED = TaskState.RUNNING, TaskState.SUCCEEDED
+
+
+@pytest.fixture
+def url(stem_postgres_url):
+    """Name the session's database."""
+    return stem_postgres_url
+
+
+@pytest.fixture
+async def empty(url):
+    """Name a database that is empty, and drop it afterwards."""
+    name = f"stem_test_{uuid.uuid4().hex[:8]}"
+    execute(url, f"CREATE DATABASE {name}")
+    yield urlsplit(url)._replace(path=f"/{name}").geturl()
+    execute(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def opened():
+    """Open backends, and close them afterwards."""
+    backends = []
+    own = f"t-{uuid.uuid4().hex[:8]}"
+
+    async def open_one(url, clock=None, namespace=own):
+        backend = PostgresBackend(parse_address(url), namespace, clock or SystemClock())
+        backends.append(backend)
+        await backend.open()
+        return backend
+
+    yield open_one
+    for backend in backends:
+        await backend.close()
+
+
+def change(task_id, state=SUCCEEDED, **values):
+    """Return a change of a task."""
+    defaults = {"task": "shop.sync", "queue": "orders", "at": time.time()}
+    if state is SUCCEEDED:
+        defaults["result"] = b"1"
+    return Transition(task_id=task_id, state=state, **(defaults | values))
+
+
+async def ask(url, query, *arguments):
+    """Return what a query returns, over a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetch(query, *arguments)
+    finally:
+        await connection.close()
+
+
+async def test_results_survive_a_reopening(url, opened):
+    """Everything of a record and of a group is there for another process."""
+    first = await opened(url)
+    progress = Progress(fraction=0.5, message="half ☃\0", data=[1, "\0"], at=2.0)
+    meta = {"tenant": "ä\0"}
+    await first.transition([change("t1", TaskState.QUEUED, meta=meta, worker="w1")])
+    await first.report_progress([ProgressUpdate(task_id="t1", progress=progress)])
+    await first.transition([change("t1", result=b'{"a":1}', meta=meta)])
+    await first.create_group("g1", 1, ttl=60)
+    await first.report_member("g1", "t1", SUCCEEDED)
+    await first.claim_group("g1", "t1")
+    record, group = await first.get("t1"), await first.get_group("g1")
+    await first.close()
+    await first.open()
+    second = await opened(url)
+    for backend in (first, second):
+        assert await backend.get("t1") == record
+        assert await backend.get_group("g1") == group
+    assert (record.result, record.progress, record.meta) == (b'{"a":1}', progress, meta)
+    assert (dict(group.members), group.claimed_by) == ({"t1": SUCCEEDED}, "t1")
+
+
+async def test_two_namespaces_never_see_each_other(url, opened):
+    """The same ids in one database are different tasks and groups."""
+    clock = ManualClock()
+    one, other = await opened(url, clock, "a"), await opened(url, clock, "b")
+    await one.transition([change("t1", ttl=5)])
+    await one.create_group("g1", 1, ttl=5)
+    waiting = asyncio.create_task(other.wait("t1", 20))
+    assert await other.get("t1") is None
+    assert await other.get_group("g1") is None
+    await other.report_progress([ProgressUpdate(task_id="t1", progress=Progress(fraction=0.5))])
+    assert (await one.get("t1")).progress is None
+    clock.advance(6)
+    assert await other.purge_expired() == 0
+    assert await one.purge_expired() == 2
+    await other.transition([change("t1", result=b"2")])
+    assert (await waiting).result == b"2"
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_any_batch_has_the_same_outcome_as_in_memory(url, opened, seed):
+    """Batches in which tasks repeat at random leave the records that one by one they would."""
+    dice, clock = random.Random(seed), ManualClock()
+    backend = await opened(url, clock)
+    model = MemoryBackend(MemoryStore(), clock)
+    await model.open()
+    ids = [f"t{number}" for number in range(8)]
+    for _ in range(25):
+        clock.advance(dice.choice((0, 1, 30)))
+        batch = [
+            change(
+                dice.choice(ids),
+                dice.choice((*TaskState, RUNNING, RUNNING)),
+                attempt=dice.choice((0, 0, 1)),
+                replay=dice.choice((0, 0, 0, 1, 2)),
+                at=clock.time() + dice.random(),
+                ttl=dice.choice((0.0, 10.0, 100.0)),
+            )
+            for _ in range(dice.randrange(1, 30))
+        ]
+        progress = Progress(fraction=dice.random())
+        updates = [ProgressUpdate(task_id=task_id, progress=progress, ttl=60) for task_id in ids]
+        assert await backend.transition(batch) == await model.transition(batch)
+        assert [await backend.get(i) for i in ids] == [await model.get(i) for i in ids]
+        await backend.report_progress(updates)
+        await model.report_progress(updates)
+    await model.close()
+
+
+async def test_writers_of_the_same_tasks_never_deadlock(url, opened):
+    """Ten writers store and update the same 60 tasks in every order, while others purge them."""
+    backends = [await opened(url) for _ in range(3)]
+    ids = [f"t{number}" for number in range(60)]
+
+    async def write(number):
+        dice, backend = random.Random(number), backends[number % 3]
+        for attempt in range(12):
+            dice.shuffle(ids)
+            batch = [change(i, RUNNING, attempt=attempt, ttl=0.001) for i in ids]
+            await backend.transition(batch + [change(i, TaskState.QUEUED) for i in ids[:20]])
+            updates = [ProgressUpdate(task_id=i, progress=Progress(fraction=0.5)) for i in ids]
+            dice.shuffle(updates)
+            await backend.report_progress(updates)
+            await backend.purge_expired()
+
+    await asyncio.gather(*(write(number) for number in range(10)))
+
+
+async def test_a_batch_is_stored_whole_or_not_at_all(url, opened):
+    """A change that cannot be written undoes its batch, and the next one is stored."""
+    backend = await opened(url)
+    for bad in (change("t2", meta={"a": object()}), change("t2", worker="a\0b")):
+        with pytest.raises((TypeError, asyncpg.DataError)):
+            await backend.transition([change("t1"), change("t1"), bad])
+        assert await backend.get("t1") is None
+    assert await backend.transition([change("t1")]) == [True]
+    assert len(backend._pool._idle) == 1
+
+
+async def test_the_usual_life_of_a_task_touches_no_index(empty, opened):
+    """Most updates are HOT: they leave the indexes alone, and their dead rows need no vacuum."""
+    backend = await opened(empty)
+    for _ in range(20):
+        ids = [new_id() for _ in range(100)]
+        for state in (TaskState.QUEUED, RUNNING, SUCCEEDED):
+            await backend.transition([change(i, state) for i in ids])
+    await backend.close()
+
+    async def updates():
+        query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1"
+        return (await ask(empty, query, "stem_tasks"))[0]
+
+    async def counted():
+        return (await updates())[0] >= 4000
+
+    await eventually(counted, "the server's statistics")
+    total, hot = await updates()
+    assert hot > total / 2
+
+
+CHILD = """
+import asyncio, sys, time
+from stem_amqp.clock import SystemClock
+from stem_amqp.results.base import Transition
+from stem_amqp.results.postgres import PostgresBackend
+from stem_amqp.results.postgres_address import parse_address
+from stem_amqp.states import TaskState
+
+def change(task_id, result):
+    return Transition(task_id=task_id, task="shop.sync", queue="orders",
+                      state=TaskState.SUCCEEDED, at=time.time(), result=result)
+
+async def main():
+    backend = PostgresBackend(parse_address(sys.argv[1]), sys.argv[2], SystemClock())
+    await backend.open()
+{body}
+    await backend.close()
+
+asyncio.run(main())
+"""
+
+
+async def child(url, namespace, body):
+    """Run code with a backend in another process, and return what it wrote."""
+    code = CHILD.format(body=textwrap.indent(textwrap.dedent(body), "    "))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, url, namespace),
+        cwd=Path(stem_amqp.__file__).parent.parent,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode().split()
+
+
+async def test_two_processes_wake_each_other(url, opened):
+    """A waiter is woken by what another process stores, in both directions."""
+    backend = await opened(url)
+    waiting = asyncio.create_task(backend.wait("from-child", 30))
+    body = """
+        await backend.transition([change("from-child", b"1")])
+        record = await backend.wait("from-parent", 30)
+        print(record.state, record.result.decode())
+    """
+    running = asyncio.create_task(child(url, backend._namespace, body))
+    assert (await waiting).result == b"1"
+    await backend.transition([change("from-parent", result=b"2")])
+    assert await running == ["succeeded", "2"]
+
+
+async def test_an_idle_backend_holds_no_listening_connection(url, opened):
+    """Only who waits listens, over one connection for any number of waits; and forgets after."""
+    backend = await opened(url)
+    await backend.transition([change("t1")])
+    await backend.wait("t1")
+    assert backend._watch._connection is None
+    waits = [asyncio.create_task(backend.wait("t2", 0.1)) for _ in range(20)]
+    await asyncio.wait(waits)
+    assert all(isinstance(wait.exception(), ResultTimeoutError) for wait in waits)
+    listening = backend._watch._connection
+    assert listening is not None
+    assert backend._watch._marks == {}
+    waiting = asyncio.create_task(backend.wait("t3", 20))
+    await eventually(lambda: "t3" in backend._waiters)
+    await backend.transition([change("t3")])
+    assert (await waiting).state is SUCCEEDED
+    assert backend._watch._connection is listening
+
+
+async def test_behind_a_transaction_pooler_waiting_asks_now_and_then(url, opened):
+    """Without LISTEN and prepared statements everything works, and a waiter wakes all the same."""
+    backend, other = await opened(f"{url}?pooler=transaction"), await opened(url)
+    waiting = asyncio.create_task(backend.wait("t1", 20))
+    batch = [change("t1", RUNNING), change("t1", RUNNING, attempt=1), change("t2", RUNNING)]
+    assert await backend.transition(batch) == [True] * 3
+    await backend.create_group("g1", 1, ttl=60)
+    assert (await backend.report_member("g1", "t1", SUCCEEDED)).complete
+    await other.transition([change("t1", attempt=1)])
+    stored = time.monotonic()
+    assert (await waiting).state is SUCCEEDED
+    assert time.monotonic() - stored < 3
+    assert backend._watch._connection is None
+
+
+async def test_expired_records_are_removed_while_others_are_written(url, opened, monkeypatch):
+    """A store that nobody purges does not grow for ever; a large heap goes in several steps."""
+    monkeypatch.setattr("stem_amqp.results.postgres._PURGE_LIMIT", 20)
+    clock = ManualClock()
+    backend = await opened(url, clock)
+    await backend.transition([change(str(number), ttl=10) for number in range(50)])
+    await backend.create_group("g1", 1, ttl=10)
+    await backend.report_member("g1", "t1", SUCCEEDED)
+
+    async def left():
+        counts = []
+        for table in ("stem_tasks", "stem_groups", "stem_group_members"):
+            query = f"SELECT count(*) FROM {table} WHERE namespace = $1"
+            counts.append((await ask(url, query, backend._namespace))[0][0])
+        return counts
+
+    async def only_the_new_one():
+        return await left() == [1, 0, 0]
+
+    assert await left() == [50, 1, 1]
+    clock.advance(3600)
+    await backend.transition([change("new")])
+    await eventually(only_the_new_one, "the end of what has expired")
+
+
+async def test_a_cancelled_call_leaves_the_pool_whole(url, opened):
+    """Whoever is cancelled in the middle takes no connection along."""
+    backend = await opened(f"{url}?pool_size=2")
+    for _ in range(10):
+        calls = [asyncio.create_task(backend.get("t1")) for _ in range(4)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+    assert await asyncio.gather(*(backend.get("t1") for _ in range(10))) == [None] * 10
+    assert len(backend._pool._idle) <= 2
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_trusted(url, opened, monkeypatch):
+    """A firewall that forgot it tells nobody: it is replaced before it costs a timeout."""
+    backend = await opened(url)
+    await backend.ping()
+    ((first, _),) = backend._pool._idle
+    await backend.ping()
+    assert backend._pool._idle[0][0] is first
+    monkeypatch.setattr("stem_amqp.results.postgres_pool.IDLE_LIMIT", 0.0)
+    await backend.ping()
+    ((second, _),) = backend._pool._idle
+    assert first.is_closed()
+    assert not second.is_closed()
+
+
+async def test_too_old_a_server_is_refused(empty, opened, monkeypatch):
+    """The server's release is looked at before anything is created."""
+    monkeypatch.setattr("stem_amqp.results.postgres_schema.OLDEST_SERVER", 99)
+    with pytest.raises(ConfigurationError, match="99 is the oldest"):
+        await opened(empty)
+
+
+async def test_ten_processes_can_open_an_empty_database_at_once(empty, opened):
+    """The schema is made by one of them, and the others wait for it."""
+    backends = await asyncio.gather(*(opened(empty) for _ in range(10)))
+    await asyncio.gather(*(backend.ping() for backend in backends))
+    assert (await ask(empty, "SELECT version FROM stem_schema")) == [(len(MIGRATIONS),)]
+
+
+async def test_an_older_schema_is_migrated_and_a_newer_one_refused(empty, opened, monkeypatch):
+    """Each release brings the schema to its own version, and never back."""
+    backend = await opened(empty)
+    await backend.transition([change("t1")])
+    newer = (*MIGRATIONS, "ALTER TABLE stem_tasks ADD COLUMN colour text")
+    connection = await asyncpg.connect(empty)
+    await migrate(connection, "db", newer)
+    await migrate(connection, "db", newer)
+    await connection.close()
+    assert (await backend.get("t1")).state is SUCCEEDED
+    with pytest.raises(ConfigurationError, match=r"schema version 2, .* knows 1.\n  Upgrade"):
+        await opened(empty)
+    assert await ask(empty, "SELECT colour FROM stem_tasks") == [(None,)]
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(empty):
+    """All of a migration is there, or nothing."""
+    connection = await asyncpg.connect(empty)
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        await migrate(connection, "db", (*MIGRATIONS, "no SQL"))
+    assert await connection.fetchval("SELECT to_regclass('stem_tasks')::text") is None
+    await connection.close()
+
+
+async def test_tables_of_another_program_are_left_alone(empty, opened):
+    """A table that only has our name is not used."""
+    await ask(empty, "CREATE TABLE stem_tasks (id integer)")
+    with pytest.raises(ConfigurationError, match=r"(?s)another program.*search_path"):
+        await opened(empty)
+    await ask(empty, "CREATE SCHEMA stem")
+    backend = await opened(f"{empty}?search_path=stem")
+    assert await backend.transition([change("t1")]) == [True]
+    assert await ask(empty, "SELECT count(*) FROM stem.stem_tasks") == [(1,)]
+
+
+@pytest.fixture
+async def role(empty):
+    """Make a role that may connect and nothing else, and give its URL."""
+    name = f"stem_role_{uuid.uuid4().hex[:8]}"
+    await ask(empty, f"CREATE ROLE {name} LOGIN PASSWORD 'geheim'")
+    await ask(empty, "REVOKE CREATE ON SCHEMA public FROM public")
+    parts = urlsplit(empty)
+    yield name, parts._replace(netloc=f"{name}:geheim@{parts.netloc.rpartition('@')[2]}").geturl()
+    await ask(empty, f"DROP OWNED BY {name}")
+    await ask(empty, f"DROP ROLE {name}")
+
+
+async def test_a_role_that_may_not_create_is_told_what_to_do_and_it_works(empty, role, opened):
+    """The error names the SQL and the grants; with both the role needs no more rights."""
+    name, restricted = role
+    with pytest.raises(ConfigurationError, match="permission denied") as caught:
+        await opened(restricted)
+    assert "geheim" not in str(caught.value)
+    owner = await asyncpg.connect(empty)
+    await owner.execute(schema_sql())
+    with pytest.raises(ConfigurationError, match="permission denied"):
+        await opened(restricted)
+    grants = [line.strip() for line in str(caught.value).splitlines() if "GRANT SELECT" in line]
+    assert len(grants) == 2
+    for grant in grants:
+        await owner.execute(grant.replace("<role>", name))
+    clock = ManualClock()
+    backend = await opened(restricted, clock)
+    waiting = asyncio.create_task(backend.wait("t1", 20))
+    await eventually(lambda: "t1" in backend._waiters)
+    assert await backend.transition([change("t1", ttl=5)]) == [True]
+    assert (await waiting).state is SUCCEEDED
+    await backend.create_group("g1", 1, ttl=5)
+    await backend.report_member("g1", "t1", SUCCEEDED)
+    assert await backend.claim_group("g1", "t1")
+    clock.advance(6)
+    assert await backend.purge_expired() == 2
+    await owner.execute(f"REVOKE INSERT ON stem_tasks FROM {name}")
+    with pytest.raises(BackendUnavailableError, match="GRANT"):
+        await backend.transition([change("t2")])
+    await owner.close()
+
+
+async def test_the_module_writes_the_schema(empty, opened):
+    """What it writes creates the schema that this release uses."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stem_amqp.results.postgres_schema"),
+        cwd=Path(stem_amqp.__file__).parent.parent,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    written, _ = await process.communicate()
+    assert written.decode() == postgres_schema.schema_sql()
+    connection = await asyncpg.connect(empty)
+    await connection.execute(written.decode())
+    await connection.close()
+    await (await opened(empty)).ping()
+
+
+async def test_tasks_of_an_application_end_in_postgresql(url):
+    """An application enqueues, a worker runs, and the results and failures are in the table."""
+    stem = Stem(broker_url=f"memory://{uuid.uuid4().hex}", backend_url=url, namespace="t-app")
+
+    @stem.task("half", max_retries=0)
+    async def half(number: int) -> int:
+        if number % 2:
+            raise ValueError("odd")
+        return number // 2
+
+    async with stem, stem.worker().running():
+        handles = [await half.enqueue(number) for number in range(20)]
+        results = [await handle.result(timeout=10) for handle in handles[::2]]
+        assert results == list(range(10))
+        for handle in handles[1::2]:
+            with pytest.raises(TaskFailedError, match="odd"):
+                await handle.result(timeout=10)
+    states = await ask(
+        url,
+        "SELECT state, count(*) FROM stem_tasks WHERE namespace = 't-app' GROUP BY 1 ORDER BY 1",
+    )
+    assert [tuple(row) for row in states] == [("failed", 10), ("succeeded", 10)]
