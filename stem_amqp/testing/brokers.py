@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from stem_amqp.errors import BrokerUnavailableError
 from stem_amqp.settings import redacted
-from stem_amqp.testing.debian_package import install_rabbitmq
+from stem_amqp.testing.debian_package import install_package
 from stem_amqp.testing.docker_rabbitmq import docker_rabbitmq
 from stem_amqp.testing.handshake import broker_version, management_beside
 from stem_amqp.testing.private_rabbitmq import private_rabbitmq
@@ -180,6 +180,6 @@ def _installed(wish: Wish) -> Iterator[Broker]:
 def _to_be_installed(wish: Wish) -> Iterator[Broker]:
     if not wish.install:
         raise BrokerUnavailableError(f"not asked; set {INSTALL_VARIABLE}=1 to allow it")
-    install_rabbitmq(wish.report)
+    install_package("rabbitmq-server", wish.report)
     with _installed(wish) as broker:
         yield broker

@@ -1,4 +1,4 @@
-"""Debian's rabbitmq-server package, installed where the user may install packages."""
+"""Debian's packages of servers, installed where the user may install packages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 from stem_amqp.errors import BrokerUnavailableError
 
-PACKAGE = "rabbitmq-server"
 COMMAND_TIMEOUT = 600.0
 LOCK_TIMEOUT = 300
 """Seconds to wait for another apt or dpkg that is running."""
 
 
-def install_rabbitmq(report: Callable[[str], None]) -> None:
-    """Install Debian's RabbitMQ.
+def install_package(package: str, report: Callable[[str], None]) -> None:
+    """Install a package of Debian's.
 
     Args:
+        package: its name, such as ``rabbitmq-server``.
         report: told what is about to happen to the machine.
 
     Raises:
@@ -29,10 +29,10 @@ def install_rabbitmq(report: Callable[[str], None]) -> None:
     if apt is None:
         raise BrokerUnavailableError("no apt-get on this machine")
     prefix = _become_root()
-    report(f"installing Debian's {PACKAGE} package (once; 'apt-get remove {PACKAGE}' undoes it)")
+    report(f"installing Debian's {package} package (once; 'apt-get remove {package}' undoes it)")
     options = ["-qq", "-o", f"DPkg::Lock::Timeout={LOCK_TIMEOUT}"]
     _run([*prefix, apt, *options, "update"])
-    _run([*prefix, apt, *options, "-y", "--no-install-recommends", "install", PACKAGE])
+    _run([*prefix, apt, *options, "-y", "--no-install-recommends", "install", package])
 
 
 def _become_root() -> list[str]:
