@@ -17,7 +17,7 @@ from stem_amqp.durations import seconds
 from stem_amqp.errors import ConfigurationError
 
 PREFIX = "STEM_"
-_FOREIGN = frozenset({"STEM_TEST_BROKER_URL", "STEM_TEST_INSTALL"})
+_FOREIGN = frozenset({"STEM_TEST_BROKER_URL", "STEM_TEST_INSTALL", "STEM_TEST_REDIS_URL"})
 """Variables with our prefix that belong to the test tools."""
 
 

@@ -30,7 +30,7 @@ def docker_rabbitmq(report: Callable[[str], None]) -> Iterator[tuple[str, str, s
         BrokerUnavailableError: no testcontainers, no engine, no image, or the broker does not
             answer; the message is the reason alone.
     """
-    problem = _engine_problem()
+    problem = engine_problem()
     if problem is not None:
         raise BrokerUnavailableError(problem)
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 optional
@@ -45,13 +45,14 @@ def docker_rabbitmq(report: Callable[[str], None]) -> Iterator[tuple[str, str, s
             management = f"http://{host}:{container.get_exposed_port(15672)}"
             version = wait_for_broker(url, timeout=START_TIMEOUT, alive=lambda: True)
         except Exception as error:
-            raise BrokerUnavailableError(f"{IMAGE} does not start: {_first_line(error)}") from error
+            raise BrokerUnavailableError(f"{IMAGE} does not start: {first_line(error)}") from error
         yield url, management, version
     finally:
         container.stop()
 
 
-def _engine_problem() -> str | None:
+def engine_problem() -> str | None:
+    """Return why no container can be run, or None if one can."""
     # Where no engine answers, docker leaves its sockets to the garbage collector, whose warnings
     # are errors in strict test suites.
     with warnings.catch_warnings():
@@ -73,10 +74,11 @@ def _ping() -> str | None:
         finally:
             engine.close()
     except Exception as error:  # noqa: BLE001 requests', urllib3's and docker's own all mean no
-        return f"no engine answers: {_first_line(error)}"
+        return f"no engine answers: {first_line(error)}"
     return None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
