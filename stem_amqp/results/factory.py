@@ -13,6 +13,7 @@ from stem_amqp.clock import Clock
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.memory import MemoryBackend, MemoryStore
+from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.results.rpc import RpcBackend
 from stem_amqp.results.sqlite import SqliteBackend
 from stem_amqp.settings import redacted
@@ -74,6 +75,20 @@ def _sqlite(parts: BackendParts) -> ResultBackend:
     return SqliteBackend(Path(file), parts.clock)
 
 
+def _redis(parts: BackendParts) -> ResultBackend:
+    address = RedisAddress.parse(parts.url)
+    try:
+        from stem_amqp.results.redis import RedisBackend  # noqa: PLC0415 an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "redis":
+            raise
+        raise ConfigurationError(
+            f"{address} needs the client library of Redis, which is not installed.\n"
+            "  pip install 'stem-amqp[redis]'"
+        ) from error
+    return RedisBackend(address, parts.names.namespace, parts.clock)
+
+
 def _rpc(parts: BackendParts) -> ResultBackend:
     if parts.rest.strip("/"):
         raise ConfigurationError(
@@ -82,7 +97,13 @@ def _rpc(parts: BackendParts) -> ResultBackend:
     return RpcBackend(parts.transport, parts.names, parts.clock)
 
 
-_BUILT_IN: dict[str, BackendFactory] = {"memory": _memory, "rpc": _rpc, "sqlite": _sqlite}
+_BUILT_IN: dict[str, BackendFactory] = {
+    "memory": _memory,
+    "redis": _redis,
+    "rediss": _redis,
+    "rpc": _rpc,
+    "sqlite": _sqlite,
+}
 # Module state on purpose: whoever brings a backend registers it before any application exists.
 _registered: dict[str, BackendFactory] = {}
 
@@ -114,6 +135,7 @@ def create(
 
     Args:
         url: ``memory://``, ``memory://name`` (the same name is the same store in this process),
+            ``redis://[[user]:password@]host[:port][/db]``, ``rediss://`` with TLS,
             ``rpc://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or one of a scheme
             that was registered.
         clock: the time that TTLs are measured with.
