@@ -12,7 +12,7 @@ first only, and so that a result's bytes stay as they are. ``redis-cli --raw GET
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -29,34 +29,41 @@ SCRIPT_LIMIT = 1000
 LONGEST_TTL = 100 * 365 * 86400.0
 """Seconds; Redis refuses times that its clock cannot count."""
 
+# Each argument is a record as it is stored if the task is unknown; of a known one, the time of its
+# creation and its progress are put in. One argument a change, since each costs time in Python.
 # The guard is `states.may_follow`. The contract tests compare the two for every pair.
 _TRANSITION = Script(r"""
 local now, channel, id_at = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local last, accepted = 3, {}
+local pattern = '^{"state":"(%a+)","replay":(%d+),"attempt":(%d+),"expires_at":([^,]+),'
+  .. '"created_at":()([^,]+)(),\n"progress":()(.)'
 local final = {succeeded = true, failed = true, expired = true, revoked = true}
+local accepted = {}
 for i, key in ipairs(KEYS) do
-  local state, replay, attempt = ARGV[last + 1], ARGV[last + 2], ARGV[last + 3]
-  local created, expires, ttl, rest = ARGV[last + 4], ARGV[last + 5], ARGV[last + 6], ARGV[last + 7]
-  last = last + 7
-  local progress, goes = 'null', true
+  local record, goes = ARGV[i + 3], true
+  local state, replay, attempt, expires, created_at, _, created_end, progress_at =
+    string.match(record, pattern)
   local head = redis.call('GETRANGE', key, 0, 255)
   if head ~= '' then
-    local old, old_replay, old_attempt, old_expires, old_created, mark = string.match(head,
-      '^{"state":"(%a+)","replay":(%d+),"attempt":(%d+),"expires_at":([^,]+),"created_at":([^,]+),\n"progress":(.)')
+    local old, old_replay, old_attempt, old_expires, _, created, _, _, mark =
+      string.match(head, pattern)
     if old and tonumber(old_expires) > now then
-      created = old_created
       local later = tonumber(replay) - tonumber(old_replay)
       goes = old ~= 'succeeded' and (later > 0 or later == 0 and not final[old]
         and state ~= 'queued' and tonumber(attempt) >= tonumber(old_attempt))
-      if goes and mark ~= 'n' and state ~= 'queued' and state ~= 'running' then
-        progress = string.match(redis.call('GET', key), '^[^\n]*\n"progress":([^\n]*),\n')
+      if goes then
+        local progress = 'null'
+        if mark ~= 'n' and state ~= 'queued' and state ~= 'running' then
+          progress = string.match(redis.call('GET', key), '^[^\n]*\n"progress":([^\n]*),\n')
+        end
+        record = string.sub(record, 1, created_at - 1) .. created
+          .. string.sub(record, created_end, progress_at - 1) .. progress
+          .. string.sub(record, progress_at + 4)
       end
     end
   end
   if goes then
-    redis.call('SET', key, '{"state":"' .. state .. '","replay":' .. replay .. ',"attempt":'
-      .. attempt .. ',"expires_at":' .. expires .. ',"created_at":' .. created
-      .. ',\n"progress":' .. progress .. ',\n' .. rest, 'PX', ttl)
+    local ttl = math.max(1, (tonumber(expires) - now) * 1000)
+    redis.call('SET', key, record, 'PX', string.format('%.0f', ttl))
     if final[state] then redis.call('PUBLISH', channel .. string.sub(key, id_at), state) end
   end
   accepted[i] = goes and '1' or '0'
@@ -121,8 +128,7 @@ class RedisTasks:
             some = changes[start : start + SCRIPT_LIMIT]
             keys = [self.prefix + change.task_id for change in some]
             arguments: list[Any] = [now, self.channel, len(self.prefix.encode()) + 1]
-            for change in some:
-                arguments += _arguments(change, now)
+            arguments += [_written(change, now) for change in some]
             reply: bytes = await self._client.run(_TRANSITION, keys, arguments)
             accepted += [one == _ACCEPTED for one in reply]
         return accepted
@@ -155,28 +161,14 @@ class RedisTasks:
         return removed
 
 
-def lifetime(ttl: float, now: float) -> Iterator[float]:
+def lifetime(ttl: float, now: float) -> tuple[float, int]:
     """Return when something expires by our clock, and in how many milliseconds Redis forgets it."""
     ttl = min(ttl, LONGEST_TTL)
-    yield now + ttl
-    yield max(1, round(ttl * 1000))
+    return now + ttl, max(1, round(ttl * 1000))
 
 
-def _arguments(change: Transition, now: float) -> tuple[Any, ...]:
-    expires, ttl = lifetime(change.ttl, now)
-    return (
-        change.state.value,
-        change.replay,
-        change.attempt,
-        change.at,
-        expires,
-        ttl,
-        _rest(change),
-    )
-
-
-def _rest(change: Transition) -> bytes:
-    """Write what the script does not need to understand."""
+def _written(change: Transition, now: float) -> bytes:
+    """Write the record of a task of which nothing was known before."""
     fields: dict[str, Any] = {
         "updated_at": change.at,
         "task": change.task,
@@ -194,10 +186,15 @@ def _rest(change: Transition) -> bytes:
         fields["next_run"] = change.next_run
     if change.meta:
         fields["meta"] = change.meta
-    written = orjson.dumps(fields)
+    expires_at = now + min(change.ttl, LONGEST_TTL)
+    head = (
+        f'{{"state":"{change.state.value}","replay":{change.replay},"attempt":{change.attempt},'
+        f'"expires_at":{expires_at!r},"created_at":{change.at!r},\n"progress":null,\n'
+    ).encode()
+    rest = orjson.dumps(fields)
     if change.result is None:
-        return written[1:]
-    return b'%b,"result":\n%b}' % (written[1:-1], change.result)
+        return head + rest[1:]
+    return b'%b%b,"result":\n%b}' % (head, rest[1:-1], change.result)
 
 
 def _record(task_id: str, value: bytes, now: float) -> TaskRecord | None:
