@@ -80,7 +80,7 @@ def _redis(parts: BackendParts) -> ResultBackend:
     try:
         from stem_amqp.results.redis import RedisBackend  # noqa: PLC0415 an extra
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "redis":
+        if error.name is None or error.name.split(".")[0] not in {"redis", "hiredis"}:
             raise
         raise ConfigurationError(
             f"{address} needs the client library of Redis, which is not installed.\n"

@@ -151,7 +151,7 @@ class RedisBackend(ResultBackend):
             for kind in (self._tasks, self._groups):
                 own = [name for name in names if name.startswith(kind.prefix)]
                 removed += await kind.purge(own, now) if own else 0
-            if cursor == 0:
+            if int(cursor) == 0:
                 return removed
 
     async def ping(self) -> None:

@@ -65,8 +65,9 @@ class RedisAddress:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
-            raise _unusable(url, "the host or the port cannot be read") from error
+        except ValueError:
+            # from None: its text may repeat a part of the password
+            raise _unusable(url, "the host or the port cannot be read") from None
         if not parts.hostname:
             raise _unusable(url, "it names no host")
         if parts.fragment:
@@ -106,7 +107,7 @@ def _tls_files(url: str, query: str, *, tls: bool) -> tuple[tuple[str, str], ...
 
 def _unusable(url: str, problem: str) -> ConfigurationError:
     # Stricter than `redacted`: a password that was not percent-encoded may have a slash in it.
-    shown = re.sub(r"(?<=://).*@", "***@", url.partition("?")[0])
+    shown = re.sub(r"(?<=://).*@", "***@", url).partition("?")[0]
     return ConfigurationError(
         f"{shown!r} cannot be used: {problem}.\n"
         f"  Write STEM_BACKEND_URL={FORM}, with rediss:// for TLS; '@', ':', '/', '#' and '?' in a"

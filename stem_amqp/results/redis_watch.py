@@ -13,6 +13,7 @@ from stem_amqp.results.base import TaskRecord
 from stem_amqp.results.redis_client import CONNECT_TIMEOUT, OUTAGES, RedisClient
 from stem_amqp.results.redis_errors import unavailable
 from stem_amqp.results.redis_listener import RedisListener
+from stem_amqp.results.redis_pool import connected
 from stem_amqp.results.waiters import Waiters
 
 log = logging.getLogger("stem_amqp.results")
@@ -117,12 +118,11 @@ class RedisWatch:
 
     async def _listen(self) -> BackendUnavailableError:
         """Listen until the connection is lost, and return why."""
-        connection = self._client.listener()
+        connection = self._client.connection()
         problems: list[BaseException] = []
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                connect: Callable[[], Awaitable[None]] = connection.connect
-                await connect()
+                await connected(connection)
             listener = RedisListener(
                 connection, self._channel, on_subscribed=self._subscribed, on_ended=self._look_up
             )
