@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -102,6 +103,9 @@ def _tls_files(url: str, query: str, *, tls: bool) -> tuple[tuple[str, str], ...
         raise _unusable(
             url, f"{scheme}:// does not know the parameter {unknown[0]!r}; known: {known}"
         )
+    missing = [path for _, path in given if not Path(path).is_file()]
+    if missing:
+        raise _unusable(url, f"there is no file {missing[0]!r}")
     return tuple((TLS_OPTIONS[name], path) for name, path in given)
 
 

@@ -37,6 +37,10 @@ _REPLIES = {
 """The first word of Redis' error replies: what it means, and what helps."""
 _FOR_EVER = frozenset({"WRONGPASS", "NOAUTH", "NOPERM", "MOVED", "CROSSSLOT", "CLUSTERDOWN"})
 """Those that no waiting puts right."""
+_SILENT = (
+    "it does not answer in time",
+    "Check that it runs, is not overloaded, and that no firewall drops the connection.",
+)
 
 
 def unavailable(address: RedisAddress, error: BaseException) -> BackendUnavailableError:
@@ -47,6 +51,8 @@ def unavailable(address: RedisAddress, error: BaseException) -> BackendUnavailab
         error: what the client library raised.
     """
     problem, remedy = _explained(error)
+    if address.tls and problem == _SILENT[0]:
+        remedy += "\n  A port without TLS says nothing to rediss:// either."
     return BackendUnavailableError(f"the result backend {address} failed: {problem}.\n  {remedy}")
 
 
@@ -92,10 +98,7 @@ def _explained(error: BaseException) -> tuple[str, str]:
         if isinstance(cause, ConnectionRefusedError):
             return ("nobody listens there", "Start Redis, or correct host and port.")
     if any(isinstance(cause, TimeoutError) for cause in _chain(error)) or "imeout" in str(error):
-        return (
-            "it does not answer in time",
-            "Check that it runs, is not overloaded, and that no firewall drops the connection.",
-        )
+        return _SILENT
     return (
         str(error).rstrip(".") or type(error).__name__,
         "Check that Redis runs at this address.",

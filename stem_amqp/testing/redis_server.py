@@ -121,6 +121,8 @@ def redis_version(url: str) -> str:
     """
     try:
         import redis  # noqa: PLC0415 an extra
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
     except ImportError as error:
         raise BackendUnavailableError("pip install 'stem-amqp[redis]' first") from error
     try:
@@ -130,6 +132,7 @@ def redis_version(url: str) -> str:
             protocol=2,
             socket_timeout=ANSWER_TIMEOUT,
             socket_connect_timeout=ANSWER_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
             **address.options,
         ) as client:
             server: Any = client.info("server")

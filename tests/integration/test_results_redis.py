@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import shutil
+import subprocess
 import time
 import uuid
 from urllib.parse import urlsplit
@@ -335,11 +337,40 @@ async def test_a_port_that_says_nothing_fails_in_bounded_time(open_backend, monk
     assert time.monotonic() - begun < 5
 
 
-async def test_a_port_without_tls_is_said_to_be_that(open_backend, stem_redis_url):
-    """rediss:// on Redis' plain port is a mistake in the URL or on the server."""
+async def test_a_port_without_tls_is_said_to_be_that(open_backend, stem_redis_url, monkeypatch):
+    """Redis waits for the end of what it takes for a line: rediss:// hears nothing."""
+    monkeypatch.setattr(redis_client, "CONNECT_TIMEOUT", 0.3)
     there = urlsplit(stem_redis_url)
-    with pytest.raises(BackendUnavailableError, match=r"(?s)TLS fails.*?ca="):
+    with pytest.raises(BackendUnavailableError, match="without TLS"):
         await open_backend(f"rediss://{there.hostname}:{there.port or 6379}")
+
+
+@pytest.fixture
+def encrypted(private_redis_installed, tmp_path, unused_port):
+    """Start a Redis with TLS, and return its URL and its certificate."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = [openssl, "req", "-x509", *kind, *names, "-out", cert, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True)
+    files = ["--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file"]
+    tls = ["--tls-port", str(unused_port), *files, str(cert), "--tls-auth-clients", "no"]
+    with start_redis(*tls):
+        yield f"rediss://localhost:{unused_port}/0", cert
+
+
+async def test_rediss_is_tls_with_a_verified_certificate(open_backend, encrypted):
+    """With its CA a server is trusted; an unknown one is not, and is told apart from a dead one."""
+    url, cert = encrypted
+    backend = await open_backend(f"{url}?ca={cert}")
+    waiting = asyncio.create_task(backend.wait("t1", 20))
+    await backend.transition([change("t1")])
+    assert (await waiting).state is SUCCEEDED
+    with pytest.raises(BackendUnavailableError, match=r"(?s)TLS fails.*ca="):
+        await open_backend(url)
 
 
 async def test_a_database_that_is_not_there_is_a_mistake_in_the_url(open_backend, stem_redis_url):
@@ -380,10 +411,9 @@ async def test_a_full_redis_is_an_outage_with_its_remedy(open_backend, guarded):
     """With noeviction Redis refuses writes when its memory is full; nothing is lost unnoticed."""
     backend = await open_backend(f"redis://:geheim@127.0.0.1:{guarded.port}/0")
     large = b'"' + b"x" * 200_000 + b'"'
-    changes = [[change(f"t{number}", result=large)] for number in range(100)]
+    filling = (backend.transition([change(f"t{n}", result=large)]) for n in range(100))
     with pytest.raises(BackendUnavailableError, match=r"(?s)memory is full.*maxmemory"):
-        for some in changes:
-            await backend.transition(some)
+        [await one for one in filling]
     await backend._client.call("CONFIG", "SET", "maxmemory", "100mb")
     assert await backend.transition([change("t1", QUEUED, replay=1)]) == [False]
     assert await backend.transition([change("later")]) == [True]

@@ -23,18 +23,7 @@ from stem_amqp.results.redis_address import RedisAddress
             {"host": "::1", "port": 7000, "db": 0, "username": "me", "password": "secret"},
             "redis://[::1]:7000/0",
         ),
-        (
-            "rediss://cache?ca=/etc/ca.pem&cert=/c.pem&private=/k.pem",
-            {
-                "host": "cache",
-                "port": 6379,
-                "db": 0,
-                "ssl_ca_certs": "/etc/ca.pem",
-                "ssl_certfile": "/c.pem",
-                "ssl_keyfile": "/k.pem",
-            },
-            "rediss://cache:6379/0",
-        ),
+        ("rediss://cache", {"host": "cache", "port": 6379, "db": 0}, "rediss://cache:6379/0"),
     ],
 )
 def test_a_url_names_server_database_and_credentials(url, options, shown):
@@ -44,6 +33,17 @@ def test_a_url_names_server_database_and_credentials(url, options, shown):
     assert str(address) == shown
     assert address.tls is url.startswith("rediss")
     assert "secret" not in repr(address)
+
+
+def test_tls_files_are_parameters(tmp_path):
+    """A CA of one's own and a client certificate are paths of PEM files."""
+    options = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "private": "ssl_keyfile"}
+    for name in options:
+        (tmp_path / name).touch()
+    query = "&".join(f"{name}={tmp_path}/{name}" for name in options)
+    address = RedisAddress.parse(f"rediss://cache?{query}")
+    expected = {option: f"{tmp_path}/{name}" for name, option in options.items()}
+    assert expected.items() <= address.options.items()
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,13 @@ def test_a_url_names_server_database_and_credentials(url, options, shown):
         ("redis://:geheim@cache:70000", "host or the port"),
         ("redis://:geheim@[::1", "host or the port"),
         ("redis://:gehe/im@cache", "host or the port"),
-        ("redis://:gehe/im@here@cache", "host or the port"),
+        ("redis://:gehe/im@dahin@cache", "host or the port"),
         ("redis://:gehe#im@cache", "host or the port"),
         ("redis://:gehe?im@cache", "host or the port"),
         ("redis://:geheim@cache#im", "%23"),
         ("redis://cache?ssl_ca_certs=geheim", "'ssl_ca_certs'; known: none"),
         ("redis://:geheim@cache?ca=/ca.pem", "rediss:// for TLS"),
+        ("rediss://cache?ca=/no/such/ca.pem", "no file '/no/such/ca.pem'"),
         ("rediss://cache?password=geheim", "'password'; known: ca, cert, private"),
     ],
 )
@@ -74,5 +75,5 @@ def test_a_url_that_cannot_be_used_shows_the_form_and_no_password(url, words):
     assert "STEM_BACKEND_URL=redis://[[user]:password@]host" in str(caught.value)
     # what a log shows, but for the lines of this file: the error and those it was raised from
     told = "".join(traceback.format_exception(caught.value, limit=0))
-    for secret in ("geheim", "gehe", "im@", "here"):
+    for secret in ("geheim", "gehe", "im@", "dahin"):
         assert secret not in told
