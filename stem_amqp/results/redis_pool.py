@@ -41,7 +41,8 @@ class RedisPool:
         Raises:
             RedisError: the connection, or Redis' reply.
         """
-        packed = pack_command(tuple(command))
+        arguments: Any = tuple(command)  # the library's type knows tuples of one only
+        packed = pack_command(arguments)
         async with self._free:
             if self._closed:
                 raise BackendUnavailableError("the result backend was closed meanwhile")
