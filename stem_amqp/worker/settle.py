@@ -103,6 +103,21 @@ class Settler:
 
     async def _persist(self, job: Job, step: Callable[[], Awaitable[object]]) -> None:
         """Take one step, again and again until it is done."""
+        failure: Exception | None = None
+        try:
+            await step()
+        except Exception as error:
+            if not _may_pass(error):
+                raise
+            failure = error
+        if failure is not None:
+            await self._persist_after(failure, job, step)
+
+    async def _persist_after(
+        self, failure: Exception, job: Job, step: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Go on after a first failure: the retrying costs too much to begin with each outcome."""
+        failures = [failure]
 
         def complain(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
@@ -115,6 +130,8 @@ class Settler:
             reraise=True,
         ):
             with attempt:
+                if failures:
+                    raise failures.pop()
                 await step()
 
     async def _carry_out(self, delivery: Delivery, job: Job, outcome: Outcome, now: float) -> None:
