@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
     backend_url: SecretStr = Field(
         default=SecretStr("rpc://"),
-        description="Result backend URL: rpc://, sqlite:///path, memory://.",
+        description="Result backend URL: rpc://, redis://host, sqlite:///path, memory://.",
     )
     management_url: SecretStr | None = Field(
         default=None,

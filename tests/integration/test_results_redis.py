@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import re
 import shutil
 import subprocess
 import time
 import uuid
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import orjson
@@ -23,6 +25,7 @@ from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.states import TaskState
 from stem_amqp.testing.private_redis import private_redis as start_redis
 
+RESULTS_PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 QUEUED, SUCCEEDED = TaskState.QUEUED, TaskState.SUCCEEDED
 
 
@@ -441,3 +444,25 @@ async def test_a_user_without_permissions_is_told_which_to_grant(open_backend, p
             await backend.get("t1")
         with pytest.raises(ConfigurationError, match="ACL SETUSER"):
             await open_backend(f"redis://stem:geheim@127.0.0.1:{private_redis.port}/0")
+
+
+async def test_the_documented_permissions_suffice(open_backend, private_redis):
+    """A user for one namespace, without dangerous commands, can do everything that a backend does."""
+    rules = re.search(r"ACL SETUSER stem ([^`]+)`", RESULTS_PAGE.read_text())[1].split()
+    async with Redis(port=private_redis.port) as operator:
+        await operator.execute_command("ACL", "SETUSER", "stem", *rules)
+    url = f"redis://stem:password@127.0.0.1:{private_redis.port}/1"
+    backend = await open_backend(url, name="stem")
+    waiting = asyncio.create_task(backend.wait("t1", 20))
+    await eventually(lambda: backend._watch._listener is not None, "the subscription")
+    await backend.transition([change("t1", QUEUED)])
+    await backend.report_progress([ProgressUpdate(task_id="t1", progress=Progress(fraction=0.5))])
+    await backend.transition([change("t1")])
+    assert (await waiting).progress.fraction == 0.5
+    await backend.create_group("g1", 1, ttl=10)
+    await backend.report_member("g1", "t1", SUCCEEDED)
+    assert await backend.claim_group("g1", "t1")
+    assert await backend.purge_expired() == 0
+    await backend.ping()
+    with pytest.raises(BackendUnavailableError, match="ACL SETUSER"):
+        await open_backend(url, name="other")
