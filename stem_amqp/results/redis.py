@@ -78,7 +78,14 @@ class RedisBackend(ResultBackend):
         await self._client.close()
 
     async def transition(self, changes: Sequence[Transition]) -> list[bool]:
-        """Store changes, in the given order; up to 1,000 are one step and one round trip."""
+        """Store changes, in the given order; up to 1,000 are one step and one round trip.
+
+        A batch whose connection dies is sent once more. If it had been stored all the same, its
+        changes count as repeated, and most of them are not accepted a second time.
+
+        Raises:
+            BackendUnavailableError: none of them is known to be stored; repeating is safe.
+        """
         return await self._tasks.store(changes, self._clock.time())
 
     async def report_progress(self, updates: Sequence[ProgressUpdate]) -> None:

@@ -75,6 +75,7 @@ class RedisClient:
             async with asyncio.timeout(CALL_TIMEOUT):
                 await pool.run(["PING"])
         except OUTAGES as error:
+            await pool.close()
             raise unopenable(self.address, error) from error
         self._pool = pool
 

@@ -165,6 +165,22 @@ async def test_a_cancelled_call_ends_at_once_and_costs_the_others_nothing(open_b
         assert [record.result for record in records] == [str(n).encode() for n in range(40)]
 
 
+async def test_closing_ends_every_call_that_is_under_way(open_backend, redis, namespace):
+    """Calls that have a connection get their answer, the others an error; no connection stays."""
+    backend = await open_backend()
+    calls = [asyncio.create_task(backend.get(f"t{n}")) for n in range(100)]
+    await asyncio.sleep(0)
+    await backend.close()
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        assert result is None or isinstance(result, BackendUnavailableError)
+
+    async def connections():
+        names = [client["name"] for client in await redis.client_list()]
+        return names.count(f"stem-amqp:{namespace}")
+
+    await eventually(lambda: _is(connections, 0), "the end of every connection")
+
+
 async def test_a_thousand_changes_are_one_round_trip(open_backend, monkeypatch):
     """One command, one reply: what a batch costs is not the way to Redis."""
     backend = await open_backend()
