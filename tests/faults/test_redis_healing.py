@@ -5,10 +5,12 @@ import os
 import re
 import signal
 import time
+import uuid
 
 import pytest
 from support import eventually
 
+from stem_amqp import Stem
 from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ResultTimeoutError
 from stem_amqp.message import new_id
@@ -205,3 +207,25 @@ async def test_a_timeout_that_ends_while_the_server_is_away_says_so(open_backend
     private_redis.stop()
     with pytest.raises(BackendUnavailableError):
         await waiter
+
+
+async def test_rule_9_a_worker_loses_no_result_over_a_restart_of_redis(private_redis):
+    """Stopped and started again in the middle of the work: every task is succeeded in the end."""
+    name = uuid.uuid4().hex
+    stem = Stem(broker_url=f"memory://{name}", backend_url=private_redis.url, namespace=NAMESPACE)
+    runs = 0
+
+    @stem.task("work", queue="q")
+    async def work(number: int) -> int:
+        nonlocal runs
+        runs += 1
+        await asyncio.sleep(0.002)
+        return number
+
+    async with stem, stem.worker(concurrency=10).running():
+        handles = await stem.enqueue_many(work.prepare(number) for number in range(500))
+        for target in (50, 200):
+            await eventually(lambda least=target: runs >= least, "half of the work")
+            private_redis.stop()
+            await asyncio.to_thread(private_redis.start)
+        assert [await handle.result(timeout=40) for handle in handles] == list(range(500))

@@ -150,7 +150,7 @@ async def test_a_cancelled_call_ends_at_once_and_costs_the_others_nothing(open_b
         await backend.get(f"t{number}")
         await asyncio.Event().wait()
 
-    for turns in range(60):
+    for turns in range(30):
         calls = [asyncio.create_task(get_and_stay(n)) for n in range(40)]
         for _ in range(turns % 20):
             await asyncio.sleep(0)
