@@ -39,7 +39,7 @@ class Stem:
     Args:
         broker_url: such as ``amqp://user:password@host:5672/vhost``, ``amqps://…``, ``memory://``;
             several for failover.
-        backend_url: ``rpc://``, ``sqlite:///path`` or ``memory://``.
+        backend_url: ``rpc://``, ``redis://host``, ``sqlite:///path`` or ``memory://``.
         namespace: the prefix of every exchange and queue: one per environment.
         topology: the topology, or the path of its YAML file.
         settings: settings made elsewhere; the other arguments come before them.

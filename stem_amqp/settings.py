@@ -17,7 +17,14 @@ from stem_amqp.durations import seconds
 from stem_amqp.errors import ConfigurationError
 
 PREFIX = "STEM_"
-_FOREIGN = frozenset({"STEM_TEST_BROKER_URL", "STEM_TEST_INSTALL", "STEM_TEST_POSTGRES_URL"})
+_FOREIGN = frozenset(
+    {
+        "STEM_TEST_BROKER_URL",
+        "STEM_TEST_INSTALL",
+        "STEM_TEST_POSTGRES_URL",
+        "STEM_TEST_REDIS_URL",
+    }
+)
 """Variables with our prefix that belong to the test tools."""
 
 
@@ -67,7 +74,8 @@ class Settings(BaseSettings):
     )
     backend_url: SecretStr = Field(
         default=SecretStr("rpc://"),
-        description="Result backend URL: rpc://, postgresql://…, sqlite:///path, memory://.",
+        description="Result backend URL: rpc://, redis://host, postgresql://host/db,"
+        " sqlite:///path, memory://.",
     )
     management_url: SecretStr | None = Field(
         default=None,

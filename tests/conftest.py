@@ -1,5 +1,6 @@
 """What tests of the whole application share: applications on every broker, and waiting."""
 
+import os
 import uuid
 
 import pytest
@@ -62,4 +63,28 @@ def own_postgres():
     except BackendUnavailableError as error:
         pytest.skip(str(error))
     with private_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def private_redis_installed():
+    """Make sure that a Redis of one's own can be started, to be stopped, filled and killed."""
+    from stem_amqp.errors import BackendUnavailableError
+    from stem_amqp.testing.debian_package import install_package
+    from stem_amqp.testing.private_redis import find_redis_server
+
+    try:
+        find_redis_server()
+    except BackendUnavailableError as error:
+        if os.environ.get("STEM_TEST_INSTALL") != "1":
+            pytest.skip(str(error))
+        install_package("redis-server", print)
+
+
+@pytest.fixture
+def private_redis(private_redis_installed):
+    """Give a Redis of the test's own, which it may stop and start."""
+    from stem_amqp.testing.private_redis import private_redis
+
+    with private_redis() as server:
         yield server

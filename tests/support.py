@@ -1,4 +1,4 @@
-"""Waiting for conditions, for tests."""
+"""Waiting for conditions and cleaning up, for tests."""
 
 import asyncio
 import time
@@ -17,3 +17,13 @@ async def eventually(holds, what="the condition", timeout=PATIENCE):
             return value
         assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
         await asyncio.sleep(0.005)
+
+
+async def remove_keys(url, namespace):
+    """Remove a namespace from a Redis."""
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(url) as client:
+        keys = [key async for key in client.scan_iter(f"{namespace}:*", count=1000)]
+        if keys:
+            await client.delete(*keys)

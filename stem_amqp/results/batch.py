@@ -153,9 +153,8 @@ class ResultWriter:
     async def _call_backend(self, batch: Sequence[_Entry]) -> None:
         changes = [entry for entry in batch if isinstance(entry.change, Transition)]
         if changes:
-            accepted: list[bool] = await self._retrying(
-                self._backend.transition,
-                [entry.change for entry in changes if isinstance(entry.change, Transition)],
+            accepted = await self._transition(
+                [entry.change for entry in changes if isinstance(entry.change, Transition)]
             )
             for entry, was_accepted in zip(changes, accepted, strict=True):
                 if entry.stored is not None and not entry.stored.done():
@@ -168,6 +167,23 @@ class ResultWriter:
         if progress:
             # one try only: the next update makes up for it
             await self._backend.report_progress(list(progress.values()))
+
+    async def _transition(self, changes: Sequence[Transition]) -> list[bool]:
+        try:
+            return await self._backend.transition(changes)
+        except BackendUnavailableError as error:
+            failure: BackendUnavailableError | None = error
+
+        async def attempt() -> list[bool]:
+            nonlocal failure
+            if failure is not None:
+                first, failure = failure, None
+                raise first
+            return await self._backend.transition(changes)
+
+        # The retrying costs more than a small batch, so it begins with the first failure.
+        accepted: list[bool] = await self._retrying(attempt)
+        return accepted
 
     def _failed(self, batch: Sequence[_Entry], error: Exception) -> None:
         for entry in batch:

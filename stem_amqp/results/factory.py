@@ -13,6 +13,7 @@ from stem_amqp.clock import Clock
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.memory import MemoryBackend, MemoryStore
+from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.results.rpc import RpcBackend
 from stem_amqp.results.sqlite import SqliteBackend
 from stem_amqp.settings import redacted
@@ -74,6 +75,20 @@ def _sqlite(parts: BackendParts) -> ResultBackend:
     return SqliteBackend(Path(file), parts.clock)
 
 
+def _redis(parts: BackendParts) -> ResultBackend:
+    address = RedisAddress.parse(parts.url)
+    try:
+        from stem_amqp.results.redis import RedisBackend  # noqa: PLC0415 an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in {"redis", "hiredis"}:
+            raise
+        raise ConfigurationError(
+            f"{address} needs the client library of Redis, which is not installed.\n"
+            "  pip install 'stem-amqp[redis]'"
+        ) from error
+    return RedisBackend(address, parts.names.namespace, parts.clock)
+
+
 def _rpc(parts: BackendParts) -> ResultBackend:
     if parts.rest.strip("/"):
         raise ConfigurationError(
@@ -100,6 +115,8 @@ _BUILT_IN: dict[str, BackendFactory] = {
     "memory": _memory,
     "postgres": _postgresql,
     "postgresql": _postgresql,
+    "redis": _redis,
+    "rediss": _redis,
     "rpc": _rpc,
     "sqlite": _sqlite,
 }
@@ -134,6 +151,7 @@ def create(
 
     Args:
         url: ``memory://``, ``memory://name`` (the same name is the same store in this process),
+            ``redis://[[user]:password@]host[:port][/db]``, ``rediss://`` with TLS,
             ``rpc://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
             ``postgresql://user:password@host/database``, or one of a scheme that was registered.
         clock: the time that TTLs are measured with.

@@ -79,6 +79,6 @@ def _ping() -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, which says enough."""
+    """Return the first line of an error's text, or its type."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

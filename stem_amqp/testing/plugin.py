@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from stem_amqp.testing.brokers import Broker, NoBrokerError
     from stem_amqp.testing.cleanup import Namespace
     from stem_amqp.testing.postgres_server import NoPostgresError, PostgresServer
+    from stem_amqp.testing.redis_server import NoRedisError, RedisServer
 
 _FOUND = pytest.StashKey["Broker | NoBrokerError"]()
 _FOUND_POSTGRES = pytest.StashKey["PostgresServer | NoPostgresError"]()
+_FOUND_REDIS = pytest.StashKey["RedisServer | NoRedisError"]()
 
 
 @pytest.fixture(scope="session")
@@ -63,18 +65,36 @@ def stem_postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def stem_redis(pytestconfig: pytest.Config) -> RedisServer:
+    """Find or start a Redis for the session; see `stem_amqp.testing.redis_server`."""
+    found = _find_redis_once(pytestconfig)
+    if isinstance(found, Exception):
+        pytest.fail(str(found), pytrace=False)
+    return found
+
+
+@pytest.fixture(scope="session")
+def stem_redis_url(stem_redis: RedisServer) -> str:
+    """Return the URL of the session's Redis."""
+    return stem_redis.url
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Look for the broker before the first test, so that no test's time limit has to pay for it.
+    """Look for the servers before the first test, so that no test's time limit has to pay for it.
 
     Args:
         session: the tests that were collected.
     """
-    if not session.config.option.collectonly and any(
-        "stem_broker" in getattr(item, "fixturenames", ()) for item in session.items
-    ):
+    if session.config.option.collectonly:
+        return
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if "stem_broker" in used:
         _find_once(session.config)
-    if not session.config.option.collectonly and any(map(_needs_postgres, session.items)):
+    if "stem_redis" in used:
+        _find_redis_once(session.config)
+    if any(map(_needs_postgres, session.items)):
         _find_postgres_once(session.config)
 
 
@@ -115,6 +135,19 @@ def _find_postgres_once(config: pytest.Config) -> PostgresServer | NoPostgresErr
         except NoPostgresError as error:
             config.stash[_FOUND_POSTGRES] = error
     return config.stash[_FOUND_POSTGRES]
+
+
+def _find_redis_once(config: pytest.Config) -> RedisServer | NoRedisError:
+    if _FOUND_REDIS not in config.stash:
+        from stem_amqp.testing.redis_server import NoRedisError, find_redis  # noqa: PLC0415
+
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        try:
+            config.stash[_FOUND_REDIS] = stack.enter_context(find_redis(report=_reporter(config)))
+        except NoRedisError as error:
+            config.stash[_FOUND_REDIS] = error
+    return config.stash[_FOUND_REDIS]
 
 
 def _reporter(config: pytest.Config) -> Callable[[str], None]:

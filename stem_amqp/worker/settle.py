@@ -103,25 +103,35 @@ class Settler:
 
     async def _persist(self, job: Job, step: Callable[[], Awaitable[object]]) -> None:
         """Take one step, again and again until it is done."""
-
-        def complain(error: object) -> None:
-            log.error("%s: its outcome cannot be settled yet, trying again: %s", job, error)
-
         try:
             await step()
         except (BrokerError, BackendError) as error:
             if not _may_pass(error):
                 raise
-            complain(error)
+            failure = error
         else:
             return
+        await self._persist_after(failure, job, step)
+
+    async def _persist_after(
+        self, failure: Exception, job: Job, step: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Go on after a first failure: the retrying costs too much to begin with each outcome."""
+        failures = [failure]
+
+        def complain(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            log.error("%s: its outcome cannot be settled yet, trying again: %s", job, error)
+
         async for attempt in tenacity.AsyncRetrying(
             wait=self._wait,
             retry=tenacity.retry_if_exception(_may_pass),
-            before_sleep=lambda state: complain(state.outcome and state.outcome.exception()),
+            before_sleep=complain,
             reraise=True,
         ):
             with attempt:
+                if failures:
+                    raise failures.pop()
                 await step()
 
     async def _carry_out(self, delivery: Delivery, job: Job, outcome: Outcome, now: float) -> None:

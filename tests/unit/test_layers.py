@@ -97,3 +97,15 @@ def test_only_the_amqp_transport_knows_the_client_library():
         if imported.split(".")[0] in {"aio_pika", "aiormq", "pamqp"}
     ]
     assert wrong == []
+
+
+def test_only_the_redis_backend_knows_its_client_library():
+    """Who keeps results elsewhere does not need it."""
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in modules()
+        if not name.startswith(("results.redis", "testing.redis_server"))
+        for imported in runtime_imports(path)
+        if imported.split(".")[0] in {"redis", "hiredis"}
+    ]
+    assert wrong == []

@@ -1,11 +1,15 @@
 """From a URL to a result backend."""
 
+import subprocess
+import sys
+
 import pytest
 
 from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError
 from stem_amqp.results import factory
 from stem_amqp.results.memory import MemoryBackend, MemoryStore
+from stem_amqp.results.redis import RedisBackend
 from stem_amqp.results.rpc import RpcBackend
 from stem_amqp.results.sqlite import SqliteBackend
 from stem_amqp.topology.names import Names
@@ -34,6 +38,8 @@ def registered(monkeypatch):
         ("sqlite:///results.db", SqliteBackend),
         ("rpc://", RpcBackend),
         ("rpc:///", RpcBackend),
+        ("redis://localhost", RedisBackend),
+        ("rediss://:secret@localhost:6380/1", RedisBackend),
     ],
 )
 def test_the_scheme_decides_on_the_backend(url, kind):
@@ -69,13 +75,10 @@ def test_memory_backends_of_one_name_share_a_store_and_others_do_not():
     [
         (
             "sqllite:///x.db",
-            r"sqllite.*known are memory://, postgres://, postgresql://, rpc://, sqlite://\. Did you mean sqlite://",
+            r"sqllite.*known are memory://, postgres://, postgresql://, redis://, rediss://, rpc://, sqlite://\. Did you mean sqlite://",
         ),
         ("Memory://", "Did you mean memory://"),
-        (
-            "redis://:geheim@host/0",
-            "known are memory://, postgres://, postgresql://, rpc://, sqlite://",
-        ),
+        ("reddis://:geheim@host/0", "Did you mean redis://"),
         ("results.db", "known are"),
         ("sqlite://results.db", "sqlite:///results.db"),
         ("sqlite://", "names no file"),
@@ -105,7 +108,7 @@ def test_third_parties_register_backends_of_their_own(registered):
     assert type(create("s3://bucket/results")) is MemoryBackend
     assert (seen[0].url, seen[0].rest, seen[0].ttl) == ("s3://bucket/results", "bucket/results", 60)
     with pytest.raises(
-        ConfigurationError, match=r"known are memory://, postgres.*, rpc://, s3://, sqlite://"
+        ConfigurationError, match=r"known are memory://, postgres.*, redis.*, s3://, sqlite://"
     ):
         create("s4://bucket")
 
@@ -120,7 +123,27 @@ def test_a_scheme_that_is_taken_or_none_is_refused(registered, scheme):
 
 async def test_a_backend_is_not_usable_before_it_is_opened(tmp_path):
     """Using a backend that was made and not opened is said to be that."""
-    for url in (f"sqlite:///{tmp_path}/r.db", "memory://unopened", "rpc://"):
+    urls = (f"sqlite:///{tmp_path}/r.db", "memory://unopened", "rpc://", "redis://localhost")
+    for url in urls:
         with pytest.raises(BackendUnavailableError, match="not open"):
             await create(url).get("x")
     MemoryStore.forget("unopened")
+
+
+def test_without_the_client_library_redis_says_what_to_install(monkeypatch):
+    """Whoever did not install the extra is told its name, and sees no password."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "redis"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith("stem_amqp.results.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'stem-amqp\[redis\]'") as caught:
+        create("redis://:geheim@host/0")
+    assert "geheim" not in str(caught.value)
+
+
+def test_the_core_does_not_import_the_client_library_of_redis():
+    """Who keeps results elsewhere neither needs it nor pays for it."""
+    code = "import sys, stem_amqp, stem_amqp.results.factory; print('redis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"

@@ -5,6 +5,7 @@ import gc
 import uuid
 
 import pytest
+from support import remove_keys
 
 from stem_amqp.message import new_id
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
@@ -24,7 +25,7 @@ class MemoryBrokers:
     def __init__(self):
         self._broker = MemoryBroker()
         self._transports = []
-        self.prefix = "stem"
+        self.prefix = f"t-{uuid.uuid4().hex[:8]}"
 
     async def transport(self):
         """Return a connected transport."""
@@ -118,7 +119,7 @@ class Sides:
             await backend.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql", "rpc-memory", "rpc-rabbitmq"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgresql", "rpc-memory", "rpc-rabbitmq"])
 def kind(request):
     """Name each backend; rpc:// over both transports."""
     return request.param
@@ -131,26 +132,34 @@ def brokers(kind, request):
 
 
 @pytest.fixture
-async def sides(kind, brokers, tmp_path, request):
+def store_url(kind, request, tmp_path):
+    """Give the URL of each backend that stores results, and None for rpc://."""
+    if kind == "redis":
+        return request.getfixturevalue("stem_redis_url")
+    if kind == "postgresql":
+        return request.getfixturevalue("stem_postgres_url")
+    urls = {"memory": f"memory://{uuid.uuid4().hex}", "sqlite": f"sqlite:///{tmp_path}/results.db"}
+    return urls.get(kind)
+
+
+@pytest.fixture
+async def sides(kind, brokers, store_url):
     """Give both sides of each backend, with a clock that stands still until it is moved."""
     clock = ManualClock()
-    names = Names(brokers.prefix)
-    urls = {"memory": f"memory://{uuid.uuid4().hex}", "sqlite": f"sqlite:///{tmp_path}/results.db"}
-    if kind == "postgresql":
-        names = Names(f"t-{uuid.uuid4().hex[:8]}")
-        urls[kind] = request.getfixturevalue("stem_postgres_url")
+    names = Names(f"t-{uuid.uuid4().hex[:8]}" if kind == "postgresql" else brokers.prefix)
 
     async def make():
         transport = await brokers.transport()
-        url = urls.get(kind, "rpc://")
-        return create(url, clock=clock, transport=transport, names=names, ttl=DAY)
+        return create(store_url or "rpc://", clock=clock, transport=transport, names=names, ttl=DAY)
 
-    sides = await Sides(make, clock, stores=kind in urls).open()
+    sides = await Sides(make, clock, stores=store_url is not None).open()
     yield sides
     await sides.close()
     await remove_groups(await brokers.transport(), names, sides.groups)
+    if kind == "redis":
+        await remove_keys(store_url, names.namespace)
     if kind == "memory":
-        MemoryStore.forget(urls["memory"].removeprefix("memory://"))
+        MemoryStore.forget(store_url.removeprefix("memory://"))
     if isinstance(brokers, MemoryBrokers):
         await brokers.close()
 

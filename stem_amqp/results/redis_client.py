@@ -1,0 +1,127 @@
+"""Calls to Redis that are bounded in time, and whose errors say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from stem_amqp.errors import BackendUnavailableError
+from stem_amqp.results.redis_address import RedisAddress
+from stem_amqp.results.redis_errors import is_outage, unavailable, unopenable
+from stem_amqp.results.redis_pool import RedisPool
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds in which a connection must be made."""
+CALL_TIMEOUT = 10.0
+"""Seconds for a call as a whole: a free connection, connecting, the answer."""
+CONNECTIONS = 16
+"""Connections of one backend, at most, besides the one that listens."""
+
+OUTAGES = (RedisError, OSError, TimeoutError)
+"""What the client library raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, which Redis runs as one step.
+
+    Args:
+        text: the script.
+    """
+
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", digest)
+
+
+class RedisClient:
+    """Calls Redis, over a few connections that are made when they are needed.
+
+    Args:
+        address: the server.
+        name: what the connections are called in ``CLIENT LIST``.
+    """
+
+    def __init__(self, address: RedisAddress, name: str) -> None:
+        self.address = address
+        self._name = name
+        self._pool: RedisPool | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes calls."""
+        return self._pool is not None
+
+    async def open(self) -> None:
+        """Make sure that there is a Redis that lets us in.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+            BackendUnavailableError: Redis does not answer.
+        """
+        pool = RedisPool(self.connection, CONNECTIONS)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await pool.run(["PING"])
+        except OUTAGES as error:
+            await pool.close()
+            raise unopenable(self.address, error) from error
+        self._pool = pool
+
+    async def close(self) -> None:
+        """Close the connections; closing twice is no error."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        """Run one command, and return Redis' reply as it is.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer, or cannot do it now.
+        """
+        if self._pool is None:
+            raise BackendUnavailableError(f"the result backend {self.address} is not open")
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                return await self._pool.run(command)
+        except OUTAGES as error:
+            if is_outage(error):
+                raise unavailable(self.address, error) from error
+            raise
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Iterable[Any]) -> Any:
+        """Run a script; its text is sent only if Redis does not know it yet.
+
+        Raises:
+            BackendUnavailableError: as for `call`.
+        """
+        given = (len(keys), *keys, *arguments)
+        try:
+            return await self.call("EVALSHA", script.sha, *given)
+        except NoScriptError:
+            return await self.call("EVAL", script.text, *given)
+
+    def connection(self) -> Connection:
+        """Return a connection that is not connected yet, and whose reads wait for ever."""
+        kind = SSLConnection if self.address.tls else Connection
+        return kind(
+            socket_timeout=None,
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_keepalive=True,
+            client_name=self._name,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            **self.address.options,
+        )

@@ -1,0 +1,139 @@
+"""What can be wrong with a Redis, in words that say what to do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, ResponseError
+
+from stem_amqp.errors import BackendUnavailableError, ConfigurationError, StemError
+from stem_amqp.results.redis_address import FORM, RedisAddress
+
+_REPLIES = {
+    "WRONGPASS": (
+        "it refuses the user or the password",
+        f"Correct them in STEM_BACKEND_URL={FORM}.",
+    ),
+    "NOAUTH": ("it wants a password", f"Give it in STEM_BACKEND_URL={FORM}."),
+    "NOPERM": (
+        "its user may not do this",
+        "Grant it in Redis: ACL SETUSER <user> '~<namespace>:*' '&<namespace>:*' +@all -@dangerous",
+    ),
+    "OOM": (
+        "its memory is full",
+        "Raise Redis' maxmemory, or keep results for a shorter time (STEM_RESULT_TTL).",
+    ),
+    "READONLY": ("it is a replica", "Name the primary in STEM_BACKEND_URL."),
+    "MISCONF": ("it cannot write to its disk", "Look into Redis' log, and free space on its disk."),
+    "LOADING": ("it is still loading its data", "Try again in a moment."),
+    "BUSY": ("another client's script blocks it", "Find it with SLOWLOG, or end it: SCRIPT KILL."),
+    "MASTERDOWN": ("it is a replica without its primary", "Name the primary in STEM_BACKEND_URL."),
+    "MOVED": ("it is a node of a Redis Cluster", "Use a Redis that is no cluster."),
+    "CROSSSLOT": ("it is a node of a Redis Cluster", "Use a Redis that is no cluster."),
+    "CLUSTERDOWN": ("it is a node of a Redis Cluster", "Use a Redis that is no cluster."),
+}
+"""The first word of Redis' error replies: what it means, and what helps."""
+_FOR_EVER = frozenset({"WRONGPASS", "NOAUTH", "NOPERM", "MOVED", "CROSSSLOT", "CLUSTERDOWN"})
+"""Those that no waiting puts right."""
+_SILENT = (
+    "it does not answer in time",
+    "Check that it runs, is not overloaded, and that no firewall drops the connection.",
+)
+
+
+def unavailable(address: RedisAddress, error: BaseException) -> BackendUnavailableError:
+    """Return what to raise when a call fails for a reason that is not the caller's.
+
+    Args:
+        address: the server.
+        error: what the client library raised.
+    """
+    problem, remedy = _explained(error)
+    if address.tls and problem == _SILENT[0]:
+        remedy += "\n  A port without TLS says nothing to rediss:// either."
+    return BackendUnavailableError(f"the result backend {address} failed: {problem}.\n  {remedy}")
+
+
+def unopenable(address: RedisAddress, error: BaseException) -> StemError:
+    """Return what to raise when the first call fails: the URL itself may be wrong.
+
+    Args:
+        address: the server.
+        error: what the client library raised.
+    """
+    if _reply(error) not in _FOR_EVER and not _speaks_no_redis(error) and not _no_database(error):
+        return unavailable(address, error)
+    problem, remedy = _explained(error)
+    return ConfigurationError(
+        f"the result backend {address} cannot be used: {problem}.\n  {remedy}"
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether the server, or the way to it, is to blame rather than a mistake of ours."""
+    return not isinstance(error, ResponseError) or _reply(error) in _REPLIES
+
+
+def _explained(error: BaseException) -> tuple[str, str]:
+    reply = _reply(error)
+    if reply in _REPLIES:
+        return _REPLIES[reply]
+    if _no_database(error):
+        return ("it has no database of that number", "Correct the number after the host.")
+    if _speaks_no_redis(error):
+        return (
+            "what answers there speaks no Redis",
+            "Correct host and port (Redis' own is 6379); a port with TLS needs rediss://.",
+        )
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLError):
+            return (
+                f"TLS fails: {cause.reason or cause}",
+                "Check its certificate, and that the port has TLS; ?ca=/path/ca.pem names your own CA.",
+            )
+        if isinstance(cause, socket.gaierror):
+            return ("its host name is unknown", "Correct the host in STEM_BACKEND_URL, or the DNS.")
+        if isinstance(cause, ConnectionRefusedError):
+            return ("nobody listens there", "Start Redis, or correct host and port.")
+    if any(isinstance(cause, TimeoutError) for cause in _chain(error)) or "imeout" in str(error):
+        return _SILENT
+    return (
+        str(error).rstrip(".") or type(error).__name__,
+        "Check that Redis runs at this address.",
+    )
+
+
+def _reply(error: BaseException) -> str:
+    """Return the first word of Redis' error reply, which the library may have taken off."""
+    text = str(error)
+    if isinstance(error, NoPermissionError):
+        return "NOPERM"
+    if isinstance(error, AuthenticationError):
+        return "NOAUTH" if "uthentication required" in text else "WRONGPASS"
+    names = {
+        "BusyLoadingError": "LOADING",
+        "ReadOnlyError": "READONLY",
+        "OutOfMemoryError": "OOM",
+        "ClusterDownError": "CLUSTERDOWN",
+        "ClusterCrossSlotError": "CROSSSLOT",
+        "MasterDownError": "MASTERDOWN",
+        "MovedError": "MOVED",
+    }
+    return names.get(type(error).__name__) or text.partition(" ")[0]
+
+
+def _speaks_no_redis(error: BaseException) -> bool:
+    return any(isinstance(cause, InvalidResponse) for cause in _chain(error))
+
+
+def _no_database(error: BaseException) -> bool:
+    return "DB index is out of range" in str(error) or "invalid DB index" in str(error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__

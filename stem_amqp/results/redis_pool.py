@@ -1,0 +1,93 @@
+"""A few connections to Redis, each for one call at a time.
+
+The client library's own pool is not used: with Python 3.11 its writes (`asyncio.wait_for`) and its waits
+for a free connection (`asyncio.Condition`) can swallow a cancellation or lose a wake-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from hiredis import pack_command
+from redis.asyncio import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from stem_amqp.errors import BackendUnavailableError
+
+
+class RedisPool:
+    """Runs commands on connections that are made when they are needed.
+
+    Args:
+        make: makes a connection that is not connected yet and has no time limit for answers; the
+            caller of `run` bounds that.
+        limit: connections at most.
+    """
+
+    def __init__(self, make: Callable[[], Connection], limit: int) -> None:
+        self._make = make
+        self._free = asyncio.Semaphore(limit)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    async def run(self, command: Sequence[str | bytes | float]) -> Any:
+        """Run a command, and return Redis' reply as it is.
+
+        An idle connection may have died unnoticed: then the command is repeated on a new one.
+
+        Raises:
+            RedisError: the connection, or Redis' reply.
+        """
+        arguments: Any = tuple(command)  # the library's type knows tuples of one only
+        packed = pack_command(arguments)
+        async with self._free:
+            if self._closed:
+                raise BackendUnavailableError("the result backend was closed meanwhile")
+            if self._idle:
+                try:
+                    return await self._exchange(self._idle.pop(), packed)
+                except (RedisConnectionError, OSError):
+                    await self._disconnect_idle()  # they are of the same age
+            return await self._exchange(self._make(), packed)
+
+    async def close(self) -> None:
+        """Close the idle connections; the others are closed after their call."""
+        self._closed = True
+        await self._disconnect_idle()
+
+    async def _exchange(self, connection: Connection, packed: bytes) -> Any:
+        try:
+            if not connection.is_connected:
+                await connected(connection)
+            await connection.send_packed_command([packed], check_health=False)
+            reply = await connection.read_response()
+        except ResponseError:
+            await self._give_back(connection)
+            raise
+        except BaseException:
+            # A reply may still be on its way, which the next call would take for its own.
+            await connection.disconnect(nowait=True)
+            raise
+        await self._give_back(connection)
+        return reply
+
+    async def _give_back(self, connection: Connection) -> None:
+        if self._closed or not connection.is_connected:
+            await connection.disconnect(nowait=True)
+        else:
+            self._idle.append(connection)
+
+    async def _disconnect_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
+
+
+async def connected(connection: Connection) -> Connection:
+    """Connect, which the client library has no types for, and return the connection."""
+    connect: Callable[[], Awaitable[None]] = connection.connect
+    await connect()
+    return connection

@@ -1,0 +1,221 @@
+"""Task records in Redis: one string each, which Redis itself guards.
+
+``<namespace>:task:<id>`` is a JSON document of four lines, so that the script needs to look at the
+first only, and so that a result's bytes stay as they are. ``redis-cli --raw GET stem:task:<id>``::
+
+    {"state":"succeeded","replay":0,"attempt":0,"expires_at":1767312000.0,"created_at":1767225599.7,
+    "progress":null,
+    "updated_at":1767225600.0,"task":"orders.sync","queue":"orders","worker":"w1","result":
+    {"total": 3}}
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from stem_amqp.results.base import Progress, ProgressUpdate, TaskRecord, Transition
+from stem_amqp.results.records import encode_progress, progress_fields, writable
+from stem_amqp.results.redis_client import RedisClient, Script
+from stem_amqp.states import TaskState
+
+log = logging.getLogger("stem_amqp.results")
+
+SCRIPT_LIMIT = 1000
+"""Changes in one run of a script: Redis serves nobody else meanwhile, some milliseconds."""
+LONGEST_TTL = 100 * 365 * 86400.0
+"""Seconds; Redis refuses times that its clock cannot count."""
+
+# Each argument is a record as it is stored if the task is unknown; of a known one, the time of its
+# creation and its progress are put in. One argument a change, since each costs time in Python.
+# The guard is `states.may_follow`. The contract tests compare the two for every pair.
+_TRANSITION = Script(r"""
+local now, channel, id_at = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local pattern = '^{"state":"(%a+)","replay":(%d+),"attempt":(%d+),"expires_at":([^,]+),'
+  .. '"created_at":()([^,]+)(),\n"progress":()(.)'
+local final = {succeeded = true, failed = true, expired = true, revoked = true}
+local accepted = {}
+for i, key in ipairs(KEYS) do
+  local record, goes = ARGV[i + 3], true
+  local state, replay, attempt, expires, created_at, _, created_end, progress_at =
+    string.match(record, pattern)
+  local head = redis.call('GETRANGE', key, 0, 255)
+  if head ~= '' then
+    local old, old_replay, old_attempt, old_expires, _, created, _, _, mark =
+      string.match(head, pattern)
+    if old and tonumber(old_expires) > now then
+      local later = tonumber(replay) - tonumber(old_replay)
+      goes = old ~= 'succeeded' and (later > 0 or later == 0 and not final[old]
+        and state ~= 'queued' and tonumber(attempt) >= tonumber(old_attempt))
+      if goes then
+        local progress = 'null'
+        if mark ~= 'n' and state ~= 'queued' and state ~= 'running' then
+          progress = string.match(redis.call('GET', key), '^[^\n]*\n"progress":([^\n]*),\n')
+        end
+        record = string.sub(record, 1, created_at - 1) .. created
+          .. string.sub(record, created_end, progress_at - 1) .. progress
+          .. string.sub(record, progress_at + 4)
+      end
+    end
+  end
+  if goes then
+    local ttl = math.max(1, (tonumber(expires) - now) * 1000)
+    redis.call('SET', key, record, 'PX', string.format('%.0f', ttl))
+    if final[state] then redis.call('PUBLISH', channel .. string.sub(key, id_at), state) end
+  end
+  accepted[i] = goes and '1' or '0'
+end
+return table.concat(accepted)
+""")
+
+_PROGRESS = Script(r"""
+local now, last = tonumber(ARGV[1]), 1
+local final = {succeeded = true, failed = true, expired = true, revoked = true}
+for _, key in ipairs(KEYS) do
+  local expires, ttl, progress = ARGV[last + 1], ARGV[last + 2], ARGV[last + 3]
+  last = last + 3
+  local value = redis.call('GET', key)
+  if value then
+    local head, state, places, old_expires, created, rest = string.match(value,
+      '^({"state":"(%a+)"(,"replay":%d+,"attempt":%d+,"expires_at":)([^,]+)(,"created_at":[^,]+,\n"progress":))[^\n]*(,\n.*)$')
+    if head and not final[state] and tonumber(old_expires) > now then
+      redis.call('SET', key, '{"state":"' .. state .. '"' .. places .. expires .. created
+        .. progress .. rest, 'PX', ttl)
+    end
+  end
+end
+""")
+
+_PURGE = Script(r"""
+local now, removed = tonumber(ARGV[1]), 0
+for _, key in ipairs(KEYS) do
+  local head = redis.call('GETRANGE', key, 0, 255)
+  local expires = string.match(head, '^{"state":"%a+","replay":%d+,"attempt":%d+,"expires_at":([^,]+),')
+  if expires and tonumber(expires) <= now then removed = removed + redis.call('DEL', key) end
+end
+return removed
+""")
+
+_ACCEPTED = ord("1")
+
+
+class RedisTasks:
+    """The task records of one namespace.
+
+    Args:
+        client: the connections.
+        namespace: the prefix of every key.
+    """
+
+    def __init__(self, client: RedisClient, namespace: str) -> None:
+        self.prefix = f"{namespace}:task:"
+        self.channel = f"{namespace}:ended:"
+        """What the channels are called on which Redis says that a task has ended; the id follows."""
+        self._client = client
+
+    async def store(self, changes: Sequence[Transition], now: float) -> list[bool]:
+        """Store changes, in the given order, and return for each whether it was accepted.
+
+        Args:
+            changes: 1,000 of them go in one round trip.
+            now: seconds since the epoch.
+        """
+        accepted: list[bool] = []
+        for start in range(0, len(changes), SCRIPT_LIMIT):
+            some = changes[start : start + SCRIPT_LIMIT]
+            keys = [self.prefix + change.task_id for change in some]
+            arguments: list[Any] = [now, self.channel, len(self.prefix.encode()) + 1]
+            arguments += [_written(change, now) for change in some]
+            reply: bytes = await self._client.run(_TRANSITION, keys, arguments)
+            accepted += [one == _ACCEPTED for one in reply]
+        return accepted
+
+    async def store_progress(self, updates: Sequence[ProgressUpdate], now: float) -> None:
+        """Store progress; that of tasks that are unknown or have ended is ignored."""
+        for start in range(0, len(updates), SCRIPT_LIMIT):
+            some = updates[start : start + SCRIPT_LIMIT]
+            arguments: list[Any] = [now]
+            for update in some:
+                progress = encode_progress(progress_fields(update.progress))
+                arguments += (*lifetime(update.ttl, now), progress)
+            await self._client.run(
+                _PROGRESS, [self.prefix + update.task_id for update in some], arguments
+            )
+
+    async def fetch(self, task_ids: Sequence[str], now: float) -> list[TaskRecord | None]:
+        """Return records in one round trip; None for what is not known (any more)."""
+        if not task_ids:
+            return []
+        values = await self._client.call("MGET", *(self.prefix + task_id for task_id in task_ids))
+        return [
+            None if value is None else _record(task_id, value, now)
+            for task_id, value in zip(task_ids, values, strict=True)
+        ]
+
+    async def purge(self, keys: Sequence[str], now: float) -> int:
+        """Remove those of some records that have expired, and return how many that were."""
+        removed: int = await self._client.run(_PURGE, keys, [now])
+        return removed
+
+
+def lifetime(ttl: float, now: float) -> tuple[float, int]:
+    """Return when something expires by our clock, and in how many milliseconds Redis forgets it."""
+    ttl = min(ttl, LONGEST_TTL)
+    return now + ttl, max(1, round(ttl * 1000))
+
+
+def _written(change: Transition, now: float) -> bytes:
+    """Write the record of a task of which nothing was known before."""
+    fields: dict[str, Any] = {
+        "updated_at": change.at,
+        "task": change.task,
+        "queue": change.queue,
+    }
+    if change.worker is not None:
+        fields["worker"] = change.worker
+    if change.reason is not None:
+        fields["reason"] = writable(change.reason)
+    if change.error is not None:
+        fields["error"] = writable(change.error)
+    if change.traceback is not None:
+        fields["traceback"] = writable(change.traceback)
+    if change.next_run is not None:
+        fields["next_run"] = change.next_run
+    if change.meta:
+        fields["meta"] = change.meta
+    expires_at = now + min(change.ttl, LONGEST_TTL)
+    head = (
+        f'{{"state":"{change.state.value}","replay":{change.replay},"attempt":{change.attempt},'
+        f'"expires_at":{expires_at!r},"created_at":{change.at!r},\n"progress":null,\n'
+    ).encode()
+    rest = orjson.dumps(fields)
+    if change.result is None:
+        return head + rest[1:]
+    return b'%b%b,"result":\n%b}' % (head, rest[1:-1], change.result)
+
+
+def _record(task_id: str, value: bytes, now: float) -> TaskRecord | None:
+    try:
+        return _decoded(task_id, value, now)
+    except (KeyError, TypeError, ValueError) as error:
+        # The script too takes it for no record, and overwrites it.
+        log.warning("what Redis has of task %s is no record: %r", task_id, error)
+        return None
+
+
+def _decoded(task_id: str, value: bytes, now: float) -> TaskRecord | None:
+    # orjson writes no line breaks, so the third one is where the result begins
+    first, second, rest = value.split(b"\n", 2)
+    third, has_result, result = rest.partition(b"\n")
+    fields = orjson.loads(b"".join((first, second, third, b"null}" if has_result else b"")))
+    if fields.pop("expires_at") <= now:
+        return None
+    progress = fields.pop("progress")
+    fields["state"] = TaskState(fields["state"])
+    fields["result"] = result[:-1] if has_result else None
+    return TaskRecord(
+        task_id=task_id, progress=None if progress is None else Progress(**progress), **fields
+    )

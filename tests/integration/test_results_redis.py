@@ -1,0 +1,484 @@
+"""The result backend in Redis: what lies there, who sees it, and what is said of a Redis unfit for it."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import shutil
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+from support import eventually, remove_keys
+
+from stem_amqp.clock import SystemClock
+from stem_amqp.errors import BackendUnavailableError, ConfigurationError
+from stem_amqp.results import redis_client, redis_schema
+from stem_amqp.results.base import Progress, ProgressUpdate, Transition
+from stem_amqp.results.redis import RedisBackend
+from stem_amqp.results.redis_address import RedisAddress
+from stem_amqp.states import TaskState
+from stem_amqp.testing.private_redis import private_redis as start_redis
+
+RESULTS_PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+QUEUED, SUCCEEDED = TaskState.QUEUED, TaskState.SUCCEEDED
+
+
+@pytest.fixture
+async def namespace(stem_redis_url):
+    """Give a namespace of the test's own."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    yield name
+    await remove_keys(stem_redis_url, name)
+
+
+@pytest.fixture
+async def redis(stem_redis_url):
+    """Look at Redis as an operator does."""
+    async with Redis.from_url(stem_redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+async def open_backend(stem_redis_url, namespace):
+    """Open backends, and close them afterwards."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_one(url=stem_redis_url, name=namespace):
+            backend = RedisBackend(RedisAddress.parse(url), name, SystemClock())
+            stack.push_async_callback(backend.close)
+            await backend.open()
+            return backend
+
+        yield open_one
+
+
+def change(task_id, state=SUCCEEDED, **values):
+    """Return a change of a task."""
+    defaults = {"task": "shop.sync", "queue": "orders", "at": time.time()}
+    if state is SUCCEEDED:
+        defaults["result"] = b"1"
+    return Transition(task_id=task_id, state=state, **(defaults | values))
+
+
+async def test_people_can_read_what_lies_in_redis(open_backend, redis, namespace):
+    """A record is one JSON document, with a TTL in Redis; the result stands there as it is."""
+    backend = await open_backend()
+    await backend.transition([change("t1", QUEUED, ttl=100)])
+    progress = Progress(fraction=0.5, message='a "quoted"\nline', at=1.5)
+    await backend.report_progress([ProgressUpdate(task_id="t1", progress=progress, ttl=100)])
+    done = change("t1", result=b'{"total":  3}', meta={"line": "a\nb"}, worker="w1", ttl=50)
+    await backend.transition([done])
+    text = await redis.get(f"{namespace}:task:t1")
+    assert text.endswith('"result":\n{"total":  3}}')
+    document = orjson.loads(text)
+    assert (document["state"], document["task"], document["worker"]) == (
+        "succeeded",
+        "shop.sync",
+        "w1",
+    )
+    assert document["progress"]["message"] == 'a "quoted"\nline'
+    assert 0 < await redis.pttl(f"{namespace}:task:t1") <= 50_000
+    record = await backend.get("t1")
+    assert (record.result, record.progress) == (b'{"total":  3}', progress)
+    assert (record.meta, record.worker) == ({"line": "a\nb"}, "w1")
+
+
+async def test_groups_have_a_ttl_in_redis(open_backend, redis, namespace):
+    """Redis forgets a group by itself, whatever it was used for meanwhile."""
+    backend = await open_backend()
+    await backend.create_group("g1", 1, ttl=50)
+    await backend.report_member("g1", "t1", SUCCEEDED)
+    await backend.claim_group("g1", "t1")
+    assert 0 < await redis.pttl(f"{namespace}:group:g1") <= 50_000
+    fields = await redis.hgetall(f"{namespace}:group:g1")
+    assert fields.pop("expires_at")
+    assert fields == {"size": "1", "member:t1": "succeeded", "claimed_by": "t1"}
+
+
+async def test_redis_forgets_by_itself(open_backend, redis, namespace):
+    """What is past its TTL needs no purge."""
+    backend = await open_backend()
+    await backend.transition([change("t1", ttl=0.05), change("t2", ttl=0)])
+
+    async def is_empty():
+        return not await redis.exists(f"{namespace}:task:t1", f"{namespace}:task:t2")
+
+    await eventually(is_empty, "the expiry")
+    assert await backend.purge_expired() == 0
+
+
+async def test_a_ttl_without_end_is_no_error(open_backend):
+    """Redis refuses times beyond its clock; nobody needs them."""
+    backend = await open_backend()
+    await backend.transition([change("t1", ttl=float("inf")), change("t2", ttl=1e12)])
+    await backend.create_group("g1", 1, ttl=float("inf"))
+    assert (await backend.get("t1")).state is SUCCEEDED
+    assert (await backend.get_group("g1")).size == 1
+
+
+async def test_namespaces_do_not_see_each_other(open_backend, stem_redis_url, namespace):
+    """The same ids in two namespaces are two tasks and two groups, for waiters and purges too."""
+    one, other = await open_backend(), await open_backend(name=f"{namespace}.other")
+    try:
+        await one.transition([change("t1", result=b"1", ttl=100)])
+        await one.create_group("g1", 1, ttl=100)
+        assert await other.get("t1") is None
+        assert await other.get_group("g1") is None
+        await other.create_group("g1", 2, ttl=100)
+        waiting = asyncio.create_task(other.wait("t1", 20))
+        await eventually(lambda: other._watch._listener is not None, "the subscription")
+        await other.transition([change("t1", QUEUED)])
+        await one.transition([change("t1", replay=1)])
+        await other.transition([change("t1", result=b"2")])
+        assert (await waiting).result == b"2"
+    finally:
+        await remove_keys(stem_redis_url, f"{namespace}.other")
+
+
+async def test_a_cancelled_call_ends_at_once_and_costs_the_others_nothing(open_backend):
+    """At whatever moment a call is cancelled, it ends, and its connection serves nobody wrongly."""
+    backend = await open_backend()
+    await backend.transition([change(f"t{n}", result=str(n).encode()) for n in range(40)])
+
+    async def get_and_stay(number):
+        await backend.get(f"t{number}")
+        await asyncio.Event().wait()
+
+    for turns in range(30):
+        calls = [asyncio.create_task(get_and_stay(n)) for n in range(40)]
+        for _ in range(turns % 20):
+            await asyncio.sleep(0)
+        for call in calls[::2]:
+            call.cancel()
+        _, pending = await asyncio.wait(calls[::2], timeout=5)
+        assert not pending
+        for call in calls[1::2]:
+            call.cancel()
+        await asyncio.wait(calls)
+        records = await asyncio.gather(*(backend.get(f"t{n}") for n in range(40)))
+        assert [record.result for record in records] == [str(n).encode() for n in range(40)]
+
+
+async def test_closing_ends_every_call_that_is_under_way(open_backend, redis, namespace):
+    """Calls that have a connection get their answer, the others an error; no connection stays."""
+    backend = await open_backend()
+    calls = [asyncio.create_task(backend.get(f"t{n}")) for n in range(100)]
+    await asyncio.sleep(0)
+    await backend.close()
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        assert result is None or isinstance(result, BackendUnavailableError)
+
+    async def connections():
+        names = [client["name"] for client in await redis.client_list()]
+        return names.count(f"stem-amqp:{namespace}")
+
+    await eventually(lambda: _is(connections, 0), "the end of every connection")
+
+
+async def test_a_thousand_changes_are_one_round_trip(open_backend, monkeypatch):
+    """One command, one reply: what a batch costs is not the way to Redis."""
+    backend = await open_backend()
+    await backend.transition([change("first")])  # Redis knows the script from here on
+    commands = []
+    call = backend._client.call
+
+    async def counted(*command):
+        commands.append(command[0])
+        return await call(*command)
+
+    monkeypatch.setattr(backend._client, "call", counted)
+    assert all(await backend.transition([change(f"t{n}") for n in range(1000)]))
+    assert commands == ["EVALSHA"]
+
+
+async def test_only_ends_are_published(open_backend, redis, namespace):
+    """Nothing is sent to anybody for what nobody waits for."""
+    backend = await open_backend()
+    async with redis.pubsub() as heard:
+        await heard.psubscribe(f"{namespace}:*")
+        states = [s for s in TaskState if not s.final]
+        await backend.transition([change(f"t-{state}", state) for state in states])
+        await backend.transition([change("t1"), change("t1"), change("t2", TaskState.FAILED)])
+        messages = []
+
+        async def arrived():
+            message = await heard.get_message(ignore_subscribe_messages=True, timeout=0.1)
+            messages.extend([message] if message else [])
+            return len(messages) == 2
+
+        await eventually(arrived, "two messages")
+        assert [(m["channel"], m["data"]) for m in messages] == [
+            (f"{namespace}:ended:t1", "succeeded"),
+            (f"{namespace}:ended:t2", "failed"),
+        ]
+
+
+async def test_nobody_listens_to_what_nobody_waits_for(
+    open_backend, redis, namespace, stem_redis_url
+):
+    """Channels are left when their waiters are gone, and entered again when others come."""
+    backend = await open_backend()
+    tasks = [f"t{n}" for n in range(50)]
+
+    async def channels():
+        return len(await redis.pubsub_channels(f"{namespace}:ended:*"))
+
+    async def count_is(number):
+        await eventually(lambda: _is(channels, number), f"{number} channels")
+
+    for _ in range(3):
+        waiting = [asyncio.create_task(backend.wait(task_id)) for task_id in tasks]
+        await count_is(50)
+        for one in waiting[10:]:
+            one.cancel()
+        await asyncio.wait(waiting[10:])
+        await count_is(10)
+        again = asyncio.create_task(backend.wait("t49"))
+        await count_is(11)
+        await backend.transition([change(task_id) for task_id in tasks])
+        await asyncio.gather(*waiting[:10], again)
+        await count_is(0)
+        await remove_keys(stem_redis_url, namespace)
+
+
+async def _is(count, number):
+    return await count() == number
+
+
+async def test_what_is_no_record_counts_as_none(open_backend, redis, namespace, caplog):
+    """A value that somebody else wrote is named in the log, and overwritten."""
+    backend = await open_backend()
+    for value in ("what is this", '{"state":"queued"}', "{\n\n\n}"):
+        await redis.set(f"{namespace}:task:t1", value)
+        with caplog.at_level(logging.WARNING, logger="stem_amqp.results"):
+            assert await backend.get("t1") is None
+        assert "t1 is no record" in caplog.text
+        progress = Progress(fraction=0.5)
+        await backend.report_progress([ProgressUpdate(task_id="t1", progress=progress)])
+        assert await backend.transition([change("t1")]) == [True]
+        assert (await backend.get("t1")).state is SUCCEEDED
+
+
+async def test_the_schema_has_a_version_and_a_newer_one_is_refused(
+    open_backend, redis, namespace, stem_redis_url
+):
+    """An older stem-amqp does not touch what it does not understand, and says what to do."""
+    await open_backend()
+    assert await redis.get(f"{namespace}:schema") == str(len(redis_schema.MIGRATIONS))
+    await redis.set(f"{namespace}:schema", 99)
+    with pytest.raises(ConfigurationError, match=r"(?s)version 99.*Upgrade stem-amqp"):
+        await open_backend()
+    await redis.set(f"{namespace}:schema", "somebody's")
+    with pytest.raises(ConfigurationError, match="another program"):
+        await open_backend()
+
+
+async def test_migrations_run_in_order_and_once(open_backend, redis, namespace):
+    """A namespace of an older version is brought up step by step; a newer one is never set back."""
+    backend = await open_backend()
+    ran = []
+
+    def step(number):
+        async def run(client, name):
+            assert (client, name) == (backend._client, namespace)
+            ran.append(number)
+
+        return run
+
+    steps = [*redis_schema.MIGRATIONS, step(2), step(3)]
+    await redis_schema.migrate(backend._client, namespace, steps)
+    await redis_schema.migrate(backend._client, namespace, steps)
+    assert ran == [2, 3]
+    assert await redis.get(f"{namespace}:schema") == "3"
+
+
+async def test_an_unknown_host_and_a_closed_port_are_told_apart(open_backend, unused_port):
+    """Each says what to correct, and no password."""
+    with pytest.raises(BackendUnavailableError, match=r"(?s)host name.*unknown.*Correct the host"):
+        await open_backend("redis://:geheim@no-such-host.invalid:6379/0")
+    with pytest.raises(BackendUnavailableError, match=r"(?s)nobody listens.*Start Redis") as caught:
+        await open_backend(f"redis://:geheim@127.0.0.1:{unused_port}/0")
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.fixture
+def unused_port():
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def stranger(answer):
+    """Listen on a port as another program does, and give its URL."""
+
+    async def serve(reader, writer):
+        await reader.read(100)
+        if answer is not None:
+            writer.write(answer)
+        else:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://:geheim@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"AMQP\x00\x00\x09\x01", b"\x15\x03\x01\x00\r\n"],
+)
+async def test_a_port_that_speaks_no_redis_is_a_mistake_in_the_url(open_backend, answer):
+    """A web server's, RabbitMQ's and a TLS port: waiting would not help."""
+    with pytest.raises(ConfigurationError, match=r"(?s)speaks no Redis.*6379") as caught:
+        async with stranger(answer) as url:
+            await open_backend(url)
+    assert "geheim" not in str(caught.value)
+
+
+async def test_a_port_that_says_nothing_fails_in_bounded_time(open_backend, monkeypatch):
+    """Silence is an error after the time limit, not a hang."""
+    monkeypatch.setattr(redis_client, "CALL_TIMEOUT", 0.2)
+    begun = time.monotonic()
+    async with stranger(None) as url:
+        with pytest.raises(BackendUnavailableError, match="does not answer in time"):
+            await open_backend(url)
+    assert time.monotonic() - begun < 5
+
+
+async def test_a_port_without_tls_is_said_to_be_that(open_backend, stem_redis_url, monkeypatch):
+    """Redis waits for the end of what it takes for a line: rediss:// hears nothing."""
+    monkeypatch.setattr(redis_client, "CONNECT_TIMEOUT", 0.3)
+    there = urlsplit(stem_redis_url)
+    with pytest.raises(BackendUnavailableError, match="without TLS"):
+        await open_backend(f"rediss://{there.hostname}:{there.port or 6379}")
+
+
+@pytest.fixture
+def encrypted(private_redis_installed, tmp_path, unused_port):
+    """Start a Redis with TLS, and return its URL and its certificate."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = [openssl, "req", "-x509", *kind, *names, "-out", cert, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True)
+    files = ["--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file"]
+    tls = ["--tls-port", str(unused_port), *files, str(cert), "--tls-auth-clients", "no"]
+    with start_redis(*tls):
+        yield f"rediss://localhost:{unused_port}/0", cert
+
+
+async def test_rediss_is_tls_with_a_verified_certificate(open_backend, encrypted):
+    """With its CA a server is trusted; an unknown one is not, and is told apart from a dead one."""
+    url, cert = encrypted
+    backend = await open_backend(f"{url}?ca={cert}")
+    waiting = asyncio.create_task(backend.wait("t1", 20))
+    await backend.transition([change("t1")])
+    assert (await waiting).state is SUCCEEDED
+    with pytest.raises(BackendUnavailableError, match=r"(?s)TLS fails.*ca="):
+        await open_backend(url)
+
+
+async def test_a_database_that_is_not_there_is_a_mistake_in_the_url(open_backend, stem_redis_url):
+    """Redis has 16 databases unless it is told otherwise."""
+    url = urlsplit(stem_redis_url)._replace(path="/987654").geturl()
+    with pytest.raises(ConfigurationError, match="no database of that number"):
+        await open_backend(url)
+
+
+@pytest.fixture
+def guarded(private_redis_installed):
+    """Start a Redis with a password and little memory."""
+    with start_redis("--requirepass", "geheim", "--maxmemory", "3mb") as server:
+        yield server
+
+
+async def test_passwords_work_and_wrong_ones_are_named_and_not_shown(open_backend, guarded):
+    """Refused credentials are a mistake in the URL; the right ones let in."""
+    there = f"127.0.0.1:{guarded.port}/0"
+    for login in ("", ":falsch@", "nobody:falsch@"):
+        with pytest.raises(ConfigurationError, match=r"password") as caught:
+            await open_backend(f"redis://{login}{there}")
+        assert "falsch" not in str(caught.value)
+        assert "STEM_BACKEND_URL=redis://" in str(caught.value)
+    backend = await open_backend(f"redis://:geheim@{there}")
+    await backend.ping()
+    # changed while it runs: the worker has to go on trying
+    await backend._client.call("CONFIG", "SET", "requirepass", "anders")
+    await backend._client.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    async with Redis(port=guarded.port, password="anders") as operator:
+        await operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    with pytest.raises(BackendUnavailableError, match="password") as caught:
+        await backend.ping()
+    assert "geheim" not in str(caught.value)
+
+
+async def test_a_full_redis_is_an_outage_with_its_remedy(open_backend, guarded):
+    """With noeviction Redis refuses writes when its memory is full; nothing is lost unnoticed."""
+    backend = await open_backend(f"redis://:geheim@127.0.0.1:{guarded.port}/0")
+    large = b'"' + b"x" * 200_000 + b'"'
+    filling = (backend.transition([change(f"t{n}", result=large)]) for n in range(100))
+    with pytest.raises(BackendUnavailableError, match=r"(?s)memory is full.*maxmemory"):
+        [await one for one in filling]
+    await backend._client.call("CONFIG", "SET", "maxmemory", "100mb")
+    assert await backend.transition([change("t1", QUEUED, replay=1)]) == [False]
+    assert await backend.transition([change("later")]) == [True]
+
+
+async def test_a_replica_is_named_as_such(open_backend, private_redis, unused_port):
+    """Whoever names a replica by mistake is told so, and is not left with odd words."""
+    backend = await open_backend(private_redis.url)
+    await backend._client.call("REPLICAOF", "127.0.0.1", unused_port)
+    with pytest.raises(BackendUnavailableError, match=r"(?s)replica.*primary"):
+        await backend.transition([change("t1")])
+
+
+async def test_a_user_without_permissions_is_told_which_to_grant(open_backend, private_redis):
+    """Redis' own word for it names neither the backend nor the remedy."""
+    async with Redis(port=private_redis.port) as operator:
+        await operator.execute_command(
+            "ACL", "SETUSER", "stem", "on", ">geheim", "~*", "resetchannels", "+@all"
+        )
+        backend = await open_backend(f"redis://stem:geheim@127.0.0.1:{private_redis.port}/0")
+        with pytest.raises(BackendUnavailableError, match="ACL SETUSER"):
+            await backend.wait("t1", 5)
+        await operator.execute_command("ACL", "SETUSER", "stem", "-@all", "+ping")
+        with pytest.raises(BackendUnavailableError, match="ACL SETUSER"):
+            await backend.get("t1")
+        with pytest.raises(ConfigurationError, match="ACL SETUSER"):
+            await open_backend(f"redis://stem:geheim@127.0.0.1:{private_redis.port}/0")
+
+
+async def test_the_documented_permissions_suffice(open_backend, private_redis):
+    """A user for one namespace, without dangerous commands, can do everything that a backend does."""
+    rules = re.search(r"ACL SETUSER stem ([^`]+)`", RESULTS_PAGE.read_text())[1].split()
+    async with Redis(port=private_redis.port) as operator:
+        await operator.execute_command("ACL", "SETUSER", "stem", *rules)
+    url = f"redis://stem:password@127.0.0.1:{private_redis.port}/1"
+    backend = await open_backend(url, name="stem")
+    waiting = asyncio.create_task(backend.wait("t1", 20))
+    await eventually(lambda: backend._watch._listener is not None, "the subscription")
+    await backend.transition([change("t1", QUEUED)])
+    await backend.report_progress([ProgressUpdate(task_id="t1", progress=Progress(fraction=0.5))])
+    await backend.transition([change("t1")])
+    assert (await waiting).progress.fraction == 0.5
+    await backend.create_group("g1", 1, ttl=10)
+    await backend.report_member("g1", "t1", SUCCEEDED)
+    assert await backend.claim_group("g1", "t1")
+    assert await backend.purge_expired() == 0
+    await backend.ping()
+    with pytest.raises(BackendUnavailableError, match="ACL SETUSER"):
+        await open_backend(url, name="other")
