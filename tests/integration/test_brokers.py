@@ -214,7 +214,7 @@ def installations(ways, monkeypatch):
     """Return a list of the installations that were asked for; nothing is installed."""
     asked = []
     monkeypatch.delenv("STEM_TEST_INSTALL", raising=False)
-    monkeypatch.setattr(brokers, "install_package", lambda *given: asked.append(given))
+    monkeypatch.setattr(brokers, "install_package", lambda *given: asked.append(given[0]))
     monkeypatch.setattr(brokers, "_installed", works)
     ways(**{"apt-get": brokers.finders()["apt-get"]})
     return asked

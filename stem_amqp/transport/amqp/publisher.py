@@ -69,7 +69,6 @@ class Publisher:
         self._connection = connection
         self._clock = clock
         self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
         self._window = asyncio.Semaphore(WINDOW)
         self._lanes = Lanes(connection)
         self._ids = map("{}-{:x}".format, itertools.repeat(uuid.uuid4().hex), itertools.count())
@@ -88,9 +87,8 @@ class Publisher:
             BrokerRefusedError: the user may not publish to the exchange.
             PublishError: it cannot be written as AMQP.
         """
-        attempt = _Attempt(
-            publication, message_id=next(self._ids), deadline=self._loop.time() + self._timeout
-        )
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        attempt = _Attempt(publication, message_id=next(self._ids), deadline=deadline)
         try:
             while not await self._try(attempt):  # noqa: ASYNC110 it must not spin
                 await asyncio.sleep(0)
