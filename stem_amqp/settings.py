@@ -116,6 +116,11 @@ class Settings(BaseSettings):
     track_started: bool = Field(
         default=True, description="Store the state 'running', where the backend keeps states."
     )
+    quarantine_after: int = Field(
+        default=3,
+        ge=0,
+        description="Deliveries in vain after which a task runs in a process of its own; 0: never.",
+    )
     signals_enabled: bool = Field(default=True, description="Whether signals are sent at all.")
     enabled_signals: dict[str, bool] = Field(
         default_factory=dict, description='Exceptions, as JSON: {"worker-heartbeat": false}.'

@@ -79,6 +79,8 @@ class Reason(StrEnum):
     """The task rejected itself with `TaskContext.reject`."""
     UNSERIALIZABLE_RESULT = "unserializable-result"
     """The task returned what JSON cannot carry. Its work is done."""
+    CRASHED = "crashed"
+    """The task killed the process that it ran in, alone."""
     DELIVERY_LIMIT = "delivery-limit"
     """RabbitMQ dead-lettered it: returned too often, by crashes of its worker for example."""
     QUEUE_TTL = "queue-ttl"

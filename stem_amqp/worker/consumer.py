@@ -11,6 +11,7 @@ from stem_amqp.worker.announce import Announcer
 from stem_amqp.worker.executor import Executor
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.outcome import Outcome, Returned, Revoked
+from stem_amqp.worker.quarantine import Quarantine
 from stem_amqp.worker.settle import Settler
 
 log = logging.getLogger("stem_amqp.worker")
@@ -26,6 +27,7 @@ class QueueConsumer:
         executor: runs jobs.
         settler: settles them.
         announcer: tells the signals.
+        quarantine: says what must not run in this process.
         concurrency: jobs at once.
         prefetch: unsettled deliveries at most; what exceeds the concurrency waits here.
         tag: the consumer tag.
@@ -40,6 +42,7 @@ class QueueConsumer:
         executor: Executor,
         settler: Settler,
         announcer: Announcer,
+        quarantine: Quarantine,
         concurrency: int,
         prefetch: int,
         tag: str,
@@ -53,6 +56,7 @@ class QueueConsumer:
         self._executor = executor
         self._settler = settler
         self._announcer = announcer
+        self._quarantine = quarantine
         self._tag = tag
         self._slots = asyncio.Semaphore(concurrency) if prefetch > concurrency else None
         self._jobs: dict[Job, asyncio.Task[None]] = {}
@@ -82,6 +86,7 @@ class QueueConsumer:
             queue=self.queue,
             reply_to=delivery.reply_to,
             redelivered=delivery.redelivered,
+            suspect=delivery.redelivered and self._quarantine.suspects(delivery),
             type=delivery.type,
             correlation_id=delivery.correlation_id,
         )

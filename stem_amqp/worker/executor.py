@@ -31,6 +31,7 @@ from stem_amqp.worker.outcome import (
     Revoked,
     Succeeded,
 )
+from stem_amqp.worker.quarantine import Quarantine
 from stem_amqp.worker.rate import TokenBucket
 from stem_amqp.worker.threads import ThreadPool
 
@@ -71,6 +72,7 @@ class Executor:
         clock: the time of day.
         threads: where synchronous functions run.
         watcher: who hears of runs.
+        quarantine: runs what is suspected; None runs everything here.
         app: what contexts enqueue with.
         worker: the worker's name.
     """
@@ -83,6 +85,7 @@ class Executor:
         clock: Clock,
         threads: ThreadPool,
         watcher: Watcher,
+        quarantine: Quarantine | None = None,
         app: EnqueuesCalls | None,
         worker: str,
     ) -> None:
@@ -91,6 +94,7 @@ class Executor:
         self._clock = clock
         self._threads = threads
         self._watcher = watcher
+        self._quarantine = quarantine
         self._app = app
         self._worker = worker
         self._buckets: dict[str, TokenBucket] = {}
@@ -181,6 +185,10 @@ class Executor:
             kwargs[definition.arguments.context_parameter] = context
         await self._watcher.started(job)
         job.started = True
+        if job.suspect and self._quarantine is not None:
+            return await self._quarantine.run(
+                job, limit, lambda progress: self._watcher.progressed(job, progress)
+            )
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:

@@ -22,6 +22,7 @@ class Job:
         queue: the logical queue.
         reply_to: where the producer waits for replies.
         redelivered: whether the broker delivered the message before.
+        suspect: whether it is to run in a process of its own.
         type: AMQP ``type``: the task's name, as far as the properties tell.
         correlation_id: AMQP ``correlation_id``: its id, as far as the properties tell.
         message: the body decoded, once it is.
@@ -37,6 +38,7 @@ class Job:
     queue: str
     reply_to: str | None = None
     redelivered: bool = False
+    suspect: bool = False
     type: str | None = None
     correlation_id: str | None = None
     message: TaskMessage | None = None

@@ -28,6 +28,7 @@ from stem_amqp.worker.control_listener import ControlListener
 from stem_amqp.worker.executor import Executor
 from stem_amqp.worker.logs import task_fields
 from stem_amqp.worker.observer import Observer
+from stem_amqp.worker.quarantine import Quarantine
 from stem_amqp.worker.revocations import Revocations
 from stem_amqp.worker.settle import Settler
 from stem_amqp.worker.threads import ThreadPool
@@ -147,12 +148,14 @@ class Worker:
 
     def _make_consumers(self, sizes: Mapping[str, tuple[int, int]]) -> list[QueueConsumer]:
         parts = self._parts
+        quarantine = Quarantine(parts.app, parts.settings)
         executor = Executor(
             registry=parts.registry,
             topology=parts.topology,
             clock=parts.transport.clock,
             threads=self._threads,
             watcher=self._observer,
+            quarantine=quarantine,
             app=parts.app,
             worker=self.name,
         )
@@ -172,6 +175,7 @@ class Worker:
                 executor=executor,
                 settler=settler,
                 announcer=self._announcer,
+                quarantine=quarantine,
                 concurrency=size,
                 prefetch=unsettled,
                 tag=f"{self.name}:{queue}",

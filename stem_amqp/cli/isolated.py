@@ -1,0 +1,140 @@
+"""The child process in which one suspected task runs: ``python -m stem_amqp.cli.isolated FD``.
+
+The worker that starts it is at the other end of the socket; when that goes away, so does the child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from stem_amqp.app import Stem
+from stem_amqp.cli.load import find
+from stem_amqp.errors import ConfigurationError, StemError
+from stem_amqp.results.base import Progress
+from stem_amqp.settings import Provision
+from stem_amqp.states import TaskState
+from stem_amqp.topology.load import load_topology
+from stem_amqp.topology.names import Names
+from stem_amqp.worker.child_wire import (
+    SIZE,
+    frame,
+    job_of,
+    outcome_fields,
+    progress_fields,
+    read,
+    size_of,
+)
+from stem_amqp.worker.executor import Executor
+from stem_amqp.worker.job import Job
+from stem_amqp.worker.logs import configure, task_fields
+from stem_amqp.worker.threads import ThreadPool
+
+
+class _Watcher:
+    """Tells the worker how the run goes on; it has seen to the rest before."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    async def started(self, job: Job) -> None:
+        """Nothing: the worker has told of it."""
+
+    def progressed(self, job: Job, progress: Progress) -> None:  # noqa: ARG002
+        """Pass it on."""
+        self._writer.write(frame({"progress": progress_fields(progress)}))
+
+    def revoked(self, task_id: str) -> str | None:  # noqa: ARG002
+        """Nothing is revoked here: the worker kills the child."""
+        return None
+
+    async def carried_out(self, job: Job) -> TaskState | None:  # noqa: ARG002
+        """Leave it to the worker, which has looked."""
+        return None
+
+
+async def serve(connection: socket.socket) -> None:
+    """Do what the worker at the other end orders.
+
+    Args:
+        connection: the socket.
+    """
+    reader, writer = await asyncio.open_connection(sock=connection)
+    order = read(await reader.readexactly(size_of(await reader.readexactly(SIZE))))
+    end = asyncio.create_task(_end_with(reader), name="end with the worker")
+    try:
+        app = _application(order)
+        async with app:
+            writer.write(frame({"ready": True}))
+            outcome = await _run(app, order, writer)
+            writer.write(frame({"outcome": outcome_fields(outcome)}))
+            await writer.drain()
+    except StemError as error:
+        writer.write(frame({"unavailable": str(error)}))
+        await writer.drain()
+    finally:
+        end.cancel()
+
+
+async def _run(app: Stem, order: dict[str, Any], writer: asyncio.StreamWriter) -> Any:
+    executor = Executor(
+        registry=app.registry,
+        topology=app.topology,
+        clock=app.connected.transport.clock,
+        threads=ThreadPool(1),
+        watcher=_Watcher(writer),
+        app=app,
+        worker=f"{socket.gethostname()}:{os.getpid()}:isolated",
+    )
+    with task_fields():
+        return await executor.execute(job_of(order["job"]))
+
+
+def _application(order: dict[str, Any]) -> Stem:
+    """Import the application, with the settings that it has in the worker."""
+    app = _find(order["origin"])
+    values = order["settings"] | {"provision": Provision.NONE}
+    app.settings = app.settings.replace(**values)
+    app.names = Names(app.settings.namespace)
+    if values.get("topology"):
+        app.topology = load_topology(Path(values["topology"]))
+    configure(app.settings.log_level, app.settings.log_format)
+    return app
+
+
+def _find(origin: str) -> Stem:
+    path, _, attribute = origin.rpartition(":")
+    if not path.endswith(".py"):
+        return find(origin)
+    # a script: imported under a name that is not __main__, so that what it guards does not run
+    spec = importlib.util.spec_from_file_location("__stem_main__", path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    app = getattr(module, attribute, None)
+    if not isinstance(app, Stem):
+        raise ConfigurationError(f"{path} has no application called {attribute}")
+    return app
+
+
+async def _end_with(reader: asyncio.StreamReader) -> None:
+    """End this process when the worker is gone, whatever the task is about to do."""
+    await reader.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Serve the socket that was inherited."""
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))
+    os._exit(0)  # a thread of the task's may still run
+
+
+if __name__ == "__main__":
+    main()

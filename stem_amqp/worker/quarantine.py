@@ -1,0 +1,86 @@
+"""What may have killed a worker runs alone: in a child process, one at a time.
+
+RabbitMQ delivers again whatever a worker held when it died: the task that killed it, and all the
+innocent ones that were prefetched with it. Which is which nobody can tell from outside, so after a
+few such deliveries each of them runs where it can harm no other. One whose process dies there is a
+dead letter, with the signal or the exit code; the others have just run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from stem_amqp.results.base import Progress
+from stem_amqp.settings import Settings
+from stem_amqp.transport.base import Delivery
+from stem_amqp.worker.child import ChildRun
+from stem_amqp.worker.job import Job
+from stem_amqp.worker.origin import origin_of
+from stem_amqp.worker.outcome import Outcome
+
+log = logging.getLogger("stem_amqp.worker")
+
+DELIVERY_COUNT = "x-delivery-count"
+"""How often a quorum queue has delivered a message before; from RabbitMQ 4.3 on only the deliveries
+that failed count, before that also those that were returned politely."""
+
+
+class Quarantine:
+    """Decides what runs alone, and runs it.
+
+    Args:
+        app: the application.
+        settings: its settings.
+    """
+
+    def __init__(self, app: object, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._origin: str | None = None
+        self._warned = False
+        self._alone = asyncio.Lock()
+
+    def suspects(self, delivery: Delivery) -> bool:
+        """Say whether a message was delivered in vain so often that it may be what kills workers.
+
+        A classic queue counts nothing: there the first redelivery is enough.
+
+        Args:
+            delivery: the delivery.
+        """
+        after = self._settings.quarantine_after
+        if not delivery.redelivered or not after:
+            return False
+        count = delivery.headers.get(DELIVERY_COUNT)
+        if isinstance(count, int) and count < after:
+            return False
+        return self._can_isolate()
+
+    async def run(
+        self, job: Job, limit: float | None, on_progress: Callable[[Progress], None]
+    ) -> Outcome:
+        """Run a job in a child process, when no other runs in one.
+
+        Args:
+            job: the job, which is suspected.
+            limit: its hard time limit in seconds, if it has one.
+            on_progress: called with what the task reports.
+        """
+        if self._origin is None:
+            raise RuntimeError("a job is suspected only where it can be isolated")
+        async with self._alone:
+            log.warning("%s was delivered in vain too often: it runs in its own process", job)
+            return await ChildRun(self._origin, self._settings, on_progress).run(job, limit)
+
+    def _can_isolate(self) -> bool:
+        if self._origin is None:
+            self._origin = origin_of(self._app)
+        if self._origin is None and not self._warned:
+            self._warned = True
+            log.warning(
+                "a message may be what kills this worker, and cannot run in a process of its own:"
+                " the application is no attribute of a module. RabbitMQ's delivery limit holds"
+            )
+        return self._origin is not None

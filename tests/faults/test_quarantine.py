@@ -1,0 +1,150 @@
+"""A task that kills its process: it is found out, and those that were prefetched with it are not hurt."""
+
+import collections
+import signal
+import subprocess
+import sys
+import textwrap
+import uuid
+
+import pytest
+from support import eventually
+
+from stem_amqp import Stem
+from stem_amqp.assembly import entities_of
+from stem_amqp.message import REASON
+
+APPLICATION = """
+    import os, signal
+    from stem_amqp import Stem, TaskContext
+
+    stem = Stem()
+    book = os.open("book", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    @stem.task("note", queue="q")
+    async def note(number: int, ctx: TaskContext) -> int:
+        ctx.progress(0.5)
+        os.write(book, b"%d\\n" % number)
+        return number
+
+    @stem.task("poison", queue="q", max_retries=5)
+    async def poison(how: str) -> None:
+        if how == "exit":
+            os._exit(7)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+SETTINGS = {"STEM_LOG_LEVEL": "INFO", "STEM_QUARANTINE_AFTER": "2"}
+
+
+@pytest.fixture
+async def stem(stem_broker_url, tmp_path):
+    """The producer of an application whose results the worker's processes can see."""
+    stem = Stem(
+        broker_url=stem_broker_url,
+        namespace=f"t-{uuid.uuid4().hex[:8]}",
+        backend_url=f"sqlite:///{tmp_path}/results.db",
+    )
+    stem.task("note", queue="q")(lambda number: None)
+    yield stem
+    async with stem:
+        await stem.connected.transport.delete(entities_of(stem))
+
+
+@pytest.fixture
+def start(stem, stem_broker_url, tmp_path, monkeypatch):
+    """Start a worker as in production; it is started again whenever it is killed."""
+    (tmp_path / "application.py").write_text(textwrap.dedent(APPLICATION))
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STEM_BROKER_URL", stem_broker_url)
+    monkeypatch.setenv("STEM_NAMESPACE", stem.settings.namespace)
+    monkeypatch.setenv("STEM_BACKEND_URL", stem.settings.backend_url.get_secret_value())
+    started = []
+
+    def start():
+        for worker in started:
+            worker.wait(30)
+        command = [sys.executable, "-m", "stem_amqp", "worker", "application:stem"]
+        with (tmp_path / "log").open("ab") as log:
+            started.append(subprocess.Popen([*command, "-Q", "q"], cwd=tmp_path, stderr=log))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+
+
+async def letters(stem):
+    """Return the dead letters."""
+    async with stem.connected.transport.browse(stem.names.dlq("q")) as deliveries:
+        return [delivery async for delivery in deliveries]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("how", "said"), [("kill", "killed by SIGKILL"), ("exit", "exit code 7")])
+async def test_a_task_that_kills_its_process_is_dead_lettered_and_its_neighbours_run(
+    stem, start, tmp_path, how, said
+):
+    """After a few deliveries in vain each runs alone; who dies there is the culprit."""
+    deaths, book = 0, tmp_path / "book"
+    async with stem:
+        calls = [stem.prepare("note", {"number": number}) for number in range(4)]
+        calls[2:2] = [stem.prepare("poison", {"how": how}, queue="q")]
+        handles = await stem.enqueue_many(calls)
+        worker = start()
+        while not await letters(stem):
+            if worker.poll() is not None:
+                deaths += 1
+                assert deaths <= 5, (tmp_path / "log").read_text()
+                worker = start()
+        await eventually(lambda: empty(stem), "an empty queue", timeout=40)
+        (letter,) = await letters(stem)
+        assert letter.headers[REASON] == "crashed"
+        assert said in letter.headers["stem-error"]
+        assert letter.type == "poison"
+        for number, handle in zip((0, 1, None, 2, 3), handles, strict=True):
+            if number is not None:
+                assert await handle.result(timeout=20) == number
+    assert deaths == 2
+    ran = collections.Counter(int(line) for line in book.read_text().split())
+    assert set(ran) == set(range(4))
+    assert worker.poll() is None
+
+
+async def empty(stem):
+    """Say whether the work queue has nothing to deliver, and nothing is under way."""
+    name = stem.names.work("q")
+    return (await stem.connected.transport.status([name]))[name].ready == 0
+
+
+async def test_an_application_that_cannot_be_imported_is_said_to_be_one(stem, caplog):
+    """Made inside of a function, as here: its messages run in the worker, under the broker's limit."""
+    from stem_amqp.worker.quarantine import Quarantine
+
+    delivery = type("Delivery", (), {"redelivered": True, "headers": {"x-delivery-count": 9}})()
+    quarantine = Quarantine(stem, stem.settings)
+    assert not quarantine.suspects(delivery)
+    assert not quarantine.suspects(delivery)
+    assert caplog.text.count("no attribute of a module") == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "redelivered", "suspected"),
+    [
+        ({"x-delivery-count": 2}, True, False),
+        ({"x-delivery-count": 3}, True, True),
+        ({"x-delivery-count": 3}, False, False),
+        ({}, True, True),
+        ({}, False, False),
+    ],
+)
+async def test_what_is_suspected(stem, monkeypatch, headers, redelivered, suspected):
+    """A quorum queue counts its deliveries; a classic one says only that there was one before."""
+    from stem_amqp.worker.quarantine import Quarantine
+
+    monkeypatch.setattr(sys.modules[__name__], "application", stem, raising=False)
+    delivery = type("Delivery", (), {"redelivered": redelivered, "headers": headers})()
+    assert Quarantine(stem, stem.settings).suspects(delivery) is suspected
+    off = stem.settings.replace(quarantine_after=0)
+    assert not Quarantine(stem, off).suspects(delivery)
