@@ -1,0 +1,138 @@
+"""Runs the measurements: each in a process of its own, the contenders in turn, round by round."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.contender import PYTHON, Contender, inherited
+from bench.run import Run
+from bench.samples import Sample
+
+if TYPE_CHECKING:
+    from bench.cases.base import Case
+
+_TAIL = 1500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is to be measured.
+
+    Args:
+        url: the broker's.
+        cases: in this order.
+        contenders: who takes part.
+        rounds: how often; each case may ask for fewer.
+        scale: what the sizes are multiplied with.
+        timeout: seconds that one measurement may take.
+    """
+
+    url: str
+    cases: Sequence[Case]
+    contenders: Sequence[Contender]
+    rounds: int
+    scale: float = 1.0
+    timeout: float = 1800.0
+
+
+Report = Callable[[Sample], None]
+
+
+def run(plan: Plan, report: Report) -> list[Sample]:
+    """Measure everything.
+
+    What is left out is told once, in round 0. What goes wrong is a sample with its error, and the
+    others go on. Ctrl-C ends it, with what the broker holds of the running measurement removed.
+
+    Args:
+        plan: what to do.
+        report: told each sample when it is there.
+    """
+    samples: list[Sample] = []
+    for case in plan.cases:
+        for number in range(min(plan.rounds, case.rounds or plan.rounds)):
+            for contender in _turned(plan.contenders, number):
+                sample = _sample(plan, case, contender, number)
+                if sample is not None:
+                    samples.append(sample)
+                    report(sample)
+    return samples
+
+
+def _turned(contenders: Sequence[Contender], number: int) -> list[Contender]:
+    """Let another one begin in each round, so that none always runs on the same neighbour's heels."""
+    start = number % len(contenders)
+    return [*contenders[start:], *contenders[:start]]
+
+
+def _sample(plan: Plan, case: Case, contender: Contender, number: int) -> Sample | None:
+    size = case.scaled(plan.scale)
+    words = {"case": case.name, "contender": contender.name, "round": number, "size": size}
+    if blank := contender.blank(case.name):
+        return Sample(**words, blank=blank) if number == 0 else None
+    try:
+        return Sample(**words, values=_measure(plan, case, contender, size))
+    except MeasurementError as error:
+        return Sample(**words, error=str(error))
+
+
+class MeasurementError(Exception):
+    """A measurement gave no figure; the message says why."""
+
+
+def _measure(plan: Plan, case: Case, contender: Contender, size: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        made = Run(
+            url=plan.url,
+            name=f"bench-{uuid.uuid4().hex[:6]}",
+            folder=folder,
+            size=size,
+            task=case.task,
+            concurrency=case.concurrency,
+            processes=case.processes,
+            backend=case.backend,
+        )
+        asyncio.run(contender.prepare(made))
+        try:
+            return _in_process(made, case, contender, plan.timeout)
+        finally:
+            asyncio.run(contender.clean(made))
+
+
+def _in_process(run: Run, case: Case, contender: Contender, timeout: float) -> dict[str, float]:
+    """Run `bench.measure`, in a session of its own so that all its workers can be ended with it.
+
+    Raises:
+        MeasurementError: it failed or took too long.
+    """
+    command = [PYTHON, "-m", "bench.measure", contender.name, case.name]
+    process = subprocess.Popen(
+        command,
+        env=inherited(run, {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise MeasurementError(f"not done within {timeout:.0f} s") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode:
+        raise MeasurementError(errors[-_TAIL:].strip())
+    values: dict[str, float] = json.loads(output.splitlines()[-1])
+    return values
