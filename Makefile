@@ -68,7 +68,7 @@ $(TEST) $(DEV): $(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
 $(BENCH)/.installed: pyproject.toml | $(BIN)/pip
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet 'pip>=25.1'
-	$(BENCH)/bin/python -m pip install --quiet --editable '.[uvloop]' --group bench
+	$(BENCH)/bin/python -m pip install --quiet --editable '.[uvloop,redis,postgres]' --group bench
 	@touch $@
 
 $(BIN)/pip:

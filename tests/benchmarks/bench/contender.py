@@ -24,6 +24,10 @@ PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 
 
+class UnsupportedError(Exception):
+    """The contender cannot do this as it is installed here; the message says why."""
+
+
 class Producer(Protocol):
     """Enqueues tasks; opened and closed by `Contender.producer`."""
 
@@ -86,7 +90,7 @@ class Contender(ABC):
         """Return every exchange that a run leaves behind."""
         return ()
 
-    async def prepare(self, run: Run) -> None:
+    async def prepare(self, run: Run) -> None:  # noqa: B027 - most have nothing to look at
         """Look at the broker before anything of a run is on it."""
 
     async def clean(self, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""When each task ran: a slot of shared memory a task, written by workers, read by the measurement."""
+"""When each task ran: a slot of shared memory a task, which its worker writes."""
 
 from __future__ import annotations
 

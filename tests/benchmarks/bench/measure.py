@@ -10,22 +10,29 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import traceback
+from typing import Any
 
-import uvloop
-
-from bench import contenders
+from bench import contenders, loops
 from bench.bench import Bench
 from bench.cases import CASES
+from bench.contender import UnsupportedError
 from bench.run import Run
 
 
 def main() -> None:
     """Measure what the command line says."""
     contender, case = contenders.load(sys.argv[1]), CASES[sys.argv[2]]
-    factory = uvloop.new_event_loop if contender.loop == "uvloop" else None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        values = runner.run(case.measure(Bench(contender, Run.current())))
-    print(json.dumps(dict(values)))
+    said: dict[str, Any]
+    try:
+        with asyncio.Runner(loop_factory=loops.factory(contender.loop)) as runner:
+            said = {"values": dict(runner.run(case.measure(Bench(contender, Run.current()))))}
+    except UnsupportedError as why:
+        said = {"unsupported": str(why)}
+    except Exception as error:  # noqa: BLE001 - whatever a contender raises belongs in the report
+        traceback.print_exc()
+        said = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

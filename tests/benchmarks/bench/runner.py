@@ -10,11 +10,11 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.contender import PYTHON, Contender, inherited
+from bench.contender import PYTHON, Contender, UnsupportedError, inherited
 from bench.run import Run
 from bench.samples import Sample
 
@@ -70,7 +70,7 @@ def run(plan: Plan, report: Report) -> list[Sample]:
 
 
 def _turned(contenders: Sequence[Contender], number: int) -> list[Contender]:
-    """Let another one begin in each round, so that none always runs on the same neighbour's heels."""
+    """Let another one begin in each round, so that none always follows the same neighbour."""
     start = number % len(contenders)
     return [*contenders[start:], *contenders[:start]]
 
@@ -82,6 +82,8 @@ def _sample(plan: Plan, case: Case, contender: Contender, number: int) -> Sample
         return Sample(**words, blank=blank) if number == 0 else None
     try:
         return Sample(**words, values=_measure(plan, case, contender, size))
+    except UnsupportedError as why:
+        return Sample(**words, blank=str(why))
     except MeasurementError as error:
         return Sample(**words, error=str(error))
 
@@ -113,26 +115,35 @@ def _in_process(run: Run, case: Case, contender: Contender, timeout: float) -> d
     """Run `bench.measure`, in a session of its own so that all its workers can be ended with it.
 
     Raises:
+        UnsupportedError: the contender cannot do it here.
         MeasurementError: it failed or took too long.
     """
     command = [PYTHON, "-m", "bench.measure", contender.name, case.name]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         env=inherited(run, {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    try:
-        output, errors = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise MeasurementError(f"not done within {timeout:.0f} s") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise MeasurementError(f"not done within {timeout:g} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        raise MeasurementError(errors[-_TAIL:].strip())
-    values: dict[str, float] = json.loads(output.splitlines()[-1])
+        raise MeasurementError(f"exit code {process.returncode}\n{errors[-_TAIL:]}")
+    return _answer(json.loads(output.splitlines()[-1]))
+
+
+def _answer(said: Mapping[str, Any]) -> dict[str, float]:
+    """Return the values that a measurement printed, or raise what it met instead."""
+    if "unsupported" in said:
+        raise UnsupportedError(said["unsupported"])
+    if "error" in said:
+        raise MeasurementError(said["error"])
+    values: dict[str, float] = said["values"]
     return values

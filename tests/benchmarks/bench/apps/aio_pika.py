@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 
 from bench import work
-from bench.apps.loops import TASKS, run, until_stopped
+from bench.apps.hand_written import TASKS, run, until_stopped
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage

@@ -20,7 +20,7 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     task_ignore_result=work.RUN.backend == "none",
     result_expires=300,
-    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
 )
 
 noop = app.task(work.sync_noop, name="noop")

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.cases.base import Case, Metric
+from bench.contender import Producer
 from bench.workers import resident
 
 if TYPE_CHECKING:
@@ -16,19 +17,22 @@ if TYPE_CHECKING:
 
     from bench.bench import Bench
 
-SPREAD = 60.0
-"""Seconds over which they fall due."""
-SLOWEST = 1_000
-"""Tasks per second that even a slow producer enqueues: they fall due when all are enqueued."""
+ARRIVALS = 1_500
+"""Tasks per second that fall due."""
+TRIED = 200
+"""Tasks that are enqueued first, to see how long the others will take."""
+RESERVE = 1.5
+"""Times the expected duration of the enqueueing, after which the first one falls due."""
 
 
 async def _delayed(bench: Bench) -> Mapping[str, float]:
     size = bench.run.size
     async with bench.producing() as producer:
         with bench.working() as workers:
+            lead = await _try(bench, producer)
             before = resident(os.getpid())
             begun = time.time()
-            due = _schedule(size, begun + 10 + size / SLOWEST)
+            due = _schedule(size, begun + lead)
             await producer.enqueue_many("noop", range(size), due)
             taken = time.time() - begun
             memory, producers = workers.resident(), resident(os.getpid()) - before
@@ -46,17 +50,26 @@ async def _delayed(bench: Bench) -> Mapping[str, float]:
     }
 
 
+async def _try(bench: Bench, producer: Producer) -> float:
+    """Return after how many seconds all can be enqueued; tried with slots of their own."""
+    size = bench.run.size
+    numbers = range(size, size + TRIED)
+    begun = time.time()
+    await producer.enqueue_many("noop", numbers, dict.fromkeys(numbers, begun + 5))
+    return 10 + RESERVE * size * (time.time() - begun) / TRIED
+
+
 def _schedule(size: int, first: float) -> dict[int, float]:
     """Return when each falls due: evenly spread, in an order that mixes near and far."""
     order = list(range(size))
     random.Random(size).shuffle(order)
-    return {number: first + SPREAD * place / size for number, place in enumerate(order)}
+    return {number: first + place / ARRIVALS for number, place in enumerate(order)}
 
 
 CASES = (
     Case(
         name="delayed",
-        title="Tasks for later, spread over a minute, near and far mixed",
+        title="Tasks for later, due over about a minute, near and far mixed",
         size=100_000,
         measure=_delayed,
         rounds=1,

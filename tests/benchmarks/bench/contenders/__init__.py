@@ -10,16 +10,9 @@ if TYPE_CHECKING:
 
 BASE = "stem"
 """What the others are compared with."""
-NAMES = (
-    "stem",
-    "aio-pika",
-    "aio-pika-asyncio",
-    "aiormq",
-    "celery",
-    "dramatiq",
-    "taskiq",
-    "faststream",
-)
+RAW = ("aio-pika", "aio-pika-asyncio", "aiormq")
+"""The clients, with a loop of one's own around them."""
+NAMES = (BASE, *RAW, "celery", "dramatiq", "taskiq", "faststream")
 
 
 def load(name: str) -> Contender:

@@ -60,7 +60,7 @@ class _Celery(Contender):
         ),
         "`worker_prefetch_multiplier` makes the prefetch that of the others.",
         (
-            "`task_ignore_result` where no results are stored; no gossip, mingle, events or heartbeat"
+            "`task_ignore_result` where no results are stored; no gossip, mingle, heartbeat, events or remote control"
             " (`--without-…`), as its optimising guide and options allow."
         ),
         (

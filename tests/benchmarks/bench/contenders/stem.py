@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bench.contender import PYTHON, Contender, Producer
+from bench.contender import PYTHON, Contender, Producer, UnsupportedError
 from stem_amqp import Stem
+from stem_amqp.errors import ConfigurationError
 from stem_amqp.settings import Settings
 from stem_amqp.topology.compile import compile_topology
 
@@ -48,8 +49,14 @@ class _Producer:
 @asynccontextmanager
 async def _producing() -> AsyncIterator[Producer]:
     app = import_module(_APP)
-    async with app.stem:
+    try:
+        await app.stem.connect()
+    except ConfigurationError as error:
+        raise UnsupportedError(str(error)) from error
+    try:
         yield _Producer(app)
+    finally:
+        await app.stem.close()
 
 
 class _Stem(Contender):

@@ -27,7 +27,6 @@ def spread(cell: Cell, row: Row) -> str:
 
 
 def gist(text: str, limit: int = 90) -> str:
-    """Return the one line of a reason or a traceback that says what it is, cut to a length."""
-    lines = text.strip().splitlines()
-    line = lines[-1] if text.startswith("Traceback") else lines[0]
+    """Return the first line of a reason, cut to a length."""
+    line = text.strip().partition("\n")[0]
     return line if len(line) <= limit else line[: limit - 1] + "…"

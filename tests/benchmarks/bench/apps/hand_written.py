@@ -8,9 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import uvloop
-
-from bench import work
+from bench import loops, work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -40,6 +38,5 @@ async def until_stopped() -> None:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a worker on the loop that the command line names."""
-    factory = uvloop.new_event_loop if sys.argv[1] == "uvloop" else None
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=loops.factory(sys.argv[1])) as runner:
         runner.run(main)
