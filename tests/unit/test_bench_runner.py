@@ -5,7 +5,8 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
-from bench import runner
+from bench import contenders, runner
+from bench.cases import CASES
 from bench.cases.base import Case
 from bench.cases.drain import rate
 from bench.contender import Contender, in_flight
@@ -220,3 +221,11 @@ async def test_many_are_sent_with_a_bounded_number_on_their_way():
 
     assert sorted(sent) == list(range(50))
     assert most == 7
+
+
+def test_every_case_and_contender_is_documented(pytestconfig):
+    page = (pytestconfig.rootpath / "docs" / "benchmarks.md").read_text()
+    named = {"results-*" if name.startswith("results-") else name for name in CASES}
+
+    assert [name for name in named if f"`{name}`" not in page] == []
+    assert [name for name in contenders.NAMES if name not in page.lower()] == []

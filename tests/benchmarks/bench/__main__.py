@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from bench import contenders
 from bench.cases import CASES
+from bench.contender import Contender
 from bench.machine import Conditions, conditions
 from bench.report.document import document
 from bench.report.markdown import markdown
@@ -65,8 +67,24 @@ def chosen(patterns: str | None) -> list[Case]:
     return list(found.values())
 
 
+def taking_part(names: str) -> list[Contender]:
+    """Return the contenders that are asked for.
+
+    Args:
+        names: separated by commas.
+
+    Raises:
+        SystemExit: there is none of that name.
+    """
+    for name in names.split(","):
+        if name not in contenders.NAMES:
+            known = ", ".join(contenders.NAMES)
+            raise SystemExit(f"no contender is called {name!r}: there are {known}")
+    return [contenders.load(name) for name in names.split(",")]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and report; Ctrl-C reports what there is.
+    """Measure, and report; Ctrl-C and SIGTERM report what there is.
 
     Returns:
         1 if a measurement failed.
@@ -75,39 +93,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quick:
         options.cases = options.cases or QUICK_CASES
         options.rounds, options.scale = 1, QUICK_SCALE
-    cases = chosen(options.cases)
-    taking_part = [contenders.load(name) for name in options.contenders.split(",")]
-    console, progress = Console(), Console(stderr=True)
-    samples: list[Sample] = []
-
-    def note(sample: Sample) -> None:
-        samples.append(sample)
-        progress.print(_line(sample), highlight=False, markup=False)
-
-    with find_broker(report=progress.print) as broker:
+    cases, contending = chosen(options.cases), taking_part(options.contenders)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with find_broker(report=_say) as broker:
         found = conditions(
-            taking_part, broker=broker.version, rounds=options.rounds, scale=options.scale
+            contending, broker=broker.version, rounds=options.rounds, scale=options.scale
         )
         plan = Plan(
             url=broker.url,
             cases=cases,
-            contenders=taking_part,
+            contenders=contending,
             rounds=options.rounds,
             scale=options.scale,
         )
-        try:
-            run(plan, note)
-        except KeyboardInterrupt:
-            progress.print("stopped; this is what there is:")
-    table = rows(samples, cases, [one.name for one in taking_part], contenders.BASE)
-    show(console, found, table, contenders.BASE)
-    _write(options, found, table, samples)
+        samples = _measured(plan, found, options)
     return int(any(sample.error for sample in samples))
+
+
+def _measured(plan: Plan, found: Conditions, options: argparse.Namespace) -> list[Sample]:
+    """Run the plan, and report what was measured, however it ends."""
+    samples: list[Sample] = []
+
+    def note(sample: Sample) -> None:
+        samples.append(sample)
+        _say(_line(sample))
+
+    try:
+        run(plan, note)
+    except KeyboardInterrupt:
+        _say("stopped; this is what there is:")
+    finally:
+        names = [contender.name for contender in plan.contenders]
+        table = rows(samples, plan.cases, names, contenders.BASE)
+        show(Console(), found, table, contenders.BASE)
+        _write(options, found, table, samples)
+    return samples
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _line(sample: Sample) -> str:
     values = ", ".join(f"{key} {number(value, 2)}" for key, value in sample.values.items())
-    said = values or f"left out: {sample.blank}" if not sample.error else gist(sample.error, 200)
+    if sample.error:
+        said = f"failed: {gist(sample.error, 200)}"
+    else:
+        said = values or f"left out: {gist(sample.blank or '')}"
     return f"{sample.case} {sample.round + 1} {sample.contender}: {said}"
 
 
