@@ -21,8 +21,12 @@ STALL = 60.0
 POLL = 0.02
 SETTLED = 5.0
 """Seconds in which the broker knows of every ack; what is in the queue then has come back."""
-ACKS = 0.3
-"""Seconds for the last acks, before the workers are asked to stop."""
+ACKS = 1.5
+"""Seconds for the last acks, before the workers are asked to stop.
+
+Celery sends acks with a later turn of its loop, up to a second after the task, and drops those that
+wait when it is told to stop.
+"""
 
 
 class Bench:

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from aiormq.abc import AbstractChannel
+from pamqp.common import FieldValue
 
-QUORUM = {"x-queue-type": "quorum"}
+QUORUM: dict[str, FieldValue] = {"x-queue-type": "quorum"}
 
 
 class NotDurableError(Exception):

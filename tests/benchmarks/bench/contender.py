@@ -113,4 +113,4 @@ async def in_flight(
 
 def inherited(run: Run, more: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker: this process's, the run, and what a contender adds."""
-    return os.environ | run.environment() | more
+    return {**os.environ, **run.environment(), **more}

@@ -22,7 +22,7 @@ class Marks:
     def __init__(self, path: str) -> None:
         with Path(path).open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
-        self.slots = memoryview(self._map).cast("d")
+        self.slots: memoryview[float] = memoryview(self._map).cast("d")
         self._seen = 0
 
     @classmethod

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.contender import PYTHON, Contender, UnsupportedError, inherited
@@ -77,15 +77,15 @@ def _turned(contenders: Sequence[Contender], number: int) -> list[Contender]:
 
 def _sample(plan: Plan, case: Case, contender: Contender, number: int) -> Sample | None:
     size = case.scaled(plan.scale)
-    words = {"case": case.name, "contender": contender.name, "round": number, "size": size}
+    bare = Sample(case=case.name, contender=contender.name, round=number, size=size)
     if blank := contender.blank(case.name):
-        return Sample(**words, blank=blank) if number == 0 else None
+        return replace(bare, blank=blank) if number == 0 else None
     try:
-        return Sample(**words, values=_measure(plan, case, contender, size))
+        return replace(bare, values=_measure(plan, case, contender, size))
     except UnsupportedError as why:
-        return Sample(**words, blank=str(why))
+        return replace(bare, blank=str(why))
     except MeasurementError as error:
-        return Sample(**words, error=str(error))
+        return replace(bare, error=str(error))
 
 
 class MeasurementError(Exception):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.bench import Bench
 
-Measure = Callable[[Bench], Awaitable[Mapping[str, float]]]
+Measure = Callable[[Bench], Coroutine[Any, Any, Mapping[str, float]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

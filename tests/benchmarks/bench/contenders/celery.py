@@ -34,7 +34,7 @@ class _Producer:
         self, task: str, numbers: Sequence[int], due: Mapping[int, float] | None = None
     ) -> None:
         for number in numbers:
-            await self.enqueue(task, number, due and due[number])
+            await self.enqueue(task, number, None if due is None else due[number])
 
 
 @asynccontextmanager

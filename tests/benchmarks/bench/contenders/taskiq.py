@@ -31,7 +31,10 @@ class _Producer:
     async def enqueue_many(
         self, task: str, numbers: Sequence[int], due: Mapping[int, float] | None = None
     ) -> None:
-        await in_flight(lambda number: self.enqueue(task, number, due and due[number]), numbers)
+        async def send(number: int) -> None:
+            await self.enqueue(task, number, None if due is None else due[number])
+
+        await in_flight(send, numbers)
 
 
 @asynccontextmanager

@@ -47,7 +47,11 @@ def table(rows: Sequence[Row], base: str) -> Table:
         heading = f"{row.case.name} ({row.size:,}): {row.metric.title}, {row.metric.unit}"
         for cell in row.cells:
             if cell.median is None:
-                figures = [Text(words.gist(cell.missing or "", 40), style="dim"), "", ""]
+                figures: list[str | Text] = [
+                    Text(words.gist(cell.missing or "", 40), style="dim"),
+                    "",
+                    "",
+                ]
             else:
                 median = words.number(cell.median, row.metric.digits)
                 figures = [median, words.spread(cell, row), words.ratio(cell)]
