@@ -10,12 +10,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
+BENCH := .build/bench
 
 export STEM_TEST_INSTALL ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo examples lint format types schema check-schema clean python-venv
+.PHONY: help test demo examples bench lint format types schema check-schema clean python-venv
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,6 +29,9 @@ demo: $(TEST) ## Show the framework at work on a RabbitMQ
 
 examples: $(TEST) ## Run every example and compare its output
 	$(BIN)/pytest tests/integration/test_examples.py $(ARGS)
+
+bench: $(BENCH)/.installed ## Measure stem-amqp and its peers; see docs/benchmarks.md
+	PYTHONPATH=tests/benchmarks $(BENCH)/bin/python -m bench $(ARGS)
 
 lint: $(DEV) ## Check style and formatting
 	$(BIN)/ruff check .
@@ -58,6 +62,13 @@ clean: ## Remove everything that make and the tools have made
 $(TEST) $(DEV): $(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group $*
+	@touch $@
+
+# The peers live apart from what the tests see.
+$(BENCH)/.installed: pyproject.toml | $(BIN)/pip
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet 'pip>=25.1'
+	$(BENCH)/bin/python -m pip install --quiet --editable '.[uvloop,redis,postgres]' --group bench
 	@touch $@
 
 $(BIN)/pip:

@@ -1,0 +1,1 @@
+"""What is made of the samples: a table, a JSON document, Markdown and a chart."""
