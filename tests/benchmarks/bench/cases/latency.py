@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from bench.workers import Workers
 
 SHARES = (10, 50, 90)
+SAME = 1_000.0
+"""Tasks a second of the load that is the same for all: half of one contender's own limit can be
+more than another's whole one."""
 SECONDS = 5.0
 """How long each load lasts, unless the tasks do not suffice for it."""
+
+LOAD = f"{SAME:,.0f}/s"
 
 
 async def _latency(bench: Bench) -> Mapping[str, float]:
@@ -31,10 +36,11 @@ async def _latency(bench: Bench) -> Mapping[str, float]:
             await _warm(bench, producer, workers)
             top = await _saturate(bench, producer, workers)
             found = {"top": top}
-            for share in SHARES:
-                lateness = await _load(bench, producer, workers, top * share / 100)
-                found[f"p50-{share}"] = statistics.median(lateness) * 1000
-                found[f"p99-{share}"] = statistics.quantiles(lateness, n=100)[98] * 1000
+            rates = {f"{share} %": top * share / 100 for share in SHARES}
+            for name, rate in (rates | {LOAD: SAME}).items():
+                lateness = await _load(bench, producer, workers, rate)
+                found[f"p50-{name}"] = statistics.median(lateness) * 1000
+                found[f"p99-{name}"] = statistics.quantiles(lateness, n=100)[98] * 1000
             await bench.until_acked(workers)
     return found
 
@@ -97,8 +103,8 @@ CASES = (
                 digits=0,
             ),
             *(
-                Metric(key=f"{point}-{share}", title=f"{point} at {share} %", unit="ms", digits=2)
-                for share in SHARES
+                Metric(key=f"{point}-{name}", title=f"{point} at {name}", unit="ms", digits=2)
+                for name in (*(f"{share} %" for share in SHARES), LOAD)
                 for point in ("p50", "p99")
             ),
         ),
