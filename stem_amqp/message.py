@@ -23,6 +23,7 @@ VERSION = 1
 ATTEMPT = "stem-attempt"
 NOT_BEFORE = "stem-not-before"
 REPLAYS = "stem-replays"
+REPEATED = "stem-repeated"
 REASON = "stem-reason"
 ERROR = "stem-error"
 TRACEBACK = "stem-traceback"
@@ -41,7 +42,7 @@ HISTORY_LIMIT = 10
 """Entries of ``stem-history``: the last failures, oldest first."""
 
 _STRIPPED_PREFIXES = ("x-death", "x-first-death", "x-last-death")
-_STRIPPED = frozenset({"CC", "BCC", "x-delivery-count", "x-acquired-count"})
+_STRIPPED = frozenset({"CC", "BCC", "x-delivery-count", "x-acquired-count", REPEATED})
 
 
 def new_id() -> str:

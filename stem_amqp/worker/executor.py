@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from stem_amqp.clock import Clock, parse_timestamp
 from stem_amqp.definition import Registry, TaskDefinition
 from stem_amqp.errors import ArgumentsError, DecodeError
-from stem_amqp.message import NOT_BEFORE, TaskMessage, decode
+from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
 from stem_amqp.options import DEFAULT_MAX_RETRIES
 from stem_amqp.results.base import Progress
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
@@ -107,7 +107,7 @@ class Executor:
             refused = self._gate(job, job.message)
             if refused is not None:
                 return refused
-            if job.redelivered or job.attempt:
+            if job.redelivered or job.attempt or REPEATED in job.headers:
                 # a retry may be there twice too: its publisher died before its own acknowledgement
                 state = await self._watcher.carried_out(job)
                 if state is not None:

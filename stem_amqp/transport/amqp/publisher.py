@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused, ChannelNotFoundEntity
 
@@ -20,6 +20,7 @@ from stem_amqp.errors import (
     PublishTimeoutError,
     UnroutableError,
 )
+from stem_amqp.message import REPEATED
 from stem_amqp.transport.amqp.confirms import Confirms, NackedError, ReturnedError
 from stem_amqp.transport.amqp.connection import Connection
 from stem_amqp.transport.amqp.failures import ALARM, LOST, reason
@@ -44,6 +45,11 @@ class _Attempt:
     deadline: float
     sent: bool = False
     faults: int = 0
+
+    def mark_repeated(self) -> None:
+        """Say on the message that it may be there already, so that a worker looks before it runs."""
+        headers = {**self.publication.headers, REPEATED: True}
+        self.publication = replace(self.publication, headers=headers)
 
     def __str__(self) -> str:
         return (
@@ -126,10 +132,13 @@ class Publisher:
             problem = _blame(attempt, error)
             if problem is not None:
                 raise problem from error
+            attempt.mark_repeated()
             return False
         except LOST as error:
             if isinstance(error, TimeoutError):
                 raise
+            if attempt.sent:
+                attempt.mark_repeated()
             return False
         finally:
             self._window.release()

@@ -176,6 +176,8 @@ async def test_a_lost_confirm_is_published_again_with_the_same_message_id(
     await publishing
     first, second = scripted.published
     assert first.header.properties.message_id == second.header.properties.message_id
+    assert not first.header.properties.headers
+    assert second.header.properties.headers == {"stem-repeated": True}
 
 
 async def test_no_confirm_in_time_says_that_the_message_may_have_arrived(scripted, connect):
