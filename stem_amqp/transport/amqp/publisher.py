@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import struct
 import uuid
 from dataclasses import dataclass
 
@@ -15,10 +16,10 @@ from stem_amqp.errors import (
     BrokerError,
     BrokerRefusedError,
     BrokerUnavailableError,
-    PublishError,
     PublishRefusedError,
     PublishTimeoutError,
     UnroutableError,
+    UnwritableError,
 )
 from stem_amqp.transport.amqp.confirms import Confirms, NackedError, ReturnedError
 from stem_amqp.transport.amqp.connection import Connection
@@ -86,7 +87,7 @@ class Publisher:
             PublishTimeoutError: no confirm in time; it may or may not have arrived.
             BrokerUnavailableError: there was no connection in time; it was not sent.
             BrokerRefusedError: the user may not publish to the exchange.
-            PublishError: it cannot be written as AMQP.
+            UnwritableError: it cannot be written as AMQP.
         """
         attempt = _Attempt(
             publication, message_id=next(self._ids), deadline=self._loop.time() + self._timeout
@@ -152,8 +153,8 @@ class Publisher:
                 timestamp=self._clock.time(),
                 deadline=attempt.deadline,
             )
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise PublishError(f"a {attempt} cannot be written as AMQP: {error}") from error
+        except (TypeError, ValueError, ArithmeticError, struct.error) as error:
+            raise UnwritableError(f"a {attempt} cannot be written as AMQP: {error}") from error
         attempt.sent = True
         return confirmed
 
