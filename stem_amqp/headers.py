@@ -21,8 +21,8 @@ NAME_BYTES = 128
 """Bytes of a header's name, AMQP's own limit."""
 DEEPEST = 32
 """Levels of tables and lists in each other. A foreign table that is nested deeper is not read."""
-RESERVED = ("stem-", "x-death", "x-first-death", "x-last-death")
-"""Beginnings of names that only stem-amqp and RabbitMQ give."""
+RESERVED_PREFIXES = ("x-death", "x-first-death", "x-last-death")
+"""Beginnings of names that only RabbitMQ gives: its records of deaths."""
 STRIPPED = frozenset({"CC", "BCC", "x-delivery-count", "x-acquired-count"})
 """Names that RabbitMQ acts on or gives; they are never carried along."""
 
@@ -81,7 +81,7 @@ def _name_problem(name: Any) -> str | None:
         return "must have a name"
     if not _is_name(name):
         return f"must have a name of UTF-8 text, at most {NAME_BYTES} bytes"
-    if name in STRIPPED or name.startswith(RESERVED):
+    if name in STRIPPED or name.startswith(("stem-", *RESERVED_PREFIXES)):
         return "has a name that only stem-amqp and RabbitMQ give; choose another one"
     return None
 

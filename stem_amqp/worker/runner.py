@@ -154,6 +154,7 @@ class Worker:
             watcher=self._observer,
             app=parts.app,
             worker=self.name,
+            max_age=parts.settings.max_age,
         )
         settler = Settler(
             transport=parts.transport,
