@@ -18,7 +18,7 @@ from stem_amqp.errors import ConfigurationError
 from stem_amqp.message import CEILING
 
 PREFIX = "STEM_"
-_FOREIGN = frozenset({"STEM_TEST_BROKER_URL", "STEM_TEST_INSTALL"})
+_FOREIGN = frozenset({"STEM_TEST_BROKER_URL", "STEM_TEST_FUZZ", "STEM_TEST_INSTALL"})
 """Variables with our prefix that belong to the test tools."""
 
 
