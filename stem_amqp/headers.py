@@ -6,6 +6,7 @@ larger than was agreed on. So every table that is written is measured before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -97,7 +98,10 @@ def unwritable(value: Any, depth: int = DEEPEST) -> str | None:
         return None if _is_text(value) else "holds a text that is no UTF-8 (a lone surrogate)"
     if isinstance(value, int):
         return None if value in _INTEGERS else "holds a number beyond 64 bits"
-    if value is None or isinstance(value, (float, bytes, bytearray)):
+    if isinstance(value, float):
+        # Erlang has no such numbers: RabbitMQ ends the connection that brings one
+        return None if math.isfinite(value) else "holds a number that is not finite"
+    if value is None or isinstance(value, (bytes, bytearray)):
         return None
     if isinstance(value, datetime):
         return None if value.year >= _EPOCH else "holds a time before 1970"

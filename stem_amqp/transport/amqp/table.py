@@ -6,6 +6,7 @@ example, must not fail on a value that only came from somewhere else.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -199,6 +200,13 @@ def _decimal(value: Decimal) -> bytes:
     return b"D" + _DECIMAL.pack(max(-exponent, 0), -whole if sign else whole)
 
 
+def _double(value: float) -> bytes:
+    if not math.isfinite(value):
+        # Erlang has no such numbers: RabbitMQ ends the connection that brings one
+        raise ValueError(f"{value} is no number that RabbitMQ can carry")
+    return b"d" + _DOUBLE.pack(value)
+
+
 def _time(value: datetime) -> bytes:
     aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value
     return b"T" + _TIME.pack(int(aware.timestamp()))
@@ -208,7 +216,7 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     str: lambda value: b"S" + _sized(value.encode()),
     bool: lambda value: b"t\1" if value else b"t\0",
     int: _whole,
-    float: lambda value: b"d" + _DOUBLE.pack(value),
+    float: _double,
     # what was a text, but no UTF-8, when it was read
     bytes: lambda value: b"S" + _sized(value),
     bytearray: lambda value: b"x" + _sized(bytes(value)),
