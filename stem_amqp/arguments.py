@@ -117,7 +117,8 @@ class Arguments:
             )
         except ValidationError as error:
             raise ArgumentsError(_readable(error)) from error
-        except PydanticSerializationError as error:
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            # A plain ValueError says that a value contains itself, or is nested too deep
             raise ArgumentsError(
                 f"{error}; pass plain values, or a reference to where large or binary ones are"
             ) from error
@@ -152,6 +153,8 @@ class Arguments:
             unpacked: dict[str, Any] = self._adapter.validate_python(values)
         except ValidationError as error:
             raise ArgumentsError(_readable(error)) from error
+        except RecursionError as error:
+            raise ArgumentsError("the arguments are nested too deep") from error
         return unpacked
 
 

@@ -138,6 +138,7 @@ async def connect(app: Stem, clock: Clock | None) -> Connected:
         default_queue=settings.default_queue,
         result_ttl=settings.result_ttl,
         window=settings.publish_window,
+        max_body_size=settings.max_body_size,
     )
     return Connected(
         transport=transport, broker=broker, backend=backend, writer=writer, producer=producer

@@ -6,6 +6,9 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+_EARLIEST, _LATEST = -62_135_510_400.0, 253_402_300_799.0
+"""Seconds since the epoch of what Python's calendar begins and ends with, the years 1 and 9999."""
+
 
 class Clock(Protocol):
     """What tells the time of day."""
@@ -24,8 +27,12 @@ class SystemClock:
 
 
 def timestamp(at: float) -> str:
-    """Write a point in time as ISO 8601 in UTC with milliseconds, as it stands on the wire."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    """Write a point in time as ISO 8601 in UTC with milliseconds, as it stands on the wire.
+
+    What is beyond the calendar is written as its first or last moment.
+    """
+    moment = datetime.fromtimestamp(min(max(at, _EARLIEST), _LATEST), UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def parse_timestamp(text: str) -> float:
@@ -37,4 +44,7 @@ def parse_timestamp(text: str) -> float:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return moment.timestamp()
+    at = moment.timestamp()
+    if not _EARLIEST <= at <= _LATEST:
+        raise ValueError(f"{text!r} is beyond the calendar")
+    return at

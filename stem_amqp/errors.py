@@ -2,6 +2,7 @@
 
 StemError
 ├── ConfigurationError            a setting, an option or a URL cannot be used
+│   ├── MessageTooLargeError      a body beyond STEM_MAX_BODY_SIZE
 │   ├── TopologyError             the topology file: file, line, key and remedy
 │   └── TaskDefinitionError       a function that cannot become a task
 ├── DecodeError                   a body that is no task message (keeps the bytes)
@@ -14,6 +15,7 @@ StemError
 │   ├── TopologyMissingError      an entity of the topology is not on the broker
 │   ├── StaleDeliveryError        settling a delivery of a channel that is gone
 │   └── PublishError
+│       ├── UnwritableError       it cannot be written as AMQP, now or later
 │       ├── UnroutableError       no queue took the message
 │       ├── PublishRefusedError   the broker answered with a nack
 │       └── PublishTimeoutError   no confirm in time: it may or may not have arrived
@@ -48,6 +50,33 @@ class StemError(Exception):
 
 class ConfigurationError(StemError, ValueError):
     """A setting, an option or a URL cannot be used as given."""
+
+
+class MessageTooLargeError(ConfigurationError):
+    """A task message is larger than the producer may send; nothing was sent.
+
+    Args:
+        task: the task's name.
+        size: bytes of the body.
+        limit: bytes that it may have.
+        largest: name of the largest argument, or ``meta``; None if there is none.
+        largest_size: its bytes.
+    """
+
+    def __init__(
+        self, task: str, *, size: int, limit: int, largest: str | None, largest_size: int
+    ) -> None:
+        part = f"; the largest part is {largest!r} with {largest_size:,} bytes" if largest else ""
+        super().__init__(
+            f"task {task}: the message has {size:,} bytes, the limit is {limit:,}{part}.\n"
+            "  Store what is large elsewhere and pass a reference to it, or raise"
+            " STEM_MAX_BODY_SIZE."
+        )
+        self.task = task
+        self.size = size
+        self.limit = limit
+        self.largest = largest
+        self.largest_size = largest_size
 
 
 class TopologyError(ConfigurationError):
@@ -136,6 +165,10 @@ class StaleDeliveryError(BrokerError):
 
 class PublishError(BrokerError):
     """A message was not accepted by the broker."""
+
+
+class UnwritableError(PublishError):
+    """The message cannot be written as AMQP; to try again does not help."""
 
 
 class UnroutableError(PublishError):

@@ -26,7 +26,8 @@ class Check:
     """One thing that was looked at.
 
     Args:
-        name: ``broker``, ``topology``, ``consumers``, ``unroutable`` or ``backend``.
+        name: ``broker``, ``topology``, ``consumers``, ``unroutable``, ``dead-letters`` or
+            ``backend``.
         ok: whether it is as it should be.
         detail: what was found, and the remedy where it is not.
         milliseconds: how long the check took.
@@ -57,7 +58,7 @@ class HealthReport:
 async def check_health(
     app: Stem, *, require_consumers: Sequence[str] = (), timeout: float = DEFAULT_TIMEOUT
 ) -> HealthReport:
-    """Look at broker, topology, consumers, the parking of unroutable messages, and the backend.
+    """Look at broker, topology, consumers, parked messages, dead letters, and the backend.
 
     Nothing is declared, and nothing is raised: what fails is in the report.
 
@@ -96,6 +97,7 @@ class _Examination:
             await self._check("topology", self._topology)
             await self._check("consumers", self._consumers)
             await self._check("unroutable", self._unroutable)
+            await self._check("dead-letters", self._dead_letters)
             await self._check("backend", self._backend)
         elif self.app.settings.backend_url.get_secret_value().startswith("rpc:"):
             self.checks.append(Check(name="backend", ok=False, detail="rpc:// needs the broker"))
@@ -172,6 +174,20 @@ class _Examination:
                 " there."
             )
         return "empty"
+
+    async def _dead_letters(self) -> str:
+        limit = self.app.settings.dlq_alarm
+        names = {self.app.names.dlq(queue): queue for queue in self.app.queues}
+        status = await self.transport.status(names)
+        counts = {queue: found.ready for name, queue in names.items() if (found := status[name])}
+        many = [f"{queue} {count}" for queue, count in counts.items() if count >= limit]
+        if many:
+            raise _UnhealthyError(
+                f"many dead letters (STEM_DLQ_ALARM is {limit}): {', '.join(many)}\n"
+                "  See why, then replay or purge them: stem-amqp dlq list QUEUE. A full dead-letter"
+                " queue brings its tasks to a halt."
+            )
+        return ", ".join(f"{queue} {count}" for queue, count in counts.items()) or "none"
 
     async def _backend(self) -> str:
         settings = self.app.settings

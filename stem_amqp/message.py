@@ -16,12 +16,15 @@ from typing import Any
 import orjson
 
 from stem_amqp.clock import parse_timestamp
-from stem_amqp.errors import ConfigurationError, DecodeError
+from stem_amqp.errors import ConfigurationError, DecodeError, MessageTooLargeError
+from stem_amqp.headers import RESERVED_PREFIXES, STRIPPED, as_text
 
 VERSION = 1
 
 ATTEMPT = "stem-attempt"
 NOT_BEFORE = "stem-not-before"
+SINCE = "stem-since"
+"""From when a task's age counts, where that is not its enqueue: it was due later, or replayed."""
 REPLAYS = "stem-replays"
 REPEATED = "stem-repeated"
 REASON = "stem-reason"
@@ -35,14 +38,21 @@ DEAD_LETTER_HEADERS = frozenset({REASON, ERROR, TRACEBACK, FAILED_AT, WORKER, HI
 """Headers that only a dead letter carries; a replay drops them."""
 
 ERROR_LIMIT = 1024
-"""Characters of ``stem-error``."""
+"""Bytes of ``stem-error``."""
 TRACEBACK_LIMIT = 8192
-"""Characters of ``stem-traceback``; the end is kept, where the cause stands."""
+"""Bytes of ``stem-traceback``; the end is kept, where the cause stands."""
 HISTORY_LIMIT = 10
 """Entries of ``stem-history``: the last failures, oldest first."""
 
-_STRIPPED_PREFIXES = ("x-death", "x-first-death", "x-last-death")
-_STRIPPED = frozenset({"CC", "BCC", "x-delivery-count", "x-acquired-count", REPEATED})
+CEILING = 64 * 1024 * 1024
+"""Bytes of a body that is read at all: what protects a worker, whatever a producer's limit is."""
+DEEPEST = 254
+"""Levels of objects and arrays in each other, the outermost counted: more cannot be written."""
+ID_BYTES = 255
+"""Bytes of a task's id and name: both are AMQP properties, too."""
+_NOT_CARRIED = STRIPPED | {REPEATED}
+_MOST = 2**31 - 1
+"""The largest attempt or replay that is believed."""
 
 
 def new_id() -> str:
@@ -106,9 +116,29 @@ class TaskMessage:
             return orjson.dumps({**body, **self.extra} if self.extra else body)
         except TypeError as error:
             raise ConfigurationError(
-                f"task {self.task}: the arguments or meta cannot be written as JSON ({error});"
-                " pass plain values, or a reference to where the large or binary ones are stored"
+                f"task {self.task}: the arguments or meta cannot be written as JSON"
+                f" ({_reason(error)}); pass plain values, or a reference to where the large or"
+                " binary ones are stored"
             ) from error
+
+    def too_large(self, size: int, limit: int) -> MessageTooLargeError:
+        """Return the error that says what is large about this message.
+
+        Args:
+            size: bytes of the body.
+            limit: bytes that it may have.
+        """
+        sizes = {name: len(orjson.dumps(value)) for name, value in self.args.items()}
+        if self.meta:
+            sizes["meta"] = len(orjson.dumps(self.meta))
+        largest = max(sizes, key=sizes.__getitem__, default=None)
+        return MessageTooLargeError(
+            self.task,
+            size=size,
+            limit=limit,
+            largest=largest,
+            largest_size=sizes[largest] if largest is not None else 0,
+        )
 
     @property
     def enqueued_time(self) -> float | None:
@@ -117,6 +147,12 @@ class TaskMessage:
             return parse_timestamp(self.enqueued_at)
         except ValueError:
             return None
+
+
+def _reason(error: TypeError) -> str:
+    if "recursion" in str(error).lower():
+        return f"they are nested deeper than {DEEPEST - 1} levels, or contain themselves"
+    return str(error)
 
 
 _KNOWN = frozenset(
@@ -149,24 +185,11 @@ def decode(body: bytes) -> TaskMessage:
         The task message; fields that this version does not know are in `TaskMessage.extra`.
 
     Raises:
-        DecodeError: it is no JSON object, of another version, or a field has the wrong type.
+        DecodeError: it is no JSON object, of another version, a field has the wrong type, or it is
+            too large or nested too deep.
     """
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise DecodeError(f"the body is no JSON: {error}", body) from error
-    if not isinstance(data, dict):
-        raise DecodeError("the body is no JSON object", body)
-    if data.get("v") != VERSION:
-        raise DecodeError(
-            f"the body has version {data.get('v')!r}, this worker reads {VERSION}", body
-        )
-    for name, (kind, words) in _TYPES.items():
-        if not isinstance(data.get(name), kind):
-            raise DecodeError(f"the field {name!r} must be {words}", body)
-    for name, (kind, words) in _OPTIONAL_TYPES.items():
-        if data.get(name) is not None and not isinstance(data[name], kind):
-            raise DecodeError(f"the field {name!r} must be {words}", body)
+    data = _loaded(body)
+    _check_fields(data, body)
     return TaskMessage(
         id=data["id"],
         task=data["task"],
@@ -182,10 +205,52 @@ def decode(body: bytes) -> TaskMessage:
     )
 
 
+def _loaded(body: bytes) -> dict[str, Any]:
+    if len(body) > CEILING:
+        raise DecodeError(f"the body has {len(body)} bytes, a worker reads {CEILING}", body)
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise DecodeError(f"the body is no JSON: {error}", body) from error
+    if not isinstance(data, dict):
+        raise DecodeError("the body is no JSON object", body)
+    # Few brackets cannot be deep; only of many it is found out whether they can be written again
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _too_deep(data):
+        raise DecodeError(f"the body is nested deeper than {DEEPEST} levels", body)
+    return data
+
+
+def _check_fields(data: Mapping[str, Any], body: bytes) -> None:
+    if data.get("v") != VERSION:
+        raise DecodeError(
+            f"the body has version {data.get('v')!r}, this worker reads {VERSION}", body
+        )
+    for name, (kind, words) in _TYPES.items():
+        if not isinstance(data.get(name), kind):
+            raise DecodeError(f"the field {name!r} must be {words}", body)
+    for name, (kind, words) in _OPTIONAL_TYPES.items():
+        if data.get(name) is not None and not isinstance(data[name], kind):
+            raise DecodeError(f"the field {name!r} must be {words}", body)
+    for name in ("id", "task"):
+        # A character has at most 4 bytes, so that few of them need not be counted
+        if not data[name] or (
+            len(data[name]) > ID_BYTES // 4 and len(data[name].encode()) > ID_BYTES
+        ):
+            raise DecodeError(f"the field {name!r} must have 1 to {ID_BYTES} bytes", body)
+
+
+def _too_deep(data: object) -> bool:
+    try:
+        orjson.dumps(data)
+    except TypeError:
+        return True
+    return False
+
+
 def header_int(headers: Mapping[str, Any], name: str) -> int:
     """Return a header as a number that is not negative; 0 where it is missing or something else."""
     value = headers.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return min(value, _MOST) if type(value) is int and value > 0 else 0
 
 
 def carried_headers(
@@ -203,12 +268,27 @@ def carried_headers(
     return {
         name: value
         for name, value in headers.items()
-        if name not in _STRIPPED and name not in drop and not name.startswith(_STRIPPED_PREFIXES)
+        if name not in _NOT_CARRIED and name not in drop and not name.startswith(RESERVED_PREFIXES)
     }
 
 
 def shortened(text: str, limit: int, *, keep_end: bool = False) -> str:
-    """Cut a text to a number of characters, with a mark where something is missing."""
-    if len(text) <= limit:
+    """Cut a text to a number of bytes of UTF-8, with a mark where something is missing.
+
+    Lone surrogates, which UTF-8 cannot carry, are escaped.
+
+    Args:
+        text: the text.
+        limit: bytes, at least 8.
+        keep_end: cut the beginning off instead of the end.
+    """
+    if len(text) <= limit and text.isascii():
         return text
-    return "… " + text[-limit + 2 :] if keep_end else text[: limit - 2] + " …"
+    # Each character has a byte at least: of a long text, only that many can be kept
+    data = as_text(text[-limit:] if keep_end else text[:limit]).encode()
+    if len(text) <= limit and len(data) <= limit:
+        return data.decode()
+    room = limit - len("… ".encode())
+    # What is left of a character that was cut through goes too
+    part = (data[-room:] if keep_end else data[:room]).decode(errors="ignore")
+    return f"… {part}" if keep_end else f"{part} …"

@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 
 from stem_amqp.durations import Duration, Rate, seconds
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.headers import check_own
+from stem_amqp.message import ID_BYTES
 from stem_amqp.retry import RetryPolicy
 from stem_amqp.settings import NAME, NAME_LIMIT
 
@@ -28,6 +30,7 @@ class TaskKeywords(TypedDict, total=False):
     soft_time_limit: after so long `SoftTimeLimitError` is raised inside the task.
     priority: 0 to 255; the queue must support it.
     expires: a task not started so long after its enqueue goes to the dead-letter queue.
+    max_age: from that age on it is not retried or snoozed; default: the queue's, or STEM_MAX_AGE.
     ignore_result: store neither states nor the result.
     result_ttl: how long the result is kept.
     description, tags, idempotent, attributes: metadata for people and tools.
@@ -43,6 +46,7 @@ class TaskKeywords(TypedDict, total=False):
     soft_time_limit: Duration | None
     priority: int | None
     expires: Duration | None
+    max_age: Duration | None
     ignore_result: bool
     result_ttl: Duration | None
     description: str
@@ -59,8 +63,9 @@ class CallKeywords(TypedDict, total=False):
     eta: run at that time, an aware datetime; never earlier.
     expires: do not start later than that: a duration from now, or an aware datetime.
     priority: 0 to 255; the queue must support it.
+    max_age: from that age on it is not retried or snoozed any more.
     meta: the caller's metadata, such as a request id; JSON values.
-    headers: AMQP headers of one's own.
+    headers: AMQP headers of one's own: at most 64, with 8 KiB together.
     max_retries: runs after the first one.
     retry: the short form of a retry policy.
     time_limit: after so long a run is cancelled.
@@ -74,6 +79,7 @@ class CallKeywords(TypedDict, total=False):
     delay: Duration | None
     eta: datetime | None
     expires: Duration | datetime | None
+    max_age: Duration | None
     priority: int | None
     meta: Mapping[str, Any] | None
     headers: Mapping[str, Any] | None
@@ -100,6 +106,7 @@ class TaskOptions:
     soft_time_limit: float | None = None
     priority: int | None = None
     expires: float | None = None
+    max_age: float | None = None
     ignore_result: bool = False
     result_ttl: float | None = None
     description: str = ""
@@ -121,7 +128,7 @@ class TaskOptions:
                 f"a task has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
             )
         values: dict[str, Any] = {k: v for k, v in keywords.items() if v is not None}
-        for name in ("time_limit", "soft_time_limit", "expires", "result_ttl"):
+        for name in ("time_limit", "soft_time_limit", "expires", "max_age", "result_ttl"):
             if name in values:
                 values[name] = _positive(name, values[name])
         if "rate_limit" in values:
@@ -145,6 +152,7 @@ class CallOptions:
     delay: float | None = None
     eta: datetime | None = None
     expires: float | datetime | None = None
+    max_age: float | None = None
     priority: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, Any] = field(default_factory=dict)
@@ -174,7 +182,7 @@ class CallOptions:
             raise ConfigurationError("a call has either a delay or an eta, not both")
         if "delay" in values:
             values["delay"] = seconds(values["delay"])
-        for name in ("time_limit", "soft_time_limit", "result_ttl"):
+        for name in ("time_limit", "soft_time_limit", "max_age", "result_ttl"):
             if name in values:
                 values[name] = _positive(name, values[name])
         for name in ("eta", "expires"):
@@ -183,6 +191,9 @@ class CallOptions:
         if "retry" in values:
             values["retry"] = retry_policy(values["retry"])
             values["retry"].short_form()
+        if "headers" in values:
+            check_own(values["headers"])
+        _check_task_id(values.get("task_id"))
         _check_shared(values)
         return cls(**values)
 
@@ -190,7 +201,7 @@ class CallOptions:
         """Return what the worker must know: the ``options`` of the message's body."""
         carried: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("max_retries", "time_limit", "soft_time_limit", "result_ttl")
+            for name in _CARRIED_NUMBERS
             if getattr(self, name) is not None
         }
         if self.retry is not None:
@@ -201,6 +212,37 @@ class CallOptions:
 
 
 DEFAULT_CALL = CallOptions()
+_CARRIED_NUMBERS = ("max_retries", "time_limit", "soft_time_limit", "max_age", "result_ttl")
+LONGEST = 10 * 366 * 86400.0
+"""Seconds of the longest duration that an option may have: ten years."""
+
+
+def check_carried(options: Mapping[str, Any]) -> None:
+    """Check the ``options`` of a message's body before anything is done with them.
+
+    Args:
+        options: as they came, from whomever. Those that this version does not know are left alone.
+
+    Raises:
+        ConfigurationError: a value cannot be used.
+    """
+    for name in _CARRIED_NUMBERS:
+        value = options.get(name)
+        if value is None:
+            continue
+        whole = name == "max_retries"
+        kinds = (int,) if whole else (int, float)
+        if type(value) not in kinds or not (value >= 0 if whole else 0 < value <= LONGEST):
+            raise ConfigurationError(f"the option {name} cannot be {value!r:.60}")
+    ignore = options.get("ignore_result")
+    if not isinstance(ignore, bool | None):
+        raise ConfigurationError(f"the option ignore_result cannot be {ignore!r:.60}")
+    retry = options.get("retry")
+    if retry is not None:
+        try:
+            retry_policy(retry)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigurationError(f"the option retry cannot be used: {error!s:.200}") from error
 
 
 def retry_policy(value: RetryPolicy | Mapping[str, Any]) -> RetryPolicy:
@@ -235,8 +277,10 @@ def check_name(kind: str, name: str) -> str:
 
 def _positive(name: str, value: Duration) -> float:
     result = seconds(value)
-    if result <= 0:
-        raise ConfigurationError(f"{name} must be longer than nothing, not {value!r}")
+    if not 0 < result <= LONGEST:
+        raise ConfigurationError(
+            f"{name} must be longer than nothing and at most ten years, not {value!r}"
+        )
     return result
 
 
@@ -259,6 +303,11 @@ def _exceptions(name: str, value: Any) -> tuple[type[Exception], ...]:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise ConfigurationError(f"{name} takes exception types, not {kind!r}")
     return types
+
+
+def _check_task_id(task_id: str | None) -> None:
+    if task_id is not None and not 0 < len(task_id.encode(errors="replace")) <= ID_BYTES:
+        raise ConfigurationError(f"a task_id has 1 to {ID_BYTES} bytes")
 
 
 def _check_shared(values: Mapping[str, Any]) -> None:

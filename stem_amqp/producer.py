@@ -86,6 +86,7 @@ class Producer:
         default_queue: the queue of tasks that neither name one nor are routed.
         result_ttl: seconds that results are kept unless the task says otherwise.
         window: publishes in flight in bulk.
+        max_body_size: bytes of a body at most.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Producer:
         default_queue: str,
         result_ttl: float,
         window: int,
+        max_body_size: int,
     ) -> None:
         self._transport = transport
         self._backend = backend
@@ -110,6 +112,7 @@ class Producer:
         self._default_queue = default_queue
         self._result_ttl = result_ttl
         self._window = window
+        self._max_body_size = max_body_size
 
     def queue_of(self, task: str, *preferred: str | None) -> str:
         """Return the logical queue of a task: the first preferred one, a route, or the default."""
@@ -128,6 +131,7 @@ class Producer:
         Raises:
             PublishError: the broker did not take it; the message names the way out.
             ConfigurationError: arguments or meta cannot be written as JSON.
+            MessageTooLargeError: the body is larger than ``STEM_MAX_BODY_SIZE``; nothing was sent.
         """
         enqueued, publication, transition = await self._compose(call, lineage)
         if self._signals.before_task_publish.active:
@@ -222,13 +226,16 @@ class Producer:
             route = decimal_delay.route(decimal_delay.exact_units(at - now), enqueued.queue)
             exchange, key = self._names.delay_exchange(route.level), route.routing_key
             headers = {**headers, NOT_BEFORE: timestamp(at)}
+        body = message.encode()
+        if len(body) > self._max_body_size:
+            raise message.too_large(len(body), self._max_body_size)
         priority = options.priority
         if priority is None and call.definition is not None:
             priority = call.definition.options.priority
         return Publication(
             exchange=exchange,
             routing_key=key,
-            body=message.encode(),
+            body=body,
             type=message.task,
             correlation_id=message.id,
             reply_to=reply_to,

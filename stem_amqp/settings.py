@@ -15,11 +15,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stem_amqp.durations import seconds
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.message import CEILING
 
 PREFIX = "STEM_"
 _FOREIGN = frozenset(
     {
         "STEM_TEST_BROKER_URL",
+        "STEM_TEST_FUZZ",
         "STEM_TEST_INSTALL",
         "STEM_TEST_POSTGRES_URL",
         "STEM_TEST_REDIS_URL",
@@ -111,6 +113,20 @@ class Settings(BaseSettings):
     )
     publish_window: int = Field(
         default=500, ge=1, le=65535, description="Publishes awaiting their confirm in bulk."
+    )
+    max_body_size: int = Field(
+        default=1_048_576,
+        ge=1024,
+        le=CEILING,
+        description="Bytes of a task message's body at most; larger ones are not enqueued.",
+    )
+    max_age: Seconds = Field(
+        default=14 * 86400.0,
+        gt=0,
+        description="Age of a task from which it is not retried or snoozed any more.",
+    )
+    dlq_alarm: int = Field(
+        default=1000, ge=1, description="Dead letters in a queue from which it counts as unhealthy."
     )
     result_ttl: Seconds = Field(default=86400.0, gt=0, description="Time that results are kept.")
     track_started: bool = Field(

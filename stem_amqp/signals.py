@@ -30,6 +30,8 @@ TABLE: dict[str, str] = {
     "task-succeeded": "A run returned, and its result is stored. Fields: result, duration.",
     "task-failed": "The task failed for good. Fields: error, reason.",
     "task-dead-lettered": "The message is in the dead-letter queue. Fields: reason, error.",
+    "task-dead-letter-refused": "The dead-letter queue is full; the worker holds the message and"
+    " tries again. Fields: reason, error.",
     "task-revoked": "The task was revoked. Fields: reason.",
     "task-expired": "The task expired before it was started.",
     "task-snoozed": "The task runs later, no attempt spent. Fields: delay, next_run, reason.",
@@ -159,6 +161,7 @@ class Signals:
     task_succeeded: Signal
     task_failed: Signal
     task_dead_lettered: Signal
+    task_dead_letter_refused: Signal
     task_revoked: Signal
     task_expired: Signal
     task_snoozed: Signal

@@ -75,6 +75,8 @@ class Reason(StrEnum):
     """The body is no task message."""
     EXPIRED = "expired"
     """The task's own expiry passed before it was started."""
+    TOO_OLD = "too-old"
+    """The task was to run again, and is older than its ``max_age`` allows."""
     REJECTED = "rejected"
     """The task rejected itself with `TaskContext.reject`."""
     UNSERIALIZABLE_RESULT = "unserializable-result"

@@ -182,7 +182,8 @@ class Replayer:
         await self._replay(letters, delivery, letter)
 
     async def _replay(self, letters: Look, delivery: Delivery, letter: DeadLetter) -> None:
-        publication = republish.replay(delivery, self._app.names, self._queue)
+        now = self._app.connected.transport.clock.time()
+        publication = republish.replay(delivery, self._app.names, self._queue, now=now)
         try:
             await letters.replace(delivery, publication)
         except StaleDeliveryError:

@@ -95,11 +95,12 @@ def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
 
 
 def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
-    limits = _limits(spec.dead_letter.ttl, spec.dead_letter.max_length)
-    if spec.dead_letter.max_length is not None:
-        # reject-publish would hold the newest dead letters back in their work queue, and 32 of
-        # those stop its dead-lettering altogether
-        limits["x-overflow"] = "drop-head"
+    kept = spec.dead_letter
+    limits = _limits(kept.ttl, kept.max_length, kept.max_length_bytes)
+    if kept.max_length is not None or kept.max_length_bytes is not None:
+        # A refused dead letter stays where it failed: with the worker, or in its work queue, where
+        # 32 of those that RabbitMQ itself dead-letters stop its dead-lettering
+        limits["x-overflow"] = "reject-publish" if kept.overflow == "refuse" else "drop-head"
     return Queue(name=names.dlq(logical), arguments=_parking() | limits, logical=logical)
 
 
@@ -138,10 +139,13 @@ def _delay_bindings(names: Names) -> Iterator[Binding]:
         )
 
 
-def _limits(ttl: float | None, max_length: int | None) -> dict[str, Any]:
+def _limits(
+    ttl: float | None, max_length: int | None, max_bytes: int | None = None
+) -> dict[str, Any]:
     limits = {
         "x-message-ttl": None if ttl is None else round(ttl * 1000),
         "x-max-length": max_length,
+        "x-max-length-bytes": max_bytes,
     }
     return {name: value for name, value in limits.items() if value is not None}
 

@@ -96,6 +96,12 @@ def _limits(spec: QueueSpec) -> Iterator[_Finding]:
             f" {spec.delivery_limit} deploys or crashes of neighbours dead-letter a healthy task",
             "Use 100. Retries are not counted here: max_retries limits them.",
         )
+    if spec.dead_letter.overflow == "drop-oldest":
+        yield _Finding(
+            "dead_letter.overflow",
+            "a full dead-letter queue loses its oldest letters, without a word",
+            "Use refuse, and alert on stem-amqp health or on the queue's length.",
+        )
     if spec.dead_letter.ttl is not None and spec.dead_letter.ttl < SHORT_DEAD_LETTER_TTL:
         yield _Finding(
             "dead_letter.ttl",

@@ -17,6 +17,7 @@ from stem_amqp.options import DEFAULT_MAX_RETRIES
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
 from stem_amqp.topology.entities import ExchangeType
 from stem_amqp.topology.values import (
+    Bytes,
     Deliveries,
     Factor,
     Length,
@@ -63,6 +64,11 @@ class RetrySpec(Spec):
     max_retries: Retries = Field(
         default=DEFAULT_MAX_RETRIES, description="Runs after the first one."
     )
+    max_age: Ttl | None = Field(
+        default=None,
+        description="Age from which a task is neither retried nor snoozed any more. Default:"
+        " STEM_MAX_AGE, 14d.",
+    )
     backoff: BackoffSpec = Field(
         default=BackoffSpec(), description="How long to wait before each retry."
     )
@@ -75,15 +81,32 @@ class RetrySpec(Spec):
         )
 
 
+DLQ_LENGTH = 100_000
+"""Dead letters in one queue, unless the topology says otherwise."""
+DLQ_BYTES = 1_073_741_824
+"""Bytes of the bodies of the dead letters in one queue, unless the topology says otherwise."""
+
+
 class DeadLetterSpec(Spec):
-    """How long and how many dead letters are kept; without limits, until someone handles them."""
+    """How long and how many dead letters are kept. None is dropped unless that is asked for."""
 
     ttl: Ttl | None = Field(
         default=None, description="Dead letters older than this are dropped. Default: never."
     )
     max_length: Length | None = Field(
-        default=None,
-        description="Dead letters kept; of more, the oldest are dropped. Default: all.",
+        default=DLQ_LENGTH,
+        description="Dead letters at most; see overflow for what happens then. null: no limit.",
+    )
+    max_length_bytes: Bytes | None = Field(
+        default=DLQ_BYTES,
+        description="Bytes of their bodies at most; headers, up to 12 KiB each, are not counted."
+        " null: no limit.",
+    )
+    overflow: Literal["refuse", "drop-oldest"] = Field(
+        default="refuse",
+        description="A full queue: refuse keeps what is there and holds further dead letters where"
+        " they failed, so that the queue's work comes to a halt rather than lose one; drop-oldest"
+        " loses the oldest.",
     )
 
 
@@ -136,6 +159,11 @@ class QueueSpec(Spec):
     def max_retries(self) -> int | None:
         """Runs after the first one, for tasks that do not say it themselves."""
         return None if self.retry is None else self.retry.max_retries
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds, the age from which tasks do not run again; None takes the setting."""
+        return None if self.retry is None else self.retry.max_age
 
     @property
     def policy(self) -> RetryPolicy | None:

@@ -99,6 +99,11 @@ Length = Annotated[
     count(1, 2**31 - 1, "Leave the key out for a queue without a limit."),
     Field(json_schema_extra={"minimum": 1}),
 ]
+Bytes = Annotated[
+    StrictInt,
+    count(1, 2**62, "Leave the key out for the default, or write null for no limit."),
+    Field(json_schema_extra={"minimum": 1}),
+]
 Slots = Annotated[
     StrictInt,
     count(

@@ -18,6 +18,12 @@ from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
 
 Headers = Mapping[str, Any]
 
+FRAME_MAX = 131072
+"""Bytes of a frame that RabbitMQ offers unless it is set up otherwise."""
+OTHER_PROPERTIES = 1664
+"""Bytes of a content header without its table: six short texts of 256, and what is fixed."""
+LARGEST_HEADERS = FRAME_MAX - OTHER_PROPERTIES
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Publication:
@@ -202,6 +208,14 @@ class Transport(ABC):
     on_connection_change: OnConnectionChange | None = None
     redeclare: Redeclare | None = None
 
+    @property
+    def largest_headers(self) -> int:
+        """Bytes of headers that fit into one frame beside the other properties.
+
+        A publication with more is an `UnwritableError`.
+        """
+        return LARGEST_HEADERS
+
     @abstractmethod
     async def connect(self) -> BrokerInfo:
         """Open the connections.
@@ -221,6 +235,7 @@ class Transport(ABC):
         """Publish and wait for the broker's confirm. May be called concurrently.
 
         Raises:
+            UnwritableError: it cannot be written as AMQP, now or later.
             UnroutableError: no queue took it.
             PublishRefusedError: the broker nacked it.
             PublishTimeoutError: no confirm within the publish timeout.

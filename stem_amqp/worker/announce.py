@@ -103,6 +103,11 @@ class Announcer:
             case _:
                 assert_never(outcome)
 
+    async def held(self, job: Job, outcome: Dead, error: str) -> None:
+        """A dead letter found no room; it is tried again."""
+        fields = {"reason": outcome.reason.value, "error": error}
+        await self._send(self._signals.task_dead_letter_refused, job, fields)
+
     async def _retried(self, job: Job, outcome: Retried, now: float) -> None:
         log.info(
             "%s failed (%s), retry %d of %d in %s",

@@ -24,7 +24,11 @@ def describe(error: BaseException) -> str:
     name = kind.__qualname__
     if kind.__module__ not in {"builtins", "__main__"}:
         name = f"{kind.__module__}.{name}"
-    return shortened(f"{name}: {error}".removesuffix(": "), ERROR_LIMIT)
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception of the user's that cannot even be shown
+        text = "(its text cannot be had)"
+    return shortened(f"{name}: {text}".removesuffix(": "), ERROR_LIMIT)
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 
 from stem_amqp.clock import Clock, parse_timestamp
 from stem_amqp.definition import Registry, TaskDefinition
-from stem_amqp.errors import ArgumentsError, DecodeError
+from stem_amqp.errors import ArgumentsError, ConfigurationError, DecodeError
 from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
-from stem_amqp.options import DEFAULT_MAX_RETRIES
+from stem_amqp.options import DEFAULT_MAX_RETRIES, check_carried
 from stem_amqp.results.base import Progress
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.model import Topology
+from stem_amqp.worker.age import age, refused
 from stem_amqp.worker.classify import classify, describe, failure_of
 from stem_amqp.worker.context import EnqueuesCalls, TaskContext, entered
 from stem_amqp.worker.job import Job
@@ -75,6 +76,7 @@ class Executor:
         quarantine: runs what is suspected; None runs everything here.
         app: what contexts enqueue with.
         worker: the worker's name.
+        max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Executor:
         quarantine: Quarantine | None = None,
         app: EnqueuesCalls | None,
         worker: str,
+        max_age: float,
     ) -> None:
         self._registry = registry
         self._topology = topology
@@ -97,25 +100,31 @@ class Executor:
         self._quarantine = quarantine
         self._app = app
         self._worker = worker
+        self._max_age = max_age
         self._buckets: dict[str, TokenBucket] = {}
         self._queue_retries: dict[str, int] = {}
 
     async def execute(self, job: Job) -> Outcome:
         """Take a job from its bytes to an outcome."""
         try:
-            job.message = decode(job.body)
-            refused = self._gate(job, job.message)
-            if refused is not None:
-                return refused
+            message = decode(job.body)
+            if message.options:
+                _check_options(message, job.body)
+            job.message = message
+            instead = self._gate(job, message)
+            if instead is not None:
+                return instead
             if job.redelivered or job.attempt or REPEATED in job.headers:
                 # a retry may be there twice too: its publisher died before its own acknowledgement
                 state = await self._watcher.carried_out(job)
                 if state is not None:
                     return Repeated(state=state)
-            definition = self._registry[job.message.task]
-            kwargs = definition.arguments.unpack(job.message.args)
-            late = await self._hold_rate(definition)
-            return late or await self._run(job, definition, kwargs)
+            definition = self._registry[message.task]
+            kwargs = definition.arguments.unpack(message.args)
+            outcome = await self._hold_rate(definition) or await self._run(job, definition, kwargs)
+            if isinstance(outcome, Succeeded):
+                return outcome
+            return refused(outcome, job, self._clock.time(), self._greatest_age(job))
         except DecodeError as error:
             return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=describe(error)))
         except ArgumentsError as error:
@@ -123,7 +132,7 @@ class Executor:
         except asyncio.CancelledError:
             return self.interrupted(job)
         except Exception as error:
-            # What a task raises never comes this far: the message's own options cannot be used
+            # What a task raises never comes this far: something in the message was not foreseen
             log.exception("task message %s cannot be executed", job.message and job.message.id)
             return Dead(reason=Reason.UNDECODABLE, failure=failure_of(error))
 
@@ -153,7 +162,7 @@ class Executor:
         if message.expires is not None and _moment(message.expires, now + 1) <= now:
             return Dead(
                 reason=Reason.EXPIRED,
-                failure=Failure(error=f"not started before it expired at {message.expires}"),
+                failure=Failure(error=f"not started before it expired at {message.expires:.80}"),
             )
         not_before = job.headers.get(NOT_BEFORE)
         if not_before is not None:
@@ -210,7 +219,7 @@ class Executor:
                 max_retries=context.max_retries,
                 policy=self._policy(job),
                 definition=definition,
-                elapsed=self._elapsed(job),
+                elapsed=age(job, self._clock.time()),
             )
         return Succeeded(result=result, duration=loop.time() - begun)
 
@@ -269,9 +278,18 @@ class Executor:
             return job.definition.options.retry
         return self._topology.queue(job.queue).policy or DEFAULT_POLICY
 
-    def _elapsed(self, job: Job) -> float:
-        enqueued = job.message.enqueued_time if job.message else None
-        return max(0.0, self._clock.time() - enqueued) if enqueued is not None else 0.0
+    def _greatest_age(self, job: Job) -> float:
+        own: float | None = job.option("max_age")
+        if own is not None:
+            return own
+        return self._topology.queue(job.queue).max_age or self._max_age
+
+
+def _check_options(message: TaskMessage, body: bytes) -> None:
+    try:
+        check_carried(message.options)
+    except ConfigurationError as error:
+        raise DecodeError(str(error), body) from error
 
 
 def _cancelled() -> bool:
@@ -285,5 +303,5 @@ def _moment(text: str, otherwise: float) -> float:
     try:
         return parse_timestamp(text)
     except ValueError:
-        log.warning("%r is no time; it is ignored", text)
+        log.warning("%.80r is no time; it is ignored", text)
         return otherwise

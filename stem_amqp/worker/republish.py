@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from stem_amqp import delay as decimal_delay
 from stem_amqp.clock import timestamp
+from stem_amqp.headers import size_of, unwritable
 from stem_amqp.message import (
     ATTEMPT,
     DEAD_LETTER_HEADERS,
     ERROR,
+    ERROR_LIMIT,
     FAILED_AT,
     HISTORY,
     HISTORY_LIMIT,
     NOT_BEFORE,
     REASON,
     REPLAYS,
+    SINCE,
     TRACEBACK,
+    TRACEBACK_LIMIT,
     WORKER,
     carried_headers,
     header_int,
@@ -27,7 +32,18 @@ from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Delivery, Publication
 from stem_amqp.worker.outcome import Dead, Failure
 
+log = logging.getLogger("stem_amqp.worker")
+
 _HISTORY_ENTRY_LIMIT = 256
+_WORKER_LIMIT = 255
+_LEAST = 128
+"""Bytes of a text that are worth keeping."""
+_AROUND = 16
+"""Bytes that a text takes beside its own."""
+_SHED = (TRACEBACK, HISTORY, ERROR)
+"""What stem-amqp gives up first where headers do not fit, in this order."""
+_KEPT = frozenset({REASON, ATTEMPT, REPLAYS, NOT_BEFORE, SINCE, FAILED_AT, WORKER})
+"""What is small, and never given up."""
 
 
 def same_message(
@@ -108,11 +124,12 @@ def dead_letter(
     """
     headers = carried_headers(delivery.headers, drop=frozenset({NOT_BEFORE}))
     headers[REASON] = dead.reason.value
-    headers[ERROR] = dead.failure.error
+    headers[ERROR] = shortened(dead.failure.error, ERROR_LIMIT)
+    headers.pop(TRACEBACK, None)
     if dead.failure.traceback:
-        headers[TRACEBACK] = dead.failure.traceback
+        headers[TRACEBACK] = shortened(dead.failure.traceback, TRACEBACK_LIMIT, keep_end=True)
     headers[FAILED_AT] = timestamp(now)
-    headers[WORKER] = worker
+    headers[WORKER] = shortened(worker, _WORKER_LIMIT)
     headers[HISTORY] = _history(
         delivery.headers,
         attempt=header_int(delivery.headers, ATTEMPT),
@@ -122,9 +139,17 @@ def dead_letter(
     return same_message(delivery, exchange=names.dead, routing_key=queue, headers=headers)
 
 
-def replay(delivery: Delivery, names: Names, queue: str) -> Publication:
-    """Return the publication that gives a dead letter another life: attempt 0, one more replay."""
+def replay(delivery: Delivery, names: Names, queue: str, *, now: float) -> Publication:
+    """Return the publication that gives a dead letter another life: attempt 0, one more replay.
+
+    Args:
+        delivery: the dead letter.
+        names: the names on the broker.
+        queue: the logical queue.
+        now: seconds since the epoch; its age counts from here.
+    """
     headers = carried_headers(delivery.headers, drop=DEAD_LETTER_HEADERS | {ATTEMPT, NOT_BEFORE})
+    headers[SINCE] = timestamp(now)
     headers[REPLAYS] = header_int(delivery.headers, REPLAYS) + 1
     return same_message(delivery, exchange=names.tasks, routing_key=queue, headers=headers)
 
@@ -133,5 +158,42 @@ def _history(
     headers: Mapping[str, Any], *, attempt: int, failure: Failure, now: float
 ) -> list[str]:
     before = headers.get(HISTORY)
-    entry = shortened(f"{timestamp(now)} #{attempt} {failure.error}", _HISTORY_ENTRY_LIMIT)
-    return [*(before if isinstance(before, list) else []), entry][-HISTORY_LIMIT:]
+    texts = [text for text in before if isinstance(text, str)] if isinstance(before, list) else []
+    texts.append(f"{timestamp(now)} #{attempt} {failure.error}")
+    return [shortened(text, _HISTORY_ENTRY_LIMIT) for text in texts[-HISTORY_LIMIT:]]
+
+
+def fitted(headers: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """Return headers that fit into one frame and can be written, whatever came with a message.
+
+    First stem-amqp's own long texts become short, then what others have set is left out, the largest
+    first. Reason, attempt and times always stay.
+
+    Args:
+        headers: the headers.
+        limit: bytes that they may take.
+    """
+    fitting = {name: value for name, value in headers.items() if unwritable({name: value}) is None}
+    for name in _SHED:
+        if name in fitting and (excess := size_of(fitting) - limit) > 0:
+            _shed(fitting, name, size_of(fitting[name]) - excess)
+    foreign = sorted(
+        fitting.keys() - _KEPT - {ERROR}, key=lambda name: (size_of(fitting[name]), name)
+    )
+    while foreign and size_of(fitting) > limit:
+        del fitting[foreign.pop()]
+    if len(fitting) < len(headers):
+        gone = sorted(name for name in headers if name not in fitting)
+        log.warning("headers that did not fit were left out: %.500r", gone)
+    return fitting
+
+
+def _shed(headers: dict[str, Any], name: str, room: int) -> None:
+    """Make one of our own long headers shorter, or leave it out where nothing of it has room."""
+    value = headers[name]
+    if isinstance(value, str) and room > _LEAST:
+        headers[name] = shortened(value, room - _AROUND, keep_end=name == TRACEBACK)
+    elif name == ERROR:
+        headers[name] = shortened(str(value), _LEAST)
+    else:
+        del headers[name]

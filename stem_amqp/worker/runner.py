@@ -158,6 +158,7 @@ class Worker:
             quarantine=quarantine,
             app=parts.app,
             worker=self.name,
+            max_age=parts.settings.max_age,
         )
         settler = Settler(
             transport=parts.transport,

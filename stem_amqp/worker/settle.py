@@ -9,19 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, assert_never
 
 import tenacity
 
 from stem_amqp import delay as decimal_delay
 from stem_amqp.clock import Clock, timestamp
-from stem_amqp.errors import BackendError, BrokerError, StaleDeliveryError
-from stem_amqp.message import NOT_BEFORE, carried_headers
+from stem_amqp.errors import (
+    BackendError,
+    BrokerError,
+    PublishRefusedError,
+    StaleDeliveryError,
+    UnwritableError,
+)
+from stem_amqp.message import NOT_BEFORE, SINCE, carried_headers
 from stem_amqp.results.base import Transition
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Delivery, Publication, Transport
+from stem_amqp.worker.age import since
 from stem_amqp.worker.announce import Announcer
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.outcome import (
@@ -35,7 +43,7 @@ from stem_amqp.worker.outcome import (
     Snoozed,
     Succeeded,
 )
-from stem_amqp.worker.republish import dead_letter, delayed, retry_headers
+from stem_amqp.worker.republish import dead_letter, delayed, fitted, retry_headers
 
 log = logging.getLogger("stem_amqp.worker")
 
@@ -45,6 +53,8 @@ class Settler:
 
     While the broker or the backend fails, it tries again and again: the work is done, and giving
     the message back would do it twice. It gives up when the delivery is stale or the worker stops.
+    What can never succeed is not tried again: such a message is rejected, and RabbitMQ itself moves
+    it to the dead-letter queue, as it is.
 
     Args:
         transport: where to publish.
@@ -98,10 +108,18 @@ class Settler:
         except asyncio.CancelledError:
             await self._give_back(delivery)
             raise
+        except Exception:
+            log.exception("%s: its outcome (%s) cannot be settled", job, type(outcome).__name__)
+            return await self._reject(delivery)
         await self._announcer.settled(job, outcome, now)
         return True
 
-    async def _persist(self, job: Job, step: Callable[[], Awaitable[object]]) -> None:
+    async def _persist(
+        self,
+        job: Job,
+        step: Callable[[], Awaitable[object]],
+        on_failure: Callable[[BaseException], Awaitable[None]] | None = None,
+    ) -> None:
         """Take one step, again and again until it is done."""
         try:
             await step()
@@ -111,17 +129,23 @@ class Settler:
             failure = error
         else:
             return
-        await self._persist_after(failure, job, step)
+        await self._persist_after(failure, job, step, on_failure)
 
     async def _persist_after(
-        self, failure: Exception, job: Job, step: Callable[[], Awaitable[object]]
+        self,
+        failure: Exception,
+        job: Job,
+        step: Callable[[], Awaitable[object]],
+        on_failure: Callable[[BaseException], Awaitable[None]] | None,
     ) -> None:
         """Go on after a first failure: the retrying costs too much to begin with each outcome."""
         failures = [failure]
 
-        def complain(state: tenacity.RetryCallState) -> None:
+        async def complain(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             log.error("%s: its outcome cannot be settled yet, trying again: %s", job, error)
+            if on_failure is not None and error is not None:
+                await on_failure(error)
 
         async for attempt in tenacity.AsyncRetrying(
             wait=self._wait,
@@ -154,12 +178,7 @@ class Settler:
             case Postponed():
                 await self._publish(job, self._later(delivery, job, outcome.delay, now))
             case Dead():
-                await self._publish(
-                    job,
-                    dead_letter(
-                        delivery, self._names, job.queue, outcome, now=now, worker=self._worker
-                    ),
-                )
+                await self._bury(delivery, job, outcome, now)
                 await self._store_dead(job, outcome)
             case Revoked():
                 await self._store(job, TaskState.REVOKED, reason=outcome.reason)
@@ -173,7 +192,7 @@ class Settler:
         await delivery.ack()
 
     def _retry(self, delivery: Delivery, job: Job, outcome: Retried, now: float) -> Publication:
-        headers = retry_headers(
+        headers = since(job, now) | retry_headers(
             delivery.headers, attempt=job.attempt, failure=outcome.failure, now=now
         )
         units = decimal_delay.two_digit_units(outcome.delay) if outcome.delay > 0 else 0
@@ -181,6 +200,8 @@ class Settler:
 
     def _later(self, delivery: Delivery, job: Job, delay: float, now: float) -> Publication:
         headers = carried_headers(delivery.headers)
+        # A time to wait for hides when the task was enqueued: so its age comes along
+        headers |= since(job, now) or {SINCE: job.message.enqueued_at if job.message else ""}
         headers[NOT_BEFORE] = timestamp(now + delay)
         units = decimal_delay.exact_units(delay) if delay > 0 else 0
         return delayed(delivery, self._names, job.queue, units=units, headers=headers)
@@ -201,10 +222,50 @@ class Settler:
         change = transition_of(
             job, state, self._clock.time(), self._worker, self._result_ttl, **details
         )
-        await self._persist(job, lambda: self._writer.write(change))
+        try:
+            await self._persist(job, lambda: self._writer.write(change))
+        except Exception:
+            # The backend cannot write it, now or later. Without a result its work would be lost;
+            # any other state is only news, and what follows is published already
+            if state is TaskState.SUCCEEDED:
+                raise
+            log.exception("%s: its state %s cannot be stored", job, state)
 
-    async def _publish(self, job: Job, publication: Publication) -> None:
-        await self._persist(job, lambda: self._transport.publish(publication))
+    async def _publish(
+        self,
+        job: Job,
+        publication: Publication,
+        on_failure: Callable[[BaseException], Awaitable[None]] | None = None,
+    ) -> None:
+        limit = self._transport.largest_headers
+        fitting = replace(publication, headers=fitted(publication.headers, limit))
+        await self._persist(job, lambda: self._transport.publish(fitting), on_failure)
+
+    async def _bury(self, delivery: Delivery, job: Job, outcome: Dead, now: float) -> None:
+        letter = dead_letter(
+            delivery, self._names, job.queue, outcome, now=now, worker=self._worker
+        )
+
+        async def held(error: BaseException) -> None:
+            if isinstance(error, PublishRefusedError):
+                log.error(
+                    "the dead-letter queue %s takes no more: tasks of %s that fail are held in the"
+                    " worker, until there is room. Replay or purge it: stem-amqp dlq list %s",
+                    self._names.dlq(job.queue),
+                    job.queue,
+                    job.queue,
+                )
+                await self._announcer.held(job, outcome, str(error))
+
+        await self._publish(job, letter, held)
+
+    async def _reject(self, delivery: Delivery) -> bool:
+        """Let RabbitMQ move a message to the dead-letter queue, as it is."""
+        try:
+            await delivery.reject(requeue=False)
+        except StaleDeliveryError:
+            return False
+        return True
 
     async def _give_back(self, delivery: Delivery) -> None:
         try:
@@ -259,7 +320,7 @@ def transition_of(
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Say whether trying again can help: anything but a delivery that is no longer ours."""
+    """Say whether trying again can help, as it does with all that comes from outside."""
     return isinstance(error, (BrokerError, BackendError)) and not isinstance(
-        error, StaleDeliveryError
+        error, (StaleDeliveryError, UnwritableError)
     )

@@ -9,7 +9,7 @@ PACKAGE = Path(stem_amqp.__file__).parent
 
 LAYERS = (
     {
-        "errors", "durations", "clock", "states", "settings", "message", "commands", "retry",
+        "errors", "durations", "clock", "states", "settings", "headers", "message", "commands", "retry",
         "delay", "signals", "arguments", "options", "definition",
     },
     {"topology"},

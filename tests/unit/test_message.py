@@ -4,6 +4,8 @@ import uuid
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stem_amqp.errors import ConfigurationError, DecodeError
 from stem_amqp.message import TaskMessage, carried_headers, decode, new_id, shortened
@@ -79,6 +81,11 @@ def test_death_records_and_copies_do_not_go_along():
 def test_long_texts_are_cut_with_a_mark():
     """Headers stay small; of a traceback the end is kept."""
     assert shortened("abc", 3) == "abc"
-    assert shortened("abcdef", 5) == "abc …"
-    assert shortened("abcdef", 5, keep_end=True) == "… def"
-    assert len(shortened("x" * 99, 10, keep_end=True)) == 10
+    assert shortened("abcdefghij", 9) == "abcde …"
+    assert shortened("abcdefghij", 9, keep_end=True) == "… fghij"
+
+
+@given(st.text(st.characters(exclude_categories=())), st.integers(8, 40), st.booleans())
+def test_cut_texts_fit_in_bytes_and_can_be_written(text, limit, keep_end):
+    """Limits are bytes of UTF-8, whatever the characters; lone surrogates are escaped."""
+    assert len(shortened(text, limit, keep_end=keep_end).encode()) <= limit

@@ -202,20 +202,25 @@ def test_a_classic_work_queue_has_no_argument_that_only_quorum_queues_know():
     }
 
 
-def test_a_limited_dead_letter_queue_drops_its_oldest():
-    """Refusing the newest would hold them in the work queue and stop its dead-lettering."""
-    text = "queues: {a: {dead_letter: {ttl: 14d, max_length: 5}}, b: }"
-    assert arguments(compiled(text), "stem.a.dlq") == {
-        "x-queue-type": "quorum",
-        "x-delivery-limit": UNLIMITED,
+def test_a_dead_letter_queue_is_limited_and_loses_nothing_unless_told_to():
+    """It refuses what is too much; dropping the oldest, or no limit at all, must be asked for."""
+    text = (
+        "queues: {a: {dead_letter: {ttl: 14d, max_length: 5, overflow: drop-oldest}}, b: ,"
+        " c: {dead_letter: {max_length: null, max_length_bytes: null}}}"
+    )
+    plain = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED}
+    assert arguments(compiled(text), "stem.a.dlq") == plain | {
         "x-message-ttl": 1_209_600_000,
         "x-max-length": 5,
+        "x-max-length-bytes": 2**30,
         "x-overflow": "drop-head",
     }
-    assert arguments(compiled(text), "stem.b.dlq") == {
-        "x-queue-type": "quorum",
-        "x-delivery-limit": UNLIMITED,
+    assert arguments(compiled(text), "stem.b.dlq") == plain | {
+        "x-max-length": 100_000,
+        "x-max-length-bytes": 2**30,
+        "x-overflow": "reject-publish",
     }
+    assert arguments(compiled(text), "stem.c.dlq") == plain
 
 
 def test_a_queue_knows_its_logical_name():

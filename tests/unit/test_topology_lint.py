@@ -22,6 +22,11 @@ TAP = "exchanges: {audit: {type: topic}, all: {type: fanout}}\nqueues: {orders: 
         ("queues: {a: {ttl: 30s}}", "queues.a.ttl", "30 s, so also whenever a deploy"),
         ("queues: {a: {delivery_limit: 3}}", "queues.a.delivery_limit", "3 deploys"),
         ("queues: {a: {dead_letter: {ttl: 1d}}}", "queues.a.dead_letter.ttl", "weekend"),
+        (
+            "queues: {a: {dead_letter: {overflow: drop-oldest}}}",
+            "queues.a.dead_letter.overflow",
+            "without a word",
+        ),
         ("queues: {a: {type: classic}}", "queues.a.type", "at-most-once"),
         ("queues: {a: {priority: 5}}", "queues.a.priority", "no effect on a quorum queue"),
         ("queues: {a: {prefetch: 2, concurrency: 5}}", "queues.a.prefetch", "of the 5 tasks"),

@@ -9,7 +9,7 @@ from pamqp.commands import Basic
 
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.connection import Connection
-from stem_amqp.transport.amqp.content import Content, Properties
+from stem_amqp.transport.amqp.content import Content
 from stem_amqp.transport.amqp.delivery import AmqpDelivery
 from stem_amqp.transport.amqp.failures import answered
 from stem_amqp.transport.amqp.link import close_channel
@@ -65,7 +65,7 @@ async def _deliveries(
             redelivered=bool(frame.redelivered),
             exchange=frame.exchange or "",
             routing_key=frame.routing_key or "",
-            properties=Properties.of(message.header.properties),
+            properties=channel.port.properties,
             body=message.body,
         )
         yield AmqpDelivery(content, settler)

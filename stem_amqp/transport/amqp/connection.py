@@ -17,7 +17,7 @@ from stem_amqp.transport.amqp.features import supported
 from stem_amqp.transport.amqp.link import Link
 from stem_amqp.transport.amqp.tasks import SingleFlight, end
 from stem_amqp.transport.amqp.urls import BrokerUrl
-from stem_amqp.transport.base import BrokerInfo, ConnectionChange
+from stem_amqp.transport.base import FRAME_MAX, BrokerInfo, ConnectionChange
 
 logger = logging.getLogger("stem_amqp.transport")
 
@@ -109,6 +109,11 @@ class Connection:
     def trouble(self) -> str:
         """Why there is no connection."""
         return self._trouble
+
+    @property
+    def frame_max(self) -> int:
+        """Bytes of a frame, as agreed with the broker; without a connection, as usual."""
+        return FRAME_MAX if self._link is None else self._link.frame_max
 
     @property
     def congested(self) -> bool:

@@ -1,7 +1,6 @@
 """A message as AMQP frames: the encodings that are needed for every single one.
 
-What is rare (opening, declaring, consuming) is encoded by pamqp, through aiormq, and so is a table
-of headers, which few messages have. The rest is here because it is needed for each message, and
+What is rare (opening, declaring, consuming) is encoded by pamqp, through aiormq. The rest is here because it is needed for each message, and
 straight code for just these frames is several times as fast as a general one. The layout is that of
 AMQP 0-9-1: section 4.2.3 (frames), 4.2.6.1 (content headers), and the method ids of the class
 ``basic`` in the generated grammar.
@@ -9,20 +8,20 @@ AMQP 0-9-1: section 4.2.3 (frames), 4.2.6.1 (content headers), and the method id
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import pamqp.encode
 import pamqp.frame
-from pamqp import decode
 from pamqp.commands import Basic
 from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
 from stem_amqp.transport.amqp.frames import BODY, END, HEAD, HEADER, METHOD
+from stem_amqp.transport.amqp.table import end_of_table, read_table, write_table
 from stem_amqp.transport.base import Publication
 
 logger = logging.getLogger("stem_amqp.transport")
@@ -45,11 +44,31 @@ _REMEMBERED = 1024
 )
 _MORE_FLAGS = 1
 
+_LAYOUT: tuple[tuple[int, str | None, int | None], ...] = (
+    (_CONTENT_TYPE, "content_type", None),
+    (_CONTENT_ENCODING, None, None),
+    (_HEADERS, "headers", None),
+    (_DELIVERY_MODE, None, 1),
+    (_PRIORITY, "priority", 1),
+    (_CORRELATION_ID, "correlation_id", None),
+    (_REPLY_TO, "reply_to", None),
+    (_EXPIRATION, None, None),
+    (_MESSAGE_ID, "message_id", None),
+    (_TIMESTAMP, "timestamp", 8),
+    (_TYPE, "type", None),
+    (_USER_ID, None, None),
+    (_APP_ID, "app_id", None),
+)
+"""Flag, name of what is kept, and bytes unless it is a text or a table: as they follow each other."""
+
 _FRAME_HEAD = struct.Struct(">BHI")
 _METHOD_ID = struct.Struct(">HH")
 _CONTENT_HEAD = struct.Struct(">HHQH")
 _ACK_FRAME = struct.Struct(">BHIHHQBB")
 _TAG = struct.Struct(">QB")
+_AROUND = HEAD + len(END)
+_LEAST_FRAME = 4096
+"""Bytes of a frame that every peer takes, by the specification."""
 _LONG_LONG = struct.Struct(">Q")
 
 UNREADABLE = (
@@ -59,6 +78,7 @@ UNREADABLE = (
     LookupError,
     ArithmeticError,
     OSError,
+    RecursionError,
     struct.error,
 )
 """What decoding raises for bytes that are not what they should be."""
@@ -136,14 +156,27 @@ def read_deliver(frame: bytes) -> Content:
 
     Raises:
         LookupError: it is cut short; struct.error says so too.
-        ValueError: a name is no UTF-8.
     """
     position = HEAD + _METHOD_ID.size
     position += 1 + frame[position]  # the consumer tag: its channel has one consumer
     tag, redelivered = _TAG.unpack_from(frame, position)
-    exchange, position = _short(frame, position + _TAG.size)
-    routing_key, _ = _short(frame, position)
+    try:
+        exchange, position = _short(frame, position + _TAG.size)
+        routing_key, _ = _short(frame, position)
+    except UnicodeDecodeError:
+        # a binding of somebody else's may bring any key; it is for people to read
+        exchange, routing_key = _any_names(frame, position + _TAG.size)
     return Content(tag, redelivered & 1 == 1, exchange, routing_key)
+
+
+def _any_names(frame: bytes, position: int) -> tuple[str, str]:
+    """Read two names, with what is no UTF-8 in them escaped."""
+    names = []
+    for _ in range(2):
+        begin = position + 1
+        position = begin + frame[position]
+        names.append(frame[begin:position].decode(errors="backslashreplace"))
+    return names[0], names[1]
 
 
 def read_confirm(frame: bytes) -> tuple[int, bool]:
@@ -159,18 +192,30 @@ def read_confirm(frame: bytes) -> tuple[int, bool]:
 def read_header(frame: bytes) -> tuple[int, Properties]:
     """Read a content header: the size of the body in bytes, and the properties.
 
-    Those of a message that somebody else wrote badly must not end the connection: what cannot be
-    read is logged and left out, and the body can still be judged.
+    Those of a message that somebody else wrote badly must not end the connection: a property that
+    cannot be read is logged and left out, and the others and the body can still be judged.
 
     Args:
         frame: the whole frame.
     """
     _, _, size, flags = _CONTENT_HEAD.unpack_from(frame, HEAD)
+    position = HEAD + _CONTENT_HEAD.size
     try:
-        return size, _read_properties(frame, HEAD + _CONTENT_HEAD.size, flags)
-    except UNREADABLE:
-        logger.warning("the properties of a message cannot be read", exc_info=True)
-        return size, Properties()
+        return size, _read_properties(frame, position, flags)
+    except UNREADABLE as error:
+        logger.warning("properties of a message cannot be read: %r", error)
+        return size, _read_what_can_be(frame, position, flags)
+
+
+def bare_header(frame: bytes) -> bytes:
+    """Return a content header without its properties, which were read here already.
+
+    Args:
+        frame: the whole frame.
+    """
+    class_id, weight, size, _ = _CONTENT_HEAD.unpack_from(frame, HEAD)
+    head = frame[: HEAD - 4] + _CONTENT_HEAD.size.to_bytes(4, "big")
+    return head + _CONTENT_HEAD.pack(class_id, weight, size, 0) + END
 
 
 def _read_properties(  # noqa: C901, PLR0912 straight down the flags, as the specification has them
@@ -184,8 +229,7 @@ def _read_properties(  # noqa: C901, PLR0912 straight down the flags, as the spe
     if flags & _CONTENT_ENCODING:
         _, position = _short(frame, position)
     if flags & _HEADERS:
-        used, found.headers = decode.field_table(frame[position:-1])
-        position += used
+        found.headers, position = read_table(frame, position)
     if flags & _DELIVERY_MODE:
         position += 1
     if flags & _PRIORITY:
@@ -211,6 +255,36 @@ def _read_properties(  # noqa: C901, PLR0912 straight down the flags, as the spe
     return found
 
 
+def _read_what_can_be(frame: bytes, position: int, flags: int) -> Properties:
+    """Read one property after the other, and leave out those that cannot be read."""
+    found = Properties()
+    if flags & _MORE_FLAGS:
+        return found
+    with contextlib.suppress(*UNREADABLE):
+        for flag, name, size in _LAYOUT:
+            if not flags & flag:
+                continue
+            begin, position = position, _end_of(flag, frame, position, size)
+            if position >= len(frame):
+                break  # cut short: what follows is not where it should be
+            with contextlib.suppress(*UNREADABLE):
+                if flag == _HEADERS:
+                    found.headers, _ = read_table(frame[:-1], begin)
+                elif flag == _TIMESTAMP:
+                    found.timestamp = float(_LONG_LONG.unpack_from(frame, begin)[0])
+                elif flag == _PRIORITY:
+                    found.priority = frame[begin]
+                elif name is not None:
+                    setattr(found, name, _short(frame, begin)[0])
+    return found
+
+
+def _end_of(flag: int, frame: bytes, position: int, size: int | None) -> int:
+    if flag == _HEADERS:
+        return end_of_table(frame, position)
+    return position + (1 + frame[position] if size is None else size)
+
+
 def _read_by_pamqp(frame: bytes) -> Properties:
     _, _, header = pamqp.frame.unmarshal(frame)
     if not isinstance(header, ContentHeader):
@@ -228,16 +302,20 @@ def write_message(
         publication: the message.
         message_id: AMQP ``message_id``.
         timestamp: AMQP ``timestamp``, seconds since the epoch.
-        largest: bytes of the body in one frame, at most.
+        largest: bytes of the payload of one frame, at most.
 
     Raises:
         ValueError: a property is too long, or a header cannot be written; TypeError says so too.
     """
     body = publication.body
-    parts = [
-        _publish_frame(number, publication.exchange, publication.routing_key),
-        _header_frame(number, publication, message_id, int(timestamp)),
-    ]
+    header = _header_frame(number, publication, message_id, int(timestamp))
+    if len(header) > max(largest + _AROUND, _LEAST_FRAME):
+        # RabbitMQ would close the connection, and all that shares it
+        raise ValueError(
+            f"the headers and properties take {len(header) - _AROUND} bytes, and one frame"
+            f" takes {largest}"
+        )
+    parts = [_publish_frame(number, publication.exchange, publication.routing_key), header]
     for begin in range(0, len(body), largest):
         part = body[begin : begin + largest]
         parts += (_FRAME_HEAD.pack(BODY, number, len(part)), part, END)
@@ -269,7 +347,7 @@ def _header_frame(number: int, publication: Publication, message_id: str, timest
     parts = [_bytes("content_type", publication.content_type)]
     if publication.headers:
         flags |= _HEADERS
-        parts.append(_table(publication))
+        parts.append(write_table(publication.headers))
     parts.append(_PERSISTENT)
     if publication.priority is not None:
         flags |= _PRIORITY
@@ -295,16 +373,6 @@ def _header_frame(number: int, publication: Publication, message_id: str, timest
             payload,
             END,
         )
-    )
-
-
-def _table(publication: Publication) -> bytes:
-    # a header of a foreign message that is no UTF-8 was received as bytes, which pamqp cannot write
-    return pamqp.encode.field_table(
-        {
-            name: bytearray(value) if isinstance(value, bytes) else value
-            for name, value in publication.headers.items()
-        }
     )
 
 

@@ -18,8 +18,12 @@ _AROUND = HEAD + len(END)
 class Taker(Protocol):
     """Who may want the frames of a channel."""
 
-    def take(self, kind: int, frame: bytes) -> bool:
-        """Take a frame, given its kind and all its bytes; False if it is for somebody else."""
+    def take(self, kind: int, frame: bytes) -> bool | bytes:
+        """Take a frame, given its kind and all its bytes.
+
+        Returns:
+            True if it is taken; False if it is for somebody else, or what they get instead of it.
+        """
         ...
 
 
@@ -59,9 +63,12 @@ class FrameCutter:
             if end > size:
                 break
             taker = takers.get(data[position + 1] << 8 | data[position + 2])
-            if taker is not None and taker.take(kind, data[position:end]):
+            taken = taker is not None and taker.take(kind, data[position:end])
+            if taken:
                 if begin < position:
                     left.append(data[begin:position])
+                if taken is not True:
+                    left.append(taken)
                 begin = end
             position = end
         left.append(data[begin:position])

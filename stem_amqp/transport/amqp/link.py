@@ -13,6 +13,7 @@ from stem_amqp.transport.amqp.port import lost
 from stem_amqp.transport.amqp.quiet import quiet
 from stem_amqp.transport.amqp.urls import BrokerUrl
 from stem_amqp.transport.amqp.wire import Wire
+from stem_amqp.transport.base import FRAME_MAX
 
 logger = logging.getLogger("stem_amqp.transport")
 
@@ -88,6 +89,11 @@ class Link:
     def closed(self) -> bool:
         """Whether it has ended."""
         return self._wire.gone.done() or self._raw.is_closed
+
+    @property
+    def frame_max(self) -> int:
+        """Bytes of a frame, as agreed with the broker; 0 stands for no limit there."""
+        return self._raw.connection_tune.frame_max or FRAME_MAX
 
     @property
     def congested(self) -> bool:

@@ -25,6 +25,7 @@ from stem_amqp.transport.amqp.content import (
     RETURN,
     Content,
     Properties,
+    bare_header,
     read_confirm,
     read_deliver,
     read_header,
@@ -76,6 +77,8 @@ class Port:
         self.on_return: OnReturn | None = None
         self.on_confirm: OnConfirm | None = None
         self.on_end: Callable[[BaseException], None] | None = None
+        self.properties = Properties()
+        """Those of the message that aiormq collects, which came with the last content header."""
         self._line = line
         self._content: Content | None = None
         self._returned: Basic.Return | None = None
@@ -114,18 +117,27 @@ class Port:
         if on_end is not None:
             on_end(error)
 
-    def take(self, kind: int, frame: bytes) -> bool:
+    def take(self, kind: int, frame: bytes) -> bool | bytes:
         """Take a frame, if it belongs to what is taken here.
+
+        Properties are always read here: aiormq would end the connection for those that somebody
+        else wrote badly.
 
         Args:
             kind: what kind of frame it is.
             frame: all its bytes.
+
+        Returns:
+            True if it is taken; False if it is aiormq's, or the frame that aiormq gets for it.
         """
         if kind == METHOD:
             return self._take_method(frame)
         content = self._content
         if content is None:
-            return False
+            if kind != HEADER:
+                return False
+            _, self.properties = read_header(frame)
+            return bare_header(frame)
         if kind == HEADER:
             self._missing, content.properties = read_header(frame)
         elif kind == BODY:

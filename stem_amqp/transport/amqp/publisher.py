@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import struct
 import uuid
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,10 @@ from stem_amqp.errors import (
     BrokerError,
     BrokerRefusedError,
     BrokerUnavailableError,
-    PublishError,
     PublishRefusedError,
     PublishTimeoutError,
     UnroutableError,
+    UnwritableError,
 )
 from stem_amqp.message import REPEATED
 from stem_amqp.transport.amqp.confirms import Confirms, NackedError, ReturnedError
@@ -91,7 +92,7 @@ class Publisher:
             PublishTimeoutError: no confirm in time; it may or may not have arrived.
             BrokerUnavailableError: there was no connection in time; it was not sent.
             BrokerRefusedError: the user may not publish to the exchange.
-            PublishError: it cannot be written as AMQP.
+            UnwritableError: it cannot be written as AMQP.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout
         attempt = _Attempt(publication, message_id=next(self._ids), deadline=deadline)
@@ -159,8 +160,8 @@ class Publisher:
                 timestamp=self._clock.time(),
                 deadline=attempt.deadline,
             )
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise PublishError(f"a {attempt} cannot be written as AMQP: {error}") from error
+        except (TypeError, ValueError, ArithmeticError, struct.error) as error:
+            raise UnwritableError(f"a {attempt} cannot be written as AMQP: {error}") from error
         attempt.sent = True
         return confirmed
 

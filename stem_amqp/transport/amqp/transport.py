@@ -25,6 +25,7 @@ from stem_amqp.transport.amqp.session import Subscription
 from stem_amqp.transport.amqp.tasks import SingleFlight
 from stem_amqp.transport.amqp.urls import parse_urls
 from stem_amqp.transport.base import (
+    OTHER_PROPERTIES,
     BrokerInfo,
     ConnectionChange,
     Delivery,
@@ -87,6 +88,11 @@ class AmqpTransport(Transport):
         self._publisher = Publisher(self._publishing, self.clock, timeout=publish_timeout)
         self._consumers: set[AmqpConsumer] = set()
         self._redeclaring = SingleFlight(self._redeclare, name="stem-amqp redeclare")
+
+    @property
+    def largest_headers(self) -> int:
+        """Bytes of headers that fit into one frame of the size that the broker agreed on."""
+        return self._publishing.frame_max - OTHER_PROPERTIES
 
     async def connect(self) -> BrokerInfo:
         """Open the publishing connection; connecting twice is no error.

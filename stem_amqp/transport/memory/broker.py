@@ -97,7 +97,7 @@ class MemoryBroker:
         Raises:
             UnroutableError: no queue took it.
             PublishRefusedError: a full queue refused it.
-            PublishError: it cannot be written as AMQP.
+            UnwritableError: it cannot be written as AMQP.
             BrokerError: as `refuse_publishes` asks for.
         """
         refusal = self._refusal

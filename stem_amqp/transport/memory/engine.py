@@ -55,7 +55,7 @@ class Engine:
         Raises:
             UnroutableError: no queue took it.
             PublishRefusedError: a full queue refused it.
-            PublishError: it cannot be written as AMQP.
+            UnwritableError: it cannot be written as AMQP.
         """
         check_writable(publication)
         exchange, key = publication.exchange, publication.routing_key

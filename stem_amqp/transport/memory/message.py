@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from stem_amqp.errors import PublishError
-from stem_amqp.transport.base import Headers, Publication
+from stem_amqp.errors import UnwritableError
+from stem_amqp.headers import size_of, unwritable
+from stem_amqp.transport.base import LARGEST_HEADERS, Headers, Publication
 
 _SHORT = 255
 """Bytes of a routing key, a header's name or a short property."""
-_PLAIN: frozenset[type] = frozenset(
-    {str, bool, bytes, bytearray, float, datetime, Decimal, type(None)}
-)
-_INTEGERS = range(-(2**63), 2**63)
 
 
 class Message(NamedTuple):
@@ -73,30 +68,30 @@ def check_writable(publication: Publication) -> None:
     """Make sure that AMQP could carry a publication, so that it works on RabbitMQ too.
 
     Raises:
-        PublishError: the routing key is too long, or a header is of a type that AMQP has not.
+        UnwritableError: the routing key is too long, or the headers are too large or of a type that
+            AMQP has not.
     """
-    where = f"a message to exchange {publication.exchange!r}"
-    if len(publication.routing_key.encode()) > _SHORT:
-        raise PublishError(
-            f"{where} cannot be written as AMQP: its routing key is longer than {_SHORT} bytes"
+    key = publication.routing_key
+    if len(key.encode()) > _SHORT:
+        raise UnwritableError(
+            _refusal(publication, f"its routing key is longer than {_SHORT} bytes")
         )
+    if not publication.headers:
+        return
     for name, value in publication.headers.items():
-        problem = _unwritable(value)
+        problem = unwritable({name: value})
         if problem:
-            raise PublishError(
-                f"{where} cannot be written as AMQP: its header {name!r} holds {problem}\n"
-                "  Headers take texts, numbers, bytes, times, lists and dicts of those."
+            raise UnwritableError(
+                _refusal(publication, f"its header {name!r} {problem}")
+                + "\n  Headers take texts, numbers, bytes, times, lists and dicts of those."
             )
+    size = size_of(publication.headers)
+    if size > LARGEST_HEADERS:
+        raise UnwritableError(
+            _refusal(publication, f"its headers take {size} bytes, and one frame {LARGEST_HEADERS}")
+        )
 
 
-def _unwritable(value: Any) -> str | None:
-    """Return what AMQP cannot carry, in a few words."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return None
-    if kind is int:
-        return None if value in _INTEGERS else "a number beyond 64 bits"
-    parts = value.values() if kind is dict else value if kind is list else None
-    if parts is None:
-        return f"a {kind.__name__}"
-    return next((problem for part in parts if (problem := _unwritable(part))), None)
+def _refusal(publication: Publication, problem: str) -> str:
+    where = f"a message to exchange {publication.exchange!r}"
+    return f"{where} cannot be written as AMQP: {problem}"

@@ -99,7 +99,7 @@ class MemoryTransport(Transport):
         Raises:
             UnroutableError: no queue took it.
             PublishRefusedError: a full queue refused it.
-            PublishError: it cannot be written as AMQP.
+            UnwritableError: it cannot be written as AMQP.
             PublishTimeoutError: the broker is paused for longer than the publish timeout.
             BrokerUnavailableError: there is no connection, within the publish timeout.
         """
