@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from stem_amqp.durations import Duration, Rate, seconds
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.retry import RetryPolicy
 from stem_amqp.settings import NAME, NAME_LIMIT
+from stem_amqp.unique import Unique
 
 DEFAULT_MAX_RETRIES = 3
 
@@ -30,6 +31,8 @@ class TaskKeywords(TypedDict, total=False):
     expires: a task not started so long after its enqueue goes to the dead-letter queue.
     ignore_result: store neither states nor the result.
     result_ttl: how long the result is kept.
+    unique: of the calls that are the same one is on its way at a time: a `Unique`, a window such as
+        ``"1h"``, or True: until it has finished.
     description, tags, idempotent, attributes: metadata for people and tools.
     """
 
@@ -45,6 +48,7 @@ class TaskKeywords(TypedDict, total=False):
     expires: Duration | None
     ignore_result: bool
     result_ttl: Duration | None
+    unique: Unique | Duration | bool | None
     description: str
     tags: tuple[str, ...] | list[str]
     idempotent: bool
@@ -67,6 +71,8 @@ class CallKeywords(TypedDict, total=False):
     soft_time_limit: after so long `SoftTimeLimitError` is raised inside the task.
     ignore_result: store neither states nor the result.
     result_ttl: how long the result is kept.
+    unique: as for a task; False for a call that is to be enqueued in any case.
+    unique_key: what makes the call the same as another one, instead of arguments.
     task_id: an id of one's own instead of a new UUIDv7.
     """
 
@@ -83,6 +89,8 @@ class CallKeywords(TypedDict, total=False):
     soft_time_limit: Duration | None
     ignore_result: bool | None
     result_ttl: Duration | None
+    unique: Unique | Duration | bool | None
+    unique_key: str | None
     task_id: str | None
 
 
@@ -102,6 +110,7 @@ class TaskOptions:
     expires: float | None = None
     ignore_result: bool = False
     result_ttl: float | None = None
+    unique: Unique | None = None
     description: str = ""
     tags: tuple[str, ...] = ()
     idempotent: bool = False
@@ -131,6 +140,8 @@ class TaskOptions:
         for name in ("retry_on", "never_retry_on"):
             if name in values:
                 values[name] = _exceptions(name, values[name])
+        if "unique" in values:
+            values["unique"] = Unique.parse(values["unique"])
         if "tags" in values:
             values["tags"] = tuple(values["tags"])
         _check_shared(values)
@@ -154,6 +165,8 @@ class CallOptions:
     soft_time_limit: float | None = None
     ignore_result: bool | None = None
     result_ttl: float | None = None
+    unique: Unique | Literal[False] | None = None
+    unique_key: str | None = None
     task_id: str | None = None
 
     @classmethod
@@ -183,6 +196,7 @@ class CallOptions:
         if "retry" in values:
             values["retry"] = retry_policy(values["retry"])
             values["retry"].short_form()
+        _read_unique(values)
         _check_shared(values)
         return cls(**values)
 
@@ -251,6 +265,18 @@ def _moment(name: str, value: Duration | datetime) -> float | datetime:
     if name == "eta":
         raise ConfigurationError(f"eta must be an aware datetime, not {value!r}; or use delay")
     return _positive(name, value)
+
+
+def _read_unique(values: dict[str, Any]) -> None:
+    if "unique" in values:
+        values["unique"] = Unique.parse(values["unique"]) or False
+    key = values.get("unique_key")
+    if key is None:
+        return
+    if not isinstance(key, str) or not key:
+        raise ConfigurationError(f"unique_key is a text that is not empty, not {key!r}")
+    if values.get("unique") is False:
+        raise ConfigurationError("a call with unique=False has no unique_key")
 
 
 def _exceptions(name: str, value: Any) -> tuple[type[Exception], ...]:

@@ -90,6 +90,8 @@ async def _run(app: Stem, order: dict[str, Any], writer: asyncio.StreamWriter) -
         watcher=_Watcher(writer),
         app=app,
         worker=f"{socket.gethostname()}:{os.getpid()}:isolated",
+        backend=app.connected.backend,
+        result_ttl=app.settings.result_ttl,
     )
     with task_fields():
         return await executor.execute(job_of(order["job"]))

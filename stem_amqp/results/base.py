@@ -276,7 +276,7 @@ class ResultBackend(ABC):
     async def get_group(self, group_id: str) -> GroupRecord | None:
         """Return the group, or None if there is none (any more)."""
 
-    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:
+    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:  # noqa: ARG002
         """Take a key that nobody holds; of any number of claimants exactly one wins.
 
         The owner of a key without a value wins again, and its time begins anew. A key with a value
@@ -298,7 +298,12 @@ class ResultBackend(ABC):
         raise self._keeps_no_keys()
 
     async def keep_key(
-        self, key: str, owner: str, *, ttl: float, value: bytes | None = None
+        self,
+        key: str,  # noqa: ARG002
+        owner: str,  # noqa: ARG002
+        *,
+        ttl: float,  # noqa: ARG002
+        value: bytes | None = None,  # noqa: ARG002
     ) -> bool:
         """Hold a key for longer, and put a value there.
 
@@ -317,7 +322,7 @@ class ResultBackend(ABC):
         """
         raise self._keeps_no_keys()
 
-    async def release_key(self, key: str, owner: str) -> bool:
+    async def release_key(self, key: str, owner: str) -> bool:  # noqa: ARG002
         """Let a key go, whatever its value.
 
         Returns:

@@ -209,9 +209,7 @@ class PostgresBackend(ResultBackend):
         """Let a key go, if the owner holds it."""
         now = self._clock.time()
         return await self._pool.run(
-            lambda connection: postgres_keys.release(
-                connection, self._namespace, key, owner, now
-            )
+            lambda connection: postgres_keys.release(connection, self._namespace, key, owner, now)
         )
 
     async def purge_expired(self) -> int:

@@ -168,7 +168,9 @@ class SqliteBackend(ResultBackend):
         """Hold a key for longer, and put a value there, if the owner still holds it."""
         now = self._clock.time()
         return await self._thread.write(
-            lambda connection: sqlite_keys.keep(connection, key, owner, ttl=ttl, value=value, now=now)
+            lambda connection: sqlite_keys.keep(
+                connection, key, owner, ttl=ttl, value=value, now=now
+            )
         )
 
     async def release_key(self, key: str, owner: str) -> bool:

@@ -13,7 +13,7 @@ from stem_amqp.definition import Registry, TaskDefinition
 from stem_amqp.errors import ArgumentsError, DecodeError
 from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
 from stem_amqp.options import DEFAULT_MAX_RETRIES
-from stem_amqp.results.base import Progress
+from stem_amqp.results.base import Progress, ResultBackend
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.model import Topology
@@ -21,6 +21,7 @@ from stem_amqp.worker.classify import classify, describe, failure_of
 from stem_amqp.worker.context import EnqueuesCalls, TaskContext, entered
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.limits import with_soft_limit, within
+from stem_amqp.worker.once import Guards
 from stem_amqp.worker.outcome import (
     Dead,
     Failure,
@@ -75,6 +76,8 @@ class Executor:
         quarantine: runs what is suspected; None runs everything here.
         app: what contexts enqueue with.
         worker: the worker's name.
+        backend: where guards of side effects are kept.
+        result_ttl: seconds that results, and these guards, are kept unless the task says otherwise.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Executor:
         quarantine: Quarantine | None = None,
         app: EnqueuesCalls | None,
         worker: str,
+        backend: ResultBackend,
+        result_ttl: float,
     ) -> None:
         self._registry = registry
         self._topology = topology
@@ -97,6 +102,8 @@ class Executor:
         self._quarantine = quarantine
         self._app = app
         self._worker = worker
+        self._backend = backend
+        self._result_ttl = result_ttl
         self._buckets: dict[str, TokenBucket] = {}
         self._queue_retries: dict[str, int] = {}
 
@@ -225,7 +232,8 @@ class Executor:
         return await with_soft_limit(function(**kwargs), soft_limit)
 
     def _context(self, job: Job, limit: float | None) -> TaskContext:
-        if job.message is None:
+        message = job.message
+        if message is None:
             raise RuntimeError("a job has a message before it has a context")
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
         deadline = None
@@ -238,8 +246,17 @@ class Executor:
             else:
                 loop.call_soon_threadsafe(self._watcher.progressed, job, progress)
 
+        def guards() -> Guards:
+            return Guards(
+                backend=self._backend,
+                task_id=message.id,
+                ttl=job.option("result_ttl") or self._result_ttl,
+                loop=loop,
+                thread=thread,
+            )
+
         return TaskContext(
-            job.message,
+            message,
             attempt=job.attempt,
             max_retries=self._max_retries(job),
             queue=job.queue,
@@ -248,6 +265,7 @@ class Executor:
             worker=self._worker,
             app=self._app,
             report=report,
+            guards=guards,
         )
 
     def _max_retries(self, job: Job) -> int:

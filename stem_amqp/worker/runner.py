@@ -158,9 +158,12 @@ class Worker:
             quarantine=quarantine,
             app=parts.app,
             worker=self.name,
+            backend=parts.backend,
+            result_ttl=parts.settings.result_ttl,
         )
         settler = Settler(
             transport=parts.transport,
+            backend=parts.backend,
             writer=parts.writer,
             names=parts.names,
             announcer=self._announcer,

@@ -15,9 +15,9 @@ import tenacity
 
 from stem_amqp import delay as decimal_delay
 from stem_amqp.clock import Clock, timestamp
-from stem_amqp.errors import BackendError, BrokerError, StaleDeliveryError
-from stem_amqp.message import NOT_BEFORE, carried_headers
-from stem_amqp.results.base import Transition
+from stem_amqp.errors import BackendError, BrokerError, ConfigurationError, StaleDeliveryError
+from stem_amqp.message import NOT_BEFORE, UNIQUE_KEY, TaskMessage, carried_headers
+from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.names import Names
@@ -48,7 +48,8 @@ class Settler:
 
     Args:
         transport: where to publish.
-        writer: the result backend's batching writer.
+        backend: the result backend.
+        writer: its batching writer.
         names: the names on the broker.
         announcer: tells the signals.
         worker: the worker's name.
@@ -60,6 +61,7 @@ class Settler:
         self,
         *,
         transport: Transport,
+        backend: ResultBackend,
         writer: ResultWriter,
         names: Names,
         announcer: Announcer,
@@ -69,6 +71,7 @@ class Settler:
     ) -> None:
         self._transport = transport
         self._clock: Clock = transport.clock
+        self._backend = backend
         self._writer = writer
         self._names = names
         self._announcer = announcer
@@ -170,7 +173,19 @@ class Settler:
                 return
             case _:
                 assert_never(outcome)
+        if job.message is not None and UNIQUE_KEY in job.message.options:
+            await self._release_key(job, job.message, outcome)
         await delivery.ack()
+
+    async def _release_key(self, job: Job, message: TaskMessage, outcome: Outcome) -> None:
+        """Let the next of the same calls come, if a unique task has ended for good."""
+        if not isinstance(outcome, Succeeded | Dead | Revoked | Repeated):
+            return
+        key = str(message.options[UNIQUE_KEY])
+        try:
+            await self._persist(job, lambda: self._backend.release_key(key, message.id))
+        except ConfigurationError as error:
+            log.warning("%s: it stays unique until its window is over: %s", job, error)
 
     def _retry(self, delivery: Delivery, job: Job, outcome: Retried, now: float) -> Publication:
         headers = retry_headers(

@@ -10,7 +10,8 @@ PACKAGE = Path(stem_amqp.__file__).parent
 LAYERS = (
     {
         "errors", "durations", "clock", "states", "settings", "message", "commands", "retry",
-        "delay", "signals", "arguments", "options", "definition",
+        "delay", "signals", "arguments", "unique", "options",
+        "definition",
     },
     {"topology"},
     {"transport"},

@@ -62,7 +62,9 @@ def test_a_newer_schema_is_refused_and_left_alone(path):
     known = len(MIGRATIONS)
     newer = (*MIGRATIONS, "CREATE TABLE stem_news (id TEXT)")
     connect(path, newer).close()
-    with pytest.raises(ConfigurationError, match=rf"(?s)version {known + 1}.*knows {known}.*Upgrade"):
+    with pytest.raises(
+        ConfigurationError, match=rf"(?s)version {known + 1}.*knows {known}.*Upgrade"
+    ):
         connect(path)
     assert pragma(path, "user_version") == known + 1
 
