@@ -241,6 +241,10 @@ class Once:
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Take one step, again and again while the backend is away."""
+
+        async def attempt() -> T:
+            return await step()
+
         return await tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(BackendUnavailableError),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=15.0),
@@ -250,7 +254,7 @@ class Once:
                 self._name,
                 state.outcome and state.outcome.exception(),
             ),
-        )(step)
+        )(attempt)
 
     def _wait_for(self, step: Callable[[], Any]) -> Any:
         if self._guards.thread == threading.get_ident():
