@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
@@ -117,19 +118,26 @@ class Once:
         try:
             if self._first and kind is None:
                 await self._settle()
-            elif self._first:
-                await self._give_up()
         finally:
             await self._stop_renewing()
             self._guards.open.discard(self._name)
+        if self._first and kind is not None:
+            await self._give_up()
 
     def __enter__(self) -> bool:
         """Take the guard in a synchronous task; see `__aenter__`."""
-        return self._wait_for(self.__aenter__)
+        entering = self._begin(self.__aenter__())
+        try:
+            return entering.result()
+        except BaseException:
+            # A time limit may interrupt the thread here: nobody would leave what it has entered
+            entering.cancel()
+            self._begin(self._leave_if_entered())
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         """Leave the block in a synchronous task; see `__aexit__`."""
-        self._wait_for(lambda: self.__aexit__(kind, *details))
+        self._begin(self.__aexit__(kind, *details)).result()
 
     async def run(self, function: Callable[[], Awaitable[T]]) -> T:
         """Carry out a function once, and return what it returned: also to later runs.
@@ -224,7 +232,7 @@ class Once:
         while True:
             await asyncio.sleep(self._lease / 3)
             try:
-                await self._guards.backend.keep_key(self._key, self._owner, ttl=self._lease)
+                await self._claim_again()
             except BackendError as error:
                 log.warning(
                     "task %s: the lease of once(%r) could not be renewed: %s",
@@ -256,10 +264,16 @@ class Once:
             ),
         )(attempt)
 
-    def _wait_for(self, step: Callable[[], Any]) -> Any:
+    async def _leave_if_entered(self) -> None:
+        if self._first:
+            await self.__aexit__(BaseException)
+
+    def _begin(self, step: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin a step in the event loop of the backend, from the thread of a synchronous task."""
         if self._guards.thread == threading.get_ident():
+            step.close()
             raise StemError(
                 f"`with ctx.once({self._name!r})` is for synchronous tasks:"
                 " write `async with` in an async one"
             )
-        return asyncio.run_coroutine_threadsafe(step(), self._guards.loop).result()
+        return asyncio.run_coroutine_threadsafe(step, self._guards.loop)

@@ -179,7 +179,8 @@ class Settler:
 
     async def _release_key(self, job: Job, message: TaskMessage, outcome: Outcome) -> None:
         """Let the next of the same calls come, if a unique task has ended for good."""
-        if not isinstance(outcome, Succeeded | Dead | Revoked | Repeated):
+        ended = isinstance(outcome, Succeeded | Dead | Revoked)
+        if not ended and not (isinstance(outcome, Repeated) and outcome.state.final):
             return
         key = str(message.options[UNIQUE_KEY])
         try:

@@ -12,6 +12,8 @@ from stem_amqp import (
     DuplicateTaskError,
     EnqueueManyError,
     PublishError,
+    Stem,
+    TaskContext,
     TaskFailedError,
     Unique,
 )
@@ -213,6 +215,33 @@ async def test_a_worker_that_dies_before_its_acknowledgement_has_released_the_ke
             await eventually(lambda: empty(stem), "an empty queue")
 
 
+async def test_a_retry_that_is_on_its_way_keeps_the_key(stem, monkeypatch):
+    """A redelivery of the run before it is only acknowledged: the task has not ended."""
+    lost = []
+
+    @stem.task("work", queue="q", unique=True, max_retries=1, retry={"base": "60s", "jitter": 0})
+    async def work(ctx: TaskContext) -> None:
+        raise ValueError(ctx.attempt)
+
+    async with stem:
+        kind = await delivery_type(stem)
+        ack, acked = kind.ack, []
+
+        async def lose_the_first(delivery):
+            if lost:
+                await ack(delivery)
+                acked.append(delivery)
+            else:
+                lost.append(delivery)
+                await delivery.nack(requeue=True)
+
+        monkeypatch.setattr(kind, "ack", lose_the_first)
+        async with stem.worker().running():
+            first = await work.enqueue()
+            await eventually(lambda: acked, "the redelivery's end")
+            assert (await work.enqueue()).id == first.id
+
+
 async def test_two_namespaces_in_one_store_are_unique_each_by_itself(stem, make_stem):
     """An environment does not keep the tasks of another one away."""
     other = make_stem(settings=stem.settings, namespace=stem.settings.namespace + ".staging")
@@ -267,8 +296,6 @@ async def test_a_worker_without_a_store_says_so_and_goes_on(make_stem, caplog):
 
 async def test_when_the_window_has_passed_the_task_runs_again():
     """To the second, by a clock that is moved; and a key without a task does not last."""
-    from stem_amqp import Stem
-
     clock, runs = ManualClock(), []
     stem = Stem(
         broker_url=f"memory://{uuid.uuid4().hex}",
