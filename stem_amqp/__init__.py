@@ -8,7 +8,7 @@ The way of a message, and the module of each step::
 Layers; a module imports only from its own line or from those above it:
 
 1. vocabulary, pure: `errors`, `durations`, `clock`, `states`, `settings`, `message`, `retry`,
-   `delay`, `signals`, `arguments`, `options`, `definition`
+   `delay`, `signals`, `arguments`, `unique`, `options`, `definition`
 2. `topology`: from the YAML file to exchanges, queues and bindings; pure
 3. `transport`: the contract, RabbitMQ through aio-pika, and the in-memory broker
 4. `provision`, `results`, `producer`
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         BackendError,
         BrokerError,
         ConfigurationError,
+        DuplicateTaskError,
         EnqueueManyError,
         PublishError,
         Reject,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from stem_amqp.signals import Event
     from stem_amqp.states import Reason, TaskState
     from stem_amqp.task import Task
+    from stem_amqp.unique import Unique
     from stem_amqp.worker.context import TaskContext
 
 __version__ = "0.1.0"
@@ -61,6 +63,7 @@ __all__ = [
     "BrokerError",
     "Call",
     "ConfigurationError",
+    "DuplicateTaskError",
     "EnqueueManyError",
     "Event",
     "Progress",
@@ -83,6 +86,7 @@ __all__ = [
     "TaskState",
     "TimeLimitError",
     "TopologyError",
+    "Unique",
 ]
 
 _HOMES = {
@@ -91,6 +95,7 @@ _HOMES = {
     "BrokerError": "errors",
     "Call": "producer",
     "ConfigurationError": "errors",
+    "DuplicateTaskError": "errors",
     "EnqueueManyError": "errors",
     "Event": "signals",
     "Progress": "results.base",
@@ -113,6 +118,7 @@ _HOMES = {
     "TaskState": "states",
     "TimeLimitError": "errors",
     "TopologyError": "errors",
+    "Unique": "unique",
 }
 """The module of each public name."""
 

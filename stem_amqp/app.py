@@ -289,6 +289,7 @@ class Stem:
             queue=enqueued.queue,
             decode=call.definition.arguments.returns.validate_json if call.definition else None,
             ignore_result=enqueued.ignore_result,
+            existing=enqueued.existing,
         )
 
     def handle(self, task_id: str) -> TaskHandle[Any]:

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, Required, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict
 
 from stem_amqp.errors import ArgumentsError, TaskDefinitionError
@@ -89,6 +89,22 @@ class Arguments:
             for name, parameter in self._signature.parameters.items()
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         )
+
+    def with_defaults(self, packed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return JSON values by argument name, with the defaults of those that are not there.
+
+        Raises:
+            ArgumentsError: a default cannot be written as JSON.
+        """
+        defaults = {
+            name: parameter.default
+            for name, parameter in self._signature.parameters.items()
+            if parameter.default is not inspect.Parameter.empty and name not in packed
+        }
+        try:
+            return {**to_jsonable_python(defaults), **packed}
+        except PydanticSerializationError as error:
+            raise ArgumentsError(f"a default of {self._where}: {error}") from error
 
     def pack(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Turn a call into JSON values by argument name, validated.

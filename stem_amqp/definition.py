@@ -45,11 +45,13 @@ class TaskDefinition:
             raise TaskDefinitionError(f"{name}: {function!r} is no function")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TaskDefinitionError(f"{name}: a generator cannot be a task; return a value")
+        arguments = Arguments(function, context_type)
+        _check_unique(name, options, arguments)
         return cls(
             name=name,
             function=function,
             options=options,
-            arguments=Arguments(function, context_type),
+            arguments=arguments,
             is_async=inspect.iscoroutinefunction(function),
         )
 
@@ -57,6 +59,16 @@ class TaskDefinition:
     def description(self) -> str:
         """The description option, or the first line of the docstring."""
         return self.options.description or (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+
+def _check_unique(name: str, options: TaskOptions, arguments: Arguments) -> None:
+    by = options.unique.by if options.unique is not None else None
+    unknown = [argument for argument in by or () if argument not in arguments.names]
+    if unknown:
+        raise TaskDefinitionError(
+            f"{name} cannot be unique by {', '.join(unknown)}: its arguments are"
+            f" {', '.join(arguments.names) or 'none'}"
+        )
 
 
 class Registry:

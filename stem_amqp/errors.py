@@ -22,6 +22,7 @@ StemError
 ├── BackendError                  the result backend
 │   ├── BackendUnavailableError
 │   └── ResultUnavailableError    this backend cannot know the answer
+├── DuplicateTaskError            a unique task is on its way already
 ├── DeadLetterNotFoundError       no dead letter of that id in the queue
 ├── ResultTimeoutError            the result did not arrive in time
 ├── TaskFailedError               the task ended without a result, raised by ``result()``
@@ -199,6 +200,22 @@ class EnqueueManyError(StemError):
         )
         self.done = done
         self.failed = failed
+
+
+class DuplicateTaskError(StemError):
+    """A unique task is on its way already, so this call was not enqueued.
+
+    Args:
+        task: the task's name.
+        task_id: the id of the first one.
+    """
+
+    def __init__(self, task: str, task_id: str) -> None:
+        super().__init__(
+            f"task {task} is unique, and {task_id} is on its way already or was within the window"
+        )
+        self.task = task
+        self.task_id = task_id
 
 
 class DeadLetterNotFoundError(StemError):

@@ -21,6 +21,9 @@ from stem_amqp.headers import RESERVED_PREFIXES, STRIPPED, as_text
 
 VERSION = 1
 
+UNIQUE_KEY = "unique_key"
+"""The option in the body that names the key which the worker lets go when the task has ended."""
+
 ATTEMPT = "stem-attempt"
 NOT_BEFORE = "stem-not-before"
 SINCE = "stem-since"
@@ -77,7 +80,7 @@ class TaskMessage:
         parent: id of the task that enqueued this one, if a task did.
         expires: when it is no longer to be started, ISO 8601 in UTC.
         options: what this call overrides: ``max_retries``, ``retry``, ``time_limit``,
-            ``soft_time_limit``, ``result_ttl``.
+            ``soft_time_limit``, ``result_ttl``, ``unique_key``.
         group: the group that this task is a member of.
         extra: fields of the body that this version does not know.
     """

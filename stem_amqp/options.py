@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from stem_amqp.durations import Duration, Rate, seconds
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.headers import check_own
-from stem_amqp.message import ID_BYTES
+from stem_amqp.message import ID_BYTES, UNIQUE_KEY
 from stem_amqp.retry import RetryPolicy
 from stem_amqp.settings import NAME, NAME_LIMIT
+from stem_amqp.unique import Unique
 
 DEFAULT_MAX_RETRIES = 3
+LONGEST_KEY = 1024
+"""Characters of a unique task's key that are believed."""
 
 
 class TaskKeywords(TypedDict, total=False):
@@ -33,6 +36,8 @@ class TaskKeywords(TypedDict, total=False):
     max_age: from that age on it is not retried or snoozed; default: the queue's, or STEM_MAX_AGE.
     ignore_result: store neither states nor the result.
     result_ttl: how long the result is kept.
+    unique: of the calls that are the same one is on its way at a time: a `Unique`, a window such as
+        ``"1h"``, or True: until it has finished.
     description, tags, idempotent, attributes: metadata for people and tools.
     """
 
@@ -49,6 +54,7 @@ class TaskKeywords(TypedDict, total=False):
     max_age: Duration | None
     ignore_result: bool
     result_ttl: Duration | None
+    unique: Unique | Duration | bool | None
     description: str
     tags: tuple[str, ...] | list[str]
     idempotent: bool
@@ -72,6 +78,8 @@ class CallKeywords(TypedDict, total=False):
     soft_time_limit: after so long `SoftTimeLimitError` is raised inside the task.
     ignore_result: store neither states nor the result.
     result_ttl: how long the result is kept.
+    unique: as for a task; False for a call that is to be enqueued in any case.
+    unique_key: what makes the call the same as another one, instead of arguments.
     task_id: an id of one's own instead of a new UUIDv7.
     """
 
@@ -89,6 +97,8 @@ class CallKeywords(TypedDict, total=False):
     soft_time_limit: Duration | None
     ignore_result: bool | None
     result_ttl: Duration | None
+    unique: Unique | Duration | bool | None
+    unique_key: str | None
     task_id: str | None
 
 
@@ -109,6 +119,7 @@ class TaskOptions:
     max_age: float | None = None
     ignore_result: bool = False
     result_ttl: float | None = None
+    unique: Unique | None = None
     description: str = ""
     tags: tuple[str, ...] = ()
     idempotent: bool = False
@@ -138,6 +149,8 @@ class TaskOptions:
         for name in ("retry_on", "never_retry_on"):
             if name in values:
                 values[name] = _exceptions(name, values[name])
+        if "unique" in values:
+            values["unique"] = Unique.parse(values["unique"])
         if "tags" in values:
             values["tags"] = tuple(values["tags"])
         _check_shared(values)
@@ -162,6 +175,8 @@ class CallOptions:
     soft_time_limit: float | None = None
     ignore_result: bool | None = None
     result_ttl: float | None = None
+    unique: Unique | Literal[False] | None = None
+    unique_key: str | None = None
     task_id: str | None = None
 
     @classmethod
@@ -194,6 +209,7 @@ class CallOptions:
         if "headers" in values:
             check_own(values["headers"])
         _check_task_id(values.get("task_id"))
+        _read_unique(values)
         _check_shared(values)
         return cls(**values)
 
@@ -234,6 +250,9 @@ def check_carried(options: Mapping[str, Any]) -> None:
         kinds = (int,) if whole else (int, float)
         if type(value) not in kinds or not (value >= 0 if whole else 0 < value <= LONGEST):
             raise ConfigurationError(f"the option {name} cannot be {value!r:.60}")
+    key = options.get(UNIQUE_KEY)
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= LONGEST_KEY):
+        raise ConfigurationError(f"the option {UNIQUE_KEY} cannot be {key!r:.60}")
     ignore = options.get("ignore_result")
     if not isinstance(ignore, bool | None):
         raise ConfigurationError(f"the option ignore_result cannot be {ignore!r:.60}")
@@ -295,6 +314,18 @@ def _moment(name: str, value: Duration | datetime) -> float | datetime:
     if name == "eta":
         raise ConfigurationError(f"eta must be an aware datetime, not {value!r}; or use delay")
     return _positive(name, value)
+
+
+def _read_unique(values: dict[str, Any]) -> None:
+    if "unique" in values:
+        values["unique"] = Unique.parse(values["unique"]) or False
+    key = values.get("unique_key")
+    if key is None:
+        return
+    if not isinstance(key, str) or not key:
+        raise ConfigurationError(f"unique_key is a text that is not empty, not {key!r}")
+    if values.get("unique") is False:
+        raise ConfigurationError("a call with unique=False has no unique_key")
 
 
 def _exceptions(name: str, value: Any) -> tuple[type[Exception], ...]:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from stem_amqp import delay as decimal_delay
 from stem_amqp.clock import timestamp
 from stem_amqp.definition import TaskDefinition
-from stem_amqp.errors import BackendError, EnqueueManyError, UnroutableError
-from stem_amqp.message import NOT_BEFORE, TaskMessage, new_id
+from stem_amqp.errors import BackendError, DuplicateTaskError, EnqueueManyError, UnroutableError
+from stem_amqp.message import NOT_BEFORE, UNIQUE_KEY, TaskMessage, new_id
 from stem_amqp.options import CallOptions
 from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
+from stem_amqp.results.keys import claimed
 from stem_amqp.signals import Event, Signal, Signals
 from stem_amqp.states import TaskState
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Publication, Transport
+from stem_amqp.unique import Unique, key_of
 
 log = logging.getLogger("stem_amqp.producer")
 
@@ -35,12 +37,52 @@ class Call:
         args: argument name to JSON value.
         options: the call's own options.
         definition: the task, where the producer has it.
+        unique_key: the key that the worker lets go when the task has ended.
     """
 
     task: str
     args: Mapping[str, Any]
     options: CallOptions
     definition: TaskDefinition | None = None
+    unique_key: str | None = None
+
+    @property
+    def unique(self) -> Unique | None:
+        """How the call is unique, if it is."""
+        own = self.options.unique
+        if own is None and self.definition is not None:
+            own = self.definition.options.unique
+        if own is None and self.options.unique_key is not None:
+            return Unique(until="finished")
+        return own or None
+
+    @property
+    def ignore_result(self) -> bool:
+        """Whether nothing about the task is stored."""
+        own = self.options.ignore_result
+        if own is None:
+            return self.definition is not None and self.definition.options.ignore_result
+        return own
+
+    def same_by(self, unique: Unique) -> Mapping[str, Any] | str:
+        """Return what makes another call the same as this one: arguments, or a key of its own.
+
+        Raises:
+            ConfigurationError: the call lacks an argument that it is to be unique by.
+        """
+        if self.options.unique_key is not None:
+            return self.options.unique_key
+        args = self.args
+        if self.definition is not None:
+            args = self.definition.arguments.with_defaults(args)
+        return unique.chosen(self.task, args)
+
+    def carried(self) -> dict[str, Any]:
+        """Return the ``options`` of the message's body."""
+        carried = self.options.carried()
+        if self.unique_key is not None:
+            carried[UNIQUE_KEY] = self.unique_key
+        return carried
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +108,13 @@ class Enqueued:
         message: the message as written.
         queue: the logical queue.
         ignore_result: whether nothing about it is stored.
+        existing: whether an earlier call has enqueued it, and this one did not.
     """
 
     message: TaskMessage
     queue: str
     ignore_result: bool
+    existing: bool = False
 
 
 class Producer:
@@ -132,7 +176,14 @@ class Producer:
             PublishError: the broker did not take it; the message names the way out.
             ConfigurationError: arguments or meta cannot be written as JSON.
             MessageTooLargeError: the body is larger than ``STEM_MAX_BODY_SIZE``; nothing was sent.
+            DuplicateTaskError: it is unique, says so, and another one is on its way.
         """
+        unique = call.unique
+        if unique is None:
+            return await self._enqueue(call, lineage)
+        return await self._enqueue_unique(call, unique, lineage)
+
+    async def _enqueue(self, call: Call, lineage: Lineage | None) -> Enqueued:
         enqueued, publication, transition = await self._compose(call, lineage)
         if self._signals.before_task_publish.active:
             await self._tell(self._signals.before_task_publish, enqueued)
@@ -152,6 +203,26 @@ class Producer:
         if self._signals.after_task_publish.active:
             await self._tell(self._signals.after_task_publish, enqueued)
         return enqueued
+
+    async def _enqueue_unique(
+        self, call: Call, unique: Unique, lineage: Lineage | None
+    ) -> Enqueued:
+        task_id = call.options.task_id or new_id()
+        key = key_of(self._names.namespace, call.task, call.same_by(unique))
+        async with claimed(self._backend, key, task_id, unique.ttl) as first:
+            if first == task_id:
+                options = replace(call.options, task_id=task_id)
+                carried = key if unique.until == "finished" else None
+                own = replace(call, options=options, unique_key=carried)
+                return await self._enqueue(own, lineage)
+        if unique.second == "error":
+            raise DuplicateTaskError(call.task, first)
+        return Enqueued(
+            message=TaskMessage(id=first, task=call.task, args=call.args),
+            queue=self._queue_of_call(call),
+            ignore_result=call.ignore_result,
+            existing=True,
+        )
 
     async def enqueue_many(
         self, calls: Iterable[Call], lineage: Lineage | None = None
@@ -188,13 +259,7 @@ class Producer:
     ) -> tuple[Enqueued, Publication, Transition | None]:
         now = self._transport.clock.time()
         options = call.options
-        task_options = call.definition.options if call.definition else None
-        queue = self.queue_of(
-            call.task, options.queue, task_options.queue if task_options else None
-        )
-        ignore = options.ignore_result
-        if ignore is None:
-            ignore = task_options.ignore_result if task_options else False
+        queue, ignore = self._queue_of_call(call), call.ignore_result
         message = TaskMessage(
             id=options.task_id or new_id(),
             task=call.task,
@@ -204,7 +269,7 @@ class Producer:
             root=lineage.root if lineage else None,
             parent=lineage.parent if lineage else None,
             expires=_expiry(now, options, call.definition),
-            options=options.carried(),
+            options=call.carried(),
         )
         reply_to = None
         if self._backend.needs_reply and not ignore:
@@ -213,6 +278,10 @@ class Producer:
         publication = self._publication(enqueued, call, now, reply_to)
         transition = None if ignore else self._queued(enqueued, call, now, reply_to)
         return enqueued, publication, transition
+
+    def _queue_of_call(self, call: Call) -> str:
+        preferred = call.definition.options.queue if call.definition is not None else None
+        return self.queue_of(call.task, call.options.queue, preferred)
 
     def _publication(
         self, enqueued: Enqueued, call: Call, now: float, reply_to: str | None

@@ -27,3 +27,20 @@ async def remove_keys(url, namespace):
         keys = [key async for key in client.scan_iter(f"{namespace}:*", count=1000)]
         if keys:
             await client.delete(*keys)
+
+
+async def delivery_type(stem):
+    """Return the class of this broker's deliveries."""
+    if stem.settings.broker_url[0].get_secret_value().startswith("memory:"):
+        from stem_amqp.transport.memory.delivery import MemoryDelivery
+
+        return MemoryDelivery
+    from stem_amqp.transport.amqp.delivery import AmqpDelivery
+
+    return AmqpDelivery
+
+
+async def empty(stem):
+    """Say whether the work queue has nothing to deliver, and nothing is under way."""
+    name = stem.names.work("q")
+    return (await stem.connected.transport.status([name]))[name].ready == 0

@@ -91,6 +91,8 @@ async def _run(app: Stem, order: dict[str, Any], writer: asyncio.StreamWriter) -
         app=app,
         max_age=app.settings.max_age,
         worker=f"{socket.gethostname()}:{os.getpid()}:isolated",
+        backend=app.connected.backend,
+        result_ttl=app.settings.result_ttl,
     )
     with task_fields():
         return await executor.execute(job_of(order["job"]))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stem_amqp.errors import ConfigurationError
 from stem_amqp.states import TaskState
 
 
@@ -152,6 +153,21 @@ class GroupRecord:
         return len(self.members) >= self.size
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyRecord:
+    """Who holds a key.
+
+    Args:
+        owner: who holds it.
+        value: what the owner has put there; from then on the key changes hands no more.
+        remaining: seconds until it is forgotten.
+    """
+
+    owner: str
+    value: bytes | None = None
+    remaining: float = 0.0
+
+
 class ResultBackend(ABC):
     """A store for task results and group state.
 
@@ -259,6 +275,72 @@ class ResultBackend(ABC):
     @abstractmethod
     async def get_group(self, group_id: str) -> GroupRecord | None:
         """Return the group, or None if there is none (any more)."""
+
+    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:  # noqa: ARG002
+        """Take a key that nobody holds; of any number of claimants exactly one wins.
+
+        The owner of a key without a value wins again, and its time begins anew. A key with a value
+        stays as it is.
+
+        Args:
+            key: any text. Where several namespaces share a store that knows none (a file, this
+                process), it must name the namespace.
+            owner: a name that is nobody else's.
+            ttl: seconds that the owner holds it.
+
+        Returns:
+            The key as it stands now: the claimant has won if it is the owner.
+
+        Raises:
+            ConfigurationError: this backend keeps no keys.
+            BackendUnavailableError: it is not known to be taken; repeating is safe.
+        """
+        raise self._keeps_no_keys()
+
+    async def keep_key(
+        self,
+        key: str,  # noqa: ARG002
+        owner: str,  # noqa: ARG002
+        *,
+        ttl: float,  # noqa: ARG002
+        value: bytes | None = None,  # noqa: ARG002
+    ) -> bool:
+        """Hold a key for longer, and put a value there.
+
+        Args:
+            key: the key.
+            owner: who holds it.
+            ttl: seconds from now.
+            value: None leaves what is there.
+
+        Returns:
+            Whether the owner still held it; otherwise nothing was changed.
+
+        Raises:
+            ConfigurationError: this backend keeps no keys.
+            BackendUnavailableError: as for `claim_key`.
+        """
+        raise self._keeps_no_keys()
+
+    async def release_key(self, key: str, owner: str) -> bool:  # noqa: ARG002
+        """Let a key go, whatever its value.
+
+        Returns:
+            Whether the owner held it; otherwise nothing was changed.
+
+        Raises:
+            ConfigurationError: this backend keeps no keys.
+            BackendUnavailableError: as for `claim_key`.
+        """
+        raise self._keeps_no_keys()
+
+    def _keeps_no_keys(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"unique tasks and ctx.once need a result backend that stores keys, which"
+            f" {type(self).__name__} does not.\n"
+            "  Set STEM_BACKEND_URL to redis://, postgresql:// or sqlite:///, the same for producers"
+            " and workers (memory:// for tests)."
+        )
 
     @abstractmethod
     async def purge_expired(self) -> int:

@@ -32,9 +32,10 @@ class TaskHandle(Generic[R]):
         decode: turns the JSON bytes of the result into the task's return type; default: JSON
             values.
         ignore_result: whether nothing about the task is stored.
+        existing: whether an earlier call of the unique task enqueued it, and this one did not.
     """
 
-    __slots__ = ("_backend", "_decode", "_ignore_result", "id", "queue", "task")
+    __slots__ = ("_backend", "_decode", "_ignore_result", "existing", "id", "queue", "task")
 
     def __init__(
         self,
@@ -45,10 +46,12 @@ class TaskHandle(Generic[R]):
         queue: str | None = None,
         decode: Callable[[bytes], R] | None = None,
         ignore_result: bool = False,
+        existing: bool = False,
     ) -> None:
         self.id = id
         self.task = task
         self.queue = queue
+        self.existing = existing
         self._backend = backend
         self._decode: Callable[[bytes], Any] = decode or orjson.loads
         self._ignore_result = ignore_result

@@ -10,12 +10,14 @@ from stem_amqp.clock import Clock
 from stem_amqp.errors import BackendUnavailableError
 from stem_amqp.results.base import (
     GroupRecord,
+    KeyRecord,
     ProgressUpdate,
     ResultBackend,
     TaskRecord,
     Transition,
 )
 from stem_amqp.results.groups import check_same_size, check_size, unknown_group
+from stem_amqp.results.memory_keys import MemoryKeys
 from stem_amqp.results.store import RecordStore
 from stem_amqp.results.waiters import Waiters
 from stem_amqp.states import TaskState
@@ -41,10 +43,12 @@ class MemoryStore:
     Args:
         tasks: the records of tasks.
         groups: the groups by their id.
+        keys: the keys of unique tasks and guarded blocks.
     """
 
     tasks: RecordStore = field(default_factory=RecordStore)
     groups: dict[str, StoredGroup] = field(default_factory=dict)
+    keys: MemoryKeys = field(default_factory=MemoryKeys)
 
     _named: ClassVar[dict[str, MemoryStore]] = {}
 
@@ -159,6 +163,23 @@ class MemoryBackend(ResultBackend):
         group = self._group(group_id)
         return None if group is None else group.record
 
+    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:
+        """Take a key that nobody holds; exactly one claimant wins, and wins again if it asks again."""
+        self._check_open()
+        return self._store.keys.claim(key, owner, ttl, self._clock.time())
+
+    async def keep_key(
+        self, key: str, owner: str, *, ttl: float, value: bytes | None = None
+    ) -> bool:
+        """Hold a key for longer, and put a value there, if the owner still holds it."""
+        self._check_open()
+        return self._store.keys.keep(key, owner, ttl, value, self._clock.time())
+
+    async def release_key(self, key: str, owner: str) -> bool:
+        """Let a key go, if the owner holds it."""
+        self._check_open()
+        return self._store.keys.release(key, owner, self._clock.time())
+
     async def purge_expired(self) -> int:
         """Remove what is past its TTL, and return how many records that were."""
         now = self._clock.time()
@@ -166,7 +187,7 @@ class MemoryBackend(ResultBackend):
         expired = [group_id for group_id, group in groups.items() if group.expires <= now]
         for group_id in expired:
             del groups[group_id]
-        return len(expired) + self._store.tasks.purge(now)
+        return len(expired) + self._store.tasks.purge(now) + self._store.keys.purge(now)
 
     async def ping(self) -> None:
         """Make sure that it is open.

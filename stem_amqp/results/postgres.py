@@ -16,9 +16,10 @@ import asyncpg
 
 from stem_amqp.clock import Clock
 from stem_amqp.errors import StemError
-from stem_amqp.results import postgres_groups, postgres_tasks
+from stem_amqp.results import postgres_groups, postgres_keys, postgres_tasks
 from stem_amqp.results.base import (
     GroupRecord,
+    KeyRecord,
     ProgressUpdate,
     ResultBackend,
     TaskRecord,
@@ -184,12 +185,38 @@ class PostgresBackend(ResultBackend):
             lambda connection: postgres_groups.fetch(connection, self._namespace, group_id, now)
         )
 
+    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:
+        """Take a key that nobody holds; exactly one claimant wins, and wins again if it asks again."""
+        now = self._clock.time()
+        return await self._pool.run(
+            lambda connection: postgres_keys.claim(
+                connection, self._namespace, key, owner, ttl=ttl, now=now
+            )
+        )
+
+    async def keep_key(
+        self, key: str, owner: str, *, ttl: float, value: bytes | None = None
+    ) -> bool:
+        """Hold a key for longer, and put a value there, if the owner still holds it."""
+        now = self._clock.time()
+        return await self._pool.run(
+            lambda connection: postgres_keys.keep(
+                connection, self._namespace, key, owner, ttl=ttl, value=value, now=now
+            )
+        )
+
+    async def release_key(self, key: str, owner: str) -> bool:
+        """Let a key go, if the owner holds it."""
+        now = self._clock.time()
+        return await self._pool.run(
+            lambda connection: postgres_keys.release(connection, self._namespace, key, owner, now)
+        )
+
     async def purge_expired(self) -> int:
         """Remove what is past its TTL, and return how many records that were."""
         now = self._clock.time()
-        return await self._purge(postgres_groups.purge, now) + await self._purge(
-            postgres_tasks.purge, now
-        )
+        kinds = (postgres_groups.purge, postgres_keys.purge, postgres_tasks.purge)
+        return sum([await self._purge(kind, now) for kind in kinds])
 
     async def ping(self) -> None:
         """Make sure that the server answers and the tables can be read."""

@@ -74,6 +74,17 @@ MIGRATIONS: tuple[str, ...] = (
         FOREIGN KEY (namespace, group_id) REFERENCES stem_groups ON DELETE CASCADE
     );
     """,
+    """
+    CREATE TABLE stem_keys (
+        namespace text COLLATE "C" NOT NULL,
+        key text COLLATE "C" NOT NULL,
+        owner text COLLATE "C" NOT NULL,
+        expires_at double precision NOT NULL,
+        value bytea,
+        PRIMARY KEY (namespace, key)
+    );
+    CREATE INDEX stem_keys_by_expiry ON stem_keys (namespace, expires_at);
+    """,
 )
 """From each schema version to the next: the first makes version 1 of an empty database."""
 

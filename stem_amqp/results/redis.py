@@ -5,10 +5,11 @@ namespace ``stem``:
 
 - ``stem:task:<id>``: a task's record, see `stem_amqp.results.redis_tasks`.
 - ``stem:group:<id>``: a group, see `stem_amqp.results.redis_groups`.
+- ``stem:key:<key>``: a key of a unique task or a guarded block, see `stem_amqp.results.redis_keys`.
 - ``stem:schema``: the version of all this, see `stem_amqp.results.redis_schema`.
 
-On the channel ``stem:ended:<id>`` Redis publishes the final state of a task. Records and groups have
-their TTL in Redis too, which forgets them by itself.
+On the channel ``stem:ended:<id>`` Redis publishes the final state of a task. Records, groups
+and keys have their TTL in Redis too, which forgets them by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from stem_amqp.clock import Clock
 from stem_amqp.results.base import (
     GroupRecord,
+    KeyRecord,
     ProgressUpdate,
     ResultBackend,
     TaskRecord,
@@ -27,6 +29,7 @@ from stem_amqp.results.groups import check_size
 from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.results.redis_client import RedisClient
 from stem_amqp.results.redis_groups import RedisGroups
+from stem_amqp.results.redis_keys import RedisKeys
 from stem_amqp.results.redis_schema import migrate
 from stem_amqp.results.redis_tasks import RedisTasks
 from stem_amqp.results.redis_watch import RedisWatch
@@ -52,6 +55,7 @@ class RedisBackend(ResultBackend):
         self._client = RedisClient(address, f"stem-amqp:{namespace}")
         self._tasks = RedisTasks(self._client, namespace)
         self._groups = RedisGroups(self._client, namespace)
+        self._keys = RedisKeys(self._client, namespace)
         self._waiters, self._watch = self._waiting()
 
     async def open(self) -> None:
@@ -143,6 +147,21 @@ class RedisBackend(ResultBackend):
         """Return the group, or None if there is none (any more)."""
         return await self._groups.fetch(group_id, self._clock.time())
 
+    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:
+        """Take a key that nobody holds; exactly one claimant wins, and wins again if it asks again."""
+        return await self._keys.claim(key, owner, ttl=ttl, now=self._clock.time())
+
+    async def keep_key(
+        self, key: str, owner: str, *, ttl: float, value: bytes | None = None
+    ) -> bool:
+        """Hold a key for longer, and put a value there, if the owner still holds it."""
+        now = self._clock.time()
+        return await self._keys.keep(key, owner, ttl=ttl, value=value, now=now)
+
+    async def release_key(self, key: str, owner: str) -> bool:
+        """Let a key go, if the owner holds it."""
+        return await self._keys.release(key, owner, self._clock.time())
+
     async def purge_expired(self) -> int:
         """Remove what is past its TTL by our clock, and return how many records that were.
 
@@ -155,7 +174,7 @@ class RedisBackend(ResultBackend):
                 "SCAN", cursor, "MATCH", f"{self._namespace}:*", "COUNT", _SCAN_COUNT
             )
             names = [key.decode() for key in keys]
-            for kind in (self._tasks, self._groups):
+            for kind in (self._tasks, self._groups, self._keys):
                 own = [name for name in names if name.startswith(kind.prefix)]
                 removed += await kind.purge(own, now) if own else 0
             if int(cursor) == 0:

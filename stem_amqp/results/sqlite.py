@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stem_amqp.clock import Clock
-from stem_amqp.results import sqlite_groups, sqlite_tasks
+from stem_amqp.results import sqlite_groups, sqlite_keys, sqlite_tasks
 from stem_amqp.results.base import (
     GroupRecord,
+    KeyRecord,
     ProgressUpdate,
     ResultBackend,
     TaskRecord,
@@ -154,10 +155,39 @@ class SqliteBackend(ResultBackend):
             lambda connection: sqlite_groups.fetch(connection, group_id, now)
         )
 
+    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:
+        """Take a key that nobody holds; exactly one claimant wins, and wins again if it asks again."""
+        now = self._clock.time()
+        return await self._thread.write(
+            lambda connection: sqlite_keys.claim(connection, key, owner, ttl=ttl, now=now)
+        )
+
+    async def keep_key(
+        self, key: str, owner: str, *, ttl: float, value: bytes | None = None
+    ) -> bool:
+        """Hold a key for longer, and put a value there, if the owner still holds it."""
+        now = self._clock.time()
+        return await self._thread.write(
+            lambda connection: sqlite_keys.keep(
+                connection, key, owner, ttl=ttl, value=value, now=now
+            )
+        )
+
+    async def release_key(self, key: str, owner: str) -> bool:
+        """Let a key go, if the owner holds it."""
+        now = self._clock.time()
+        return await self._thread.write(
+            lambda connection: sqlite_keys.release(connection, key, owner, now)
+        )
+
     async def purge_expired(self) -> int:
         """Remove what is past its TTL, and return how many records that were."""
         now = self._clock.time()
-        removed = await self._thread.write(lambda connection: sqlite_groups.purge(connection, now))
+        removed = await self._thread.write(
+            lambda connection: (
+                sqlite_groups.purge(connection, now) + sqlite_keys.purge(connection, now)
+            )
+        )
         while True:
             some = await self._thread.write(
                 lambda connection: sqlite_tasks.purge(connection, now, _PURGE_LIMIT)
@@ -179,5 +209,6 @@ class SqliteBackend(ResultBackend):
         if now - self._purged_at < PURGE_INTERVAL:
             return
         sqlite_groups.purge(connection, now)
+        sqlite_keys.purge(connection, now)
         if sqlite_tasks.purge(connection, now, _PURGE_LIMIT) < _PURGE_LIMIT:
             self._purged_at = now

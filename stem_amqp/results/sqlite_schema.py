@@ -53,6 +53,15 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (group_id, task_id)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE stem_keys (
+        key TEXT PRIMARY KEY NOT NULL,
+        owner TEXT NOT NULL,
+        expires_at REAL NOT NULL,
+        value BLOB
+    );
+    CREATE INDEX stem_keys_by_expiry ON stem_keys (expires_at);
+    """,
 )
 """From each schema version to the next: the first makes version 1 of an empty file."""
 

@@ -16,6 +16,7 @@ from stem_amqp.options import CallKeywords
 from stem_amqp.producer import Call, Lineage
 from stem_amqp.results.base import Progress
 from stem_amqp.results.handle import TaskHandle
+from stem_amqp.worker.once import LEASE, Guards, Once
 
 _current: ContextVar[TaskContext] = ContextVar("stem_amqp_task_context")
 
@@ -54,6 +55,8 @@ class TaskContext:
 
     __slots__ = (
         "_app",
+        "_guards",
+        "_make_guards",
         "_message",
         "_progress",
         "_report",
@@ -77,10 +80,13 @@ class TaskContext:
         worker: str = "",
         app: EnqueuesCalls | None = None,
         report: Callable[[TaskContext, Progress], None] | None = None,
+        guards: Callable[[], Guards] | None = None,
     ) -> None:
         self._message = message
         self._app = app
         self._report = report
+        self._make_guards = guards
+        self._guards: Guards | None = None
         self._progress: Progress | None = None
         self.attempt = attempt
         self.max_retries = max_retries
@@ -201,6 +207,44 @@ class TaskContext:
             Reject: always; it is how the run ends.
         """
         raise Reject(reason)
+
+    def once(self, name: str, *, lease: Duration = LEASE) -> Once:
+        """Guard a side effect: carry out a block once for this task, across runs and workers.
+
+        ::
+
+            async with ctx.once("charge") as first:
+                if first:
+                    await gateway.charge(order)
+
+        The ``if`` is yours to write: Python always runs the body of a ``with``, and no context
+        manager can skip it. In a synchronous task write ``with``. To keep what the effect returned,
+        write ``receipt = await ctx.once("charge").run(charge)``, or ``.call(charge)`` in a
+        synchronous task.
+
+        The block counts as done once it has ended without an exception and the result backend has
+        noted it. An exception, or the end of the worker, inside of the block lets a later run enter
+        it again. While one run is inside, another one of the same task snoozes: it ends at the
+        ``async with`` and runs again once the lease is over. That is kept for as long as the task's
+        result.
+
+        Args:
+            name: the block's name, one of its own within the task.
+            lease: after so long another run may enter, if this one is not heard of any more; it is
+                renewed while this one's event loop lives.
+
+        Raises:
+            StemError: the context belongs to no worker.
+            ConfigurationError: the name or the lease cannot be used.
+        """
+        if self._make_guards is None:
+            raise StemError(
+                "this context belongs to no worker, so nothing can be noted; in a test, run the task"
+                " on an in-memory broker"
+            )
+        if self._guards is None:
+            self._guards = self._make_guards()
+        return Once(self._guards, name, lease)
 
     async def enqueue(
         self, task: str, args: Mapping[str, Any] | None = None, **options: Unpack[CallKeywords]

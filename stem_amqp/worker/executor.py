@@ -13,7 +13,7 @@ from stem_amqp.definition import Registry, TaskDefinition
 from stem_amqp.errors import ArgumentsError, ConfigurationError, DecodeError
 from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
 from stem_amqp.options import DEFAULT_MAX_RETRIES, check_carried
-from stem_amqp.results.base import Progress
+from stem_amqp.results.base import Progress, ResultBackend
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.model import Topology
@@ -22,6 +22,7 @@ from stem_amqp.worker.classify import classify, describe, failure_of
 from stem_amqp.worker.context import EnqueuesCalls, TaskContext, entered
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.limits import with_soft_limit, within
+from stem_amqp.worker.once import Guards
 from stem_amqp.worker.outcome import (
     Dead,
     Failure,
@@ -77,6 +78,8 @@ class Executor:
         app: what contexts enqueue with.
         worker: the worker's name.
         max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
+        backend: where guards of side effects are kept.
+        result_ttl: seconds that results, and these guards, are kept unless the task says otherwise.
     """
 
     def __init__(
@@ -91,6 +94,8 @@ class Executor:
         app: EnqueuesCalls | None,
         worker: str,
         max_age: float,
+        backend: ResultBackend,
+        result_ttl: float,
     ) -> None:
         self._registry = registry
         self._topology = topology
@@ -101,6 +106,8 @@ class Executor:
         self._app = app
         self._worker = worker
         self._max_age = max_age
+        self._backend = backend
+        self._result_ttl = result_ttl
         self._buckets: dict[str, TokenBucket] = {}
         self._queue_retries: dict[str, int] = {}
 
@@ -234,7 +241,8 @@ class Executor:
         return await with_soft_limit(function(**kwargs), soft_limit)
 
     def _context(self, job: Job, limit: float | None) -> TaskContext:
-        if job.message is None:
+        message = job.message
+        if message is None:
             raise RuntimeError("a job has a message before it has a context")
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
         deadline = None
@@ -247,8 +255,17 @@ class Executor:
             else:
                 loop.call_soon_threadsafe(self._watcher.progressed, job, progress)
 
+        def guards() -> Guards:
+            return Guards(
+                backend=self._backend,
+                task_id=message.id,
+                ttl=job.option("result_ttl") or self._result_ttl,
+                loop=loop,
+                thread=thread,
+            )
+
         return TaskContext(
-            job.message,
+            message,
             attempt=job.attempt,
             max_retries=self._max_retries(job),
             queue=job.queue,
@@ -257,6 +274,7 @@ class Executor:
             worker=self._worker,
             app=self._app,
             report=report,
+            guards=guards,
         )
 
     def _max_retries(self, job: Job) -> int:

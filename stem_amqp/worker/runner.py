@@ -159,9 +159,12 @@ class Worker:
             app=parts.app,
             worker=self.name,
             max_age=parts.settings.max_age,
+            backend=parts.backend,
+            result_ttl=parts.settings.result_ttl,
         )
         settler = Settler(
             transport=parts.transport,
+            backend=parts.backend,
             writer=parts.writer,
             names=parts.names,
             announcer=self._announcer,

@@ -19,12 +19,13 @@ from stem_amqp.clock import Clock, timestamp
 from stem_amqp.errors import (
     BackendError,
     BrokerError,
+    ConfigurationError,
     PublishRefusedError,
     StaleDeliveryError,
     UnwritableError,
 )
-from stem_amqp.message import NOT_BEFORE, SINCE, carried_headers
-from stem_amqp.results.base import Transition
+from stem_amqp.message import NOT_BEFORE, SINCE, UNIQUE_KEY, TaskMessage, carried_headers
+from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.names import Names
@@ -58,7 +59,8 @@ class Settler:
 
     Args:
         transport: where to publish.
-        writer: the result backend's batching writer.
+        backend: the result backend.
+        writer: its batching writer.
         names: the names on the broker.
         announcer: tells the signals.
         worker: the worker's name.
@@ -70,6 +72,7 @@ class Settler:
         self,
         *,
         transport: Transport,
+        backend: ResultBackend,
         writer: ResultWriter,
         names: Names,
         announcer: Announcer,
@@ -79,6 +82,7 @@ class Settler:
     ) -> None:
         self._transport = transport
         self._clock: Clock = transport.clock
+        self._backend = backend
         self._writer = writer
         self._names = names
         self._announcer = announcer
@@ -189,7 +193,20 @@ class Settler:
                 return
             case _:
                 assert_never(outcome)
+        if job.message is not None and UNIQUE_KEY in job.message.options:
+            await self._release_key(job, job.message, outcome)
         await delivery.ack()
+
+    async def _release_key(self, job: Job, message: TaskMessage, outcome: Outcome) -> None:
+        """Let the next of the same calls come, if a unique task has ended for good."""
+        ended = isinstance(outcome, Succeeded | Dead | Revoked)
+        if not ended and not (isinstance(outcome, Repeated) and outcome.state.final):
+            return
+        key = str(message.options[UNIQUE_KEY])
+        try:
+            await self._persist(job, lambda: self._backend.release_key(key, message.id))
+        except ConfigurationError as error:
+            log.warning("%s: it stays unique until its window is over: %s", job, error)
 
     def _retry(self, delivery: Delivery, job: Job, outcome: Retried, now: float) -> Publication:
         headers = since(job, now) | retry_headers(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from support import eventually
+from support import delivery_type, empty, eventually
 
 from stem_amqp import (
     ArgumentsError,
@@ -540,20 +540,3 @@ async def test_a_redelivered_message_that_was_carried_out_is_not_run_again(stem,
         await eventually(lambda: empty(stem), "an empty queue")
     assert lost
     assert runs == {"retries": [0, 1], "snoozes": [0, 0]}.get(ends, [0])
-
-
-async def delivery_type(stem):
-    """Return the class of this broker's deliveries."""
-    if stem.settings.broker_url[0].get_secret_value().startswith("memory:"):
-        from stem_amqp.transport.memory.delivery import MemoryDelivery
-
-        return MemoryDelivery
-    from stem_amqp.transport.amqp.delivery import AmqpDelivery
-
-    return AmqpDelivery
-
-
-async def empty(stem):
-    """Say whether the work queue has nothing to deliver, and nothing is under way."""
-    name = stem.names.work("q")
-    return (await stem.connected.transport.status([name]))[name].ready == 0

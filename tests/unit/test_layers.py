@@ -9,8 +9,8 @@ PACKAGE = Path(stem_amqp.__file__).parent
 
 LAYERS = (
     {
-        "errors", "durations", "clock", "states", "settings", "headers", "message", "commands", "retry",
-        "delay", "signals", "arguments", "options", "definition",
+        "errors", "durations", "clock", "states", "settings", "headers", "message", "commands",
+        "retry", "delay", "signals", "arguments", "unique", "options", "definition",
     },
     {"topology"},
     {"transport"},

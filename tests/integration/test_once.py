@@ -1,0 +1,354 @@
+"""Guarded side effects end to end: once for a task, across retries, redeliveries and workers."""
+
+import asyncio
+import threading
+import time
+import uuid
+
+import pytest
+from support import delivery_type, empty, eventually, remove_keys
+
+from stem_amqp import Stem, StemError, TaskContext, TaskFailedError, TaskState
+from stem_amqp.errors import BackendUnavailableError
+from stem_amqp.transport.memory import ManualClock
+
+FAST = {"base": "100ms", "jitter": 0, "max": "200ms"}
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def stem(request, make_stem, tmp_path):
+    """Give an application on each kind of broker, with each of three stores."""
+    if request.param == "redis":
+        url = request.getfixturevalue("stem_redis_url")
+    else:
+        sqlite = f"sqlite:///{tmp_path}/results.db"
+        url = sqlite if request.param == "sqlite" else f"memory://{uuid.uuid4().hex}"
+    stem = make_stem(backend_url=url)
+    yield stem
+    if request.param == "redis":
+        await remove_keys(url, stem.settings.namespace)
+
+
+async def test_a_block_is_carried_out_once_across_attempts(stem):
+    """What failed after it is retried, and the block is not; each name is a block of its own."""
+    done = []
+
+    @stem.task("order", queue="q", max_retries=3, retry=FAST)
+    async def order(ctx: TaskContext) -> None:
+        for name in ("charge", "ship"):
+            async with ctx.once(name) as first:
+                if first:
+                    done.append((name, ctx.attempt))
+            if ctx.attempt == ("charge", "ship").index(name):
+                raise ConnectionError("after the block")
+
+    async with stem, stem.worker().running():
+        await (await order.enqueue()).result(timeout=20)
+        assert done == [("charge", 0), ("ship", 1)]
+        await (await order.enqueue()).result(timeout=20)
+    assert len(done) == 4  # another task has guards of its own
+
+
+async def test_a_block_that_raises_is_carried_out_again(stem):
+    """It did not end, so nobody knows how far it came."""
+    runs = []
+
+    @stem.task("order", queue="q", max_retries=3, retry=FAST)
+    async def order(ctx: TaskContext) -> None:
+        async with ctx.once("charge") as first:
+            if first:
+                runs.append(ctx.attempt)
+                if ctx.attempt == 0:
+                    raise ConnectionError("inside of the block")
+                if ctx.attempt == 1:
+                    ctx.retry(delay="100ms")
+
+    async with stem, stem.worker().running():
+        await (await order.enqueue()).result(timeout=20)
+    assert runs == [0, 1, 2]
+
+
+async def test_what_a_function_returned_is_kept_for_later_runs(stem):
+    """In async tasks with run, in synchronous ones with call."""
+    charges = []
+
+    async def charge() -> dict:
+        charges.append(1)
+        return {"receipt": len(charges)}
+
+    def charge_now() -> dict:
+        charges.append(1)
+        return {"receipt": len(charges)}
+
+    @stem.task("async", queue="q", max_retries=3, retry=FAST)
+    async def order(ctx: TaskContext) -> dict:
+        receipt = await ctx.once("charge").run(charge)
+        if ctx.attempt < 2:
+            raise ConnectionError
+        return receipt
+
+    @stem.task("sync", queue="q", max_retries=3, retry=FAST)
+    def order_now(ctx: TaskContext) -> dict:
+        receipt = ctx.once("charge").call(charge_now)
+        if ctx.attempt < 2:
+            raise ConnectionError
+        return receipt
+
+    async with stem, stem.worker().running():
+        assert await (await order.enqueue()).result(timeout=20) == {"receipt": 1}
+        assert await (await order_now.enqueue()).result(timeout=20) == {"receipt": 2}
+    assert len(charges) == 2
+
+
+async def test_a_synchronous_task_guards_its_block_from_its_thread(stem):
+    """`with` instead of `async with`; and an async task that writes `with` is told so."""
+    threads = []
+
+    @stem.task("sync", queue="q", max_retries=1, retry=FAST)
+    def sync(ctx: TaskContext) -> None:
+        with ctx.once("charge") as first:
+            if first:
+                threads.append(threading.current_thread() is threading.main_thread())
+        if ctx.attempt == 0:
+            raise ConnectionError
+
+    @stem.task("wrong", queue="q", max_retries=0)
+    async def wrong(ctx: TaskContext) -> None:
+        with ctx.once("charge"):
+            pass
+
+    async with stem, stem.worker().running():
+        await (await sync.enqueue()).result(timeout=20)
+        with pytest.raises(TaskFailedError, match="async with"):
+            await (await wrong.enqueue()).result(timeout=20)
+    assert threads == [False]
+
+
+async def test_a_worker_killed_between_the_guard_and_the_ack_leaves_a_block_done_once(
+    stem, monkeypatch
+):
+    """The message comes again with no outcome stored: the run is repeated, its block is not."""
+    runs, charges, lost = [], [], []
+
+    @stem.task("order", queue="q", ignore_result=True)
+    async def order(ctx: TaskContext) -> None:
+        runs.append(ctx.id)
+        async with ctx.once("charge") as first:
+            if first:
+                charges.append(ctx.id)
+
+    async with stem, stem.worker().running():
+        kind = await delivery_type(stem)
+        ack = kind.ack
+
+        async def lose_the_first(delivery):
+            if lost:
+                return await ack(delivery)
+            lost.append(delivery)
+            return await delivery.nack(requeue=True)  # what the broker does for a dead worker
+
+        monkeypatch.setattr(kind, "ack", lose_the_first)
+        handle = await order.enqueue()
+        await eventually(lambda: len(runs) == 2, "the redelivery's run")
+        await eventually(lambda: empty(stem), "an empty queue")
+    assert runs == [handle.id, handle.id]
+    assert charges == [handle.id]
+
+
+async def test_a_run_that_finds_another_one_inside_comes_again_later(stem):
+    """Two runs of one task at a time: the second snoozes, and then finds the block done."""
+    entered, leave = asyncio.Event(), asyncio.Event()
+    runs, charges = [], []
+
+    @stem.task("order", queue="q")
+    async def order(ctx: TaskContext) -> str:
+        runs.append(ctx.id)
+        async with ctx.once("charge", lease="3s") as first:
+            if first:
+                charges.append(ctx.id)
+                entered.set()
+                await leave.wait()
+        return "done"
+
+    async with stem, stem.worker(concurrency=2).running():
+        handle = await order.options(task_id="twice").enqueue()
+        await asyncio.wait_for(entered.wait(), 20)
+        await order.options(task_id="twice").enqueue()
+        await eventually(lambda: snoozed(stem), "a snoozed second run")
+        leave.set()
+        assert await handle.result(timeout=20) == "done"
+        await eventually(lambda: len(runs) == 3, "the second run, once more")
+    assert charges == ["twice"]
+
+
+async def snoozed(stem):
+    """Say whether the task waits for another run of it."""
+    record = await stem.record("twice")
+    return record.state is TaskState.SNOOZED
+
+
+async def test_a_lease_is_renewed_while_its_run_lives():
+    """However long the block takes, nobody else gets in; by a clock that is moved."""
+    clock = ManualClock()
+    name = uuid.uuid4().hex
+    stem = Stem(broker_url=f"memory://{name}", backend_url=f"memory://{name}", clock=clock)
+
+    @stem.task("order")
+    async def order(ctx: TaskContext) -> None:
+        backend = stem.connected.backend
+
+        async def remaining() -> float:
+            claim = await backend.claim_key(f"once:{ctx.id}:charge", "intruder", ttl=60)
+            assert claim.owner != "intruder"
+            return claim.remaining
+
+        async def renewed() -> bool:
+            return await remaining() > 0.29
+
+        async with ctx.once("charge", lease="300ms"):
+            for _ in range(3):
+                clock.advance(0.25)
+                await eventually(renewed, "a renewed lease")
+
+    async with stem, stem.worker().running():
+        await (await order.enqueue()).result(timeout=20)
+
+
+async def test_a_lease_that_nobody_renews_ends(stem):
+    """What a killed worker leaves behind: the redelivery waits for the rest of the lease."""
+    charges, task_id = [], uuid.uuid4().hex
+
+    @stem.task("order", queue="q")
+    async def order(ctx: TaskContext) -> None:
+        async with ctx.once("charge") as first:
+            if first:
+                charges.append(ctx.id)
+
+    async with stem, stem.worker().running():
+        await stem.connected.backend.claim_key(f"once:{task_id}:charge", "dead", ttl=0.3)
+        await (await order.options(task_id=task_id).enqueue()).result(timeout=20)
+    assert charges == [task_id]
+
+
+async def test_a_synchronous_task_that_is_interrupted_leaves_its_block(stem):
+    """Its time limit ends the run, and the retry need not wait for a lease."""
+    entered = []
+
+    @stem.task("order", queue="q", max_retries=1, retry=FAST, time_limit="300ms")
+    def order(ctx: TaskContext) -> None:
+        with ctx.once("charge", lease="1h") as first:
+            if first:
+                entered.append(ctx.attempt)
+                while ctx.attempt == 0:
+                    time.sleep(0.005)
+
+    async with stem, stem.worker().running():
+        await (await order.enqueue()).result(timeout=20)
+    assert entered == [0, 1]
+
+
+async def test_an_outage_at_the_end_of_a_block_does_not_repeat_it(stem, monkeypatch):
+    """What is done is done: the guard is noted when the backend is back."""
+    charges, failures = [], []
+
+    @stem.task("order", queue="q", max_retries=0)
+    async def order(ctx: TaskContext) -> int:
+        async with ctx.once("charge") as first:
+            if first:
+                charges.append(1)
+        return len(charges)
+
+    async with stem, stem.worker().running():
+        backend = type(stem.connected.backend)
+        keep = backend.keep_key
+
+        async def fail_twice(self, key, owner, **values):
+            if len(failures) < 2:
+                failures.append(key)
+                raise BackendUnavailableError("away")
+            return await keep(self, key, owner, **values)
+
+        monkeypatch.setattr(backend, "keep_key", fail_twice)
+        assert await (await order.enqueue()).result(timeout=20) == 1
+    assert (len(charges), len(failures)) == (1, 2)
+
+
+async def test_a_lease_that_ran_out_in_an_outage_is_taken_again_or_reported(
+    stem, monkeypatch, caplog
+):
+    """If nobody came in, the block counts as done; if somebody did, the log says what may be."""
+
+    @stem.task("order", queue="q", max_retries=0)
+    async def order(ctx: TaskContext, *, intruder: bool) -> None:
+        async with ctx.once("charge") as first:
+            assert first
+            backend = stem.connected.backend
+            key = f"once:{ctx.id}:charge"
+            owner = (await backend.claim_key(key, "look", ttl=1)).owner
+            await backend.release_key(key, owner)
+            if intruder:
+                await backend.claim_key(key, "other", ttl=60)
+
+    async with stem, stem.worker().running():
+        quiet = await order.enqueue(intruder=False)
+        await quiet.result(timeout=20)
+        assert "carried out twice" not in caplog.text
+        claim = await stem.connected.backend.claim_key(f"once:{quiet.id}:charge", "x", ttl=1)
+        assert claim.value == b"null"
+        await (await order.enqueue(intruder=True)).result(timeout=20)
+        await eventually(lambda: "carried out twice" in caplog.text, "an error in the log")
+
+
+async def test_mistakes_are_named(stem):
+    """A name of nothing, a block within itself, a value that JSON cannot carry."""
+
+    @stem.task("order", queue="q", max_retries=0)
+    async def order(ctx: TaskContext, mistake: str) -> None:
+        if mistake == "name":
+            ctx.once("")
+        if mistake == "lease":
+            ctx.once("x", lease=0)
+        if mistake == "value":
+
+            async def odd() -> object:
+                return object()
+
+            await ctx.once("x").run(odd)
+        async with ctx.once("x"), ctx.once("x"):
+            pass
+
+    async with stem, stem.worker().running():
+        for mistake, text in (
+            ("name", "1 to 200 characters"),
+            ("lease", "longer than nothing"),
+            ("value", "cannot store"),
+            ("nested", "inside of once"),
+        ):
+            with pytest.raises(TaskFailedError, match=text):
+                await (await order.enqueue(mistake)).result(timeout=20)
+
+
+async def test_the_default_backend_names_those_that_can(make_stem):
+    """A guard that nobody keeps would guard nothing: the run fails before its block."""
+    stem, charges = make_stem(), []
+
+    @stem.task("order", queue="q", max_retries=0)
+    async def order(ctx: TaskContext) -> None:
+        async with ctx.once("charge"):
+            charges.append(1)
+
+    async with stem, stem.worker().running():
+        with pytest.raises(TaskFailedError, match="STEM_BACKEND_URL"):
+            await (await order.enqueue()).result(timeout=20)
+    assert charges == []
+
+
+async def test_a_plain_call_has_no_guard(stem):
+    """There is no worker whose backend could note it."""
+
+    @stem.task("order", queue="q")
+    async def order(ctx: TaskContext) -> None:
+        ctx.once("charge")
+
+    with pytest.raises(StemError, match="belongs to no worker"):
+        await order()
