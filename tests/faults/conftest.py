@@ -56,8 +56,8 @@ def make_crew(node, tmp_path):
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: node.answers() or (node.kill(), node.start()))
 
-        def make(fault, url=None, **options):
-            return stack.enter_context(crew_on(fault, tmp_path, url or node.url, **options))
+        def make(fault, **options):
+            return stack.enter_context(crew_on(fault, tmp_path, node.url, **options))
 
         yield make
 

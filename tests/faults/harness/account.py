@@ -95,6 +95,11 @@ class Ledger:
         lines = path.read_text().splitlines() if path.exists() else []
         return collections.Counter(line.split()[1] for line in lines)
 
+    def deaths(self):
+        """Return at which steps workers have killed themselves."""
+        path = self.folder / "deaths"
+        return path.read_text().split() if path.exists() else []
+
     def progress(self, name, more, timeout=20.0):
         """Wait until a book has so many more lines than now."""
         goal = self.read(name).total() + more

@@ -5,8 +5,8 @@ not at all, whatever happens to the process.
 """
 
 import asyncio
+import itertools
 import os
-import random
 import signal
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from stem_amqp.states import TaskState
 
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
 DEADLY = os.environ.get("FAULTS_DIE_AT", "")
-"""Where the worker kills itself: received, started, inside, storing, stored, or nowhere."""
-ODDS = float(os.environ.get("FAULTS_DIE_ODDS", "0.01"))
-SEED = os.environ.get("FAULTS_SEED", "")
+"""Where the worker kills itself: received, started, inside, storing, stored, settled, or nowhere."""
+PASSES = int(os.environ.get("FAULTS_PASSES", "0"))
+"""How often it passes that point alive."""
 PAUSE = float(os.environ.get("FAULTS_PAUSE", "0"))
 """Seconds that each task takes."""
 
 stem = Stem()
-chance = random.Random(f"{SEED}-{os.environ.get('FAULTS_START', '')}")
+passes = itertools.count()
 
 
 def book(name):
@@ -36,8 +36,8 @@ deaths = book("deaths")
 
 
 def die(step):
-    """Kill this process with SIGKILL at the given step, now and then."""
-    if step == DEADLY and chance.random() < ODDS:
+    """Kill this process with SIGKILL at the given step, once it has been there often enough."""
+    if step == DEADLY and next(passes) >= PASSES:
         deaths(step)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -65,11 +65,11 @@ async def linger(number: int, seconds: float) -> int:
 
 stem.signals.task_received.connect()(lambda event: die("received"))
 stem.signals.task_started.connect()(lambda event: die("started"))
-stem.signals.task_succeeded.connect()(lambda event: die("stored"))
+stem.signals.task_succeeded.connect()(lambda event: die("settled"))
 
 
 def die_while_storing():
-    """Wrap the backend's transition: the outcome is decided, and not yet stored."""
+    """Wrap the backend's transition: before and after the outcome is stored."""
     connect = stem.connect
 
     async def connecting():
@@ -79,7 +79,10 @@ def die_while_storing():
         async def storing(changes):
             if any(change.state is TaskState.SUCCEEDED for change in changes):
                 die("storing")
-            return await transition(changes)
+            accepted = await transition(changes)
+            if any(change.state is TaskState.SUCCEEDED for change in changes):
+                die("stored")
+            return accepted
 
         connected.backend.transition = storing
         return connected
@@ -87,5 +90,5 @@ def die_while_storing():
     stem.connect = connecting
 
 
-if DEADLY == "storing":
+if DEADLY in {"storing", "stored"}:
     die_while_storing()

@@ -24,23 +24,23 @@ class Crew:
 
     Args:
         ledger: their books.
-        url: the broker's URL, or several with commas; may be a proxy's.
+        url: the broker's URL, or several with commas.
+        via: the URL that the processes use instead, such as a proxy's.
         backend_url: the result backend's URL.
         environment: further variables, such as ``STEM_PUBLISH_TIMEOUT``.
     """
 
-    def __init__(self, ledger, url, backend_url="rpc://", **environment):
+    def __init__(self, ledger, url, *, via=None, backend_url="rpc://", **environment):
         self.ledger = ledger
         self.namespace = f"f-{uuid.uuid4().hex[:8]}"
-        self._url, self._backend_url = url, backend_url
+        self._url = url
         self._environment = os.environ | {
             "FAULTS_FOLDER": str(ledger.folder),
-            "STEM_BROKER_URL": url,
+            "STEM_BROKER_URL": via or url,
             "STEM_NAMESPACE": self.namespace,
             "STEM_BACKEND_URL": backend_url,
             **environment,
         }
-        self._started = 0
         self.producers, self.workers = [], []
 
     def work(self, concurrency=20, **environment):
@@ -133,12 +133,11 @@ class Crew:
         asyncio.run(self._delete())
 
     def _start(self, words, environment):
-        self._started += 1
         with (self.ledger.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, *words],
                 cwd=HERE,
-                env=self._environment | {"FAULTS_START": str(self._started)} | environment,
+                env=self._environment | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

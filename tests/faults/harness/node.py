@@ -125,10 +125,10 @@ class Node:
         os.kill(self._pid, signal.SIGCONT)
 
     def ctl(self, *arguments):
-        """Run rabbitmqctl, and return its output."""
+        """Run rabbitmqctl, and return its output, without headers."""
         script = find_programs().server.with_name("rabbitmqctl")
         done = subprocess.run(
-            [script, "-q", "-n", self.name, *arguments],
+            [script, "-s", "-n", self.name, *arguments],
             env=self._environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
