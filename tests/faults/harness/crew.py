@@ -65,7 +65,8 @@ class Crew:
 
     def log(self):
         """Return what the processes have logged."""
-        return (self.ledger.folder / "log").read_text(errors="replace")
+        path = self.ledger.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def finish(self, timeout=40.0):
         """Stop producing, let the workers finish, stop them, and add everything up.
@@ -83,9 +84,18 @@ class Crew:
         assert not any(codes), f"exit codes {codes}\n{self.log()[-3000:]}"
         return self.count()
 
-    def count(self):
-        """Add everything up, of which the queues tell a part."""
-        return self.ledger.close(*asyncio.run(self._take_stock()))
+    def count(self, also=None):
+        """Add everything up, of which the queues tell a part.
+
+        Args:
+            also: a queue whose tasks count as queued, too.
+        """
+        queued = self.numbers(f"{self.namespace}.q") | (self.numbers(also) if also else set())
+        return self.ledger.close(queued, self.numbers(f"{self.namespace}.q.dlq"))
+
+    def numbers(self, queue):
+        """Return the numbers of the tasks that are ready in a queue; none if it does not exist."""
+        return asyncio.run(self._numbers(queue))
 
     def end(self, processes):
         """Stop with SIGTERM what still runs, and return the exit codes of what did."""
@@ -100,27 +110,24 @@ class Crew:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(STOP_TIMEOUT)
 
-    def stem(self):
-        """Return the application's twin in this process."""
+    def stem(self, **settings):
+        """Return the application's twin in this process, with other settings."""
         stem = Stem(
             broker_url=self._url,
             namespace=self.namespace,
             backend_url="memory://",
         )
-        stem.settings = stem.settings.replace(provision="none")
+        stem.settings = stem.settings.replace(provision="none", **settings)
         stem.task("note", queue="q")(lambda number: None)
         return stem
 
-    async def _take_stock(self):
-        """Return the numbers of the tasks in the work queue and in the dead-letter queue."""
+    async def _numbers(self, queue):
         async with self.stem() as stem:
-            names = stem.names.work("q"), stem.names.dlq("q")
-            return [await self._numbers(stem, name) for name in names]
-
-    @staticmethod
-    async def _numbers(stem, name):
-        async with stem.connected.transport.browse(name) as deliveries:
-            return {json.loads(d.body)["args"]["number"] async for d in deliveries}
+            transport = stem.connected.transport
+            if (await transport.status([queue]))[queue] is None:
+                return set()
+            async with transport.browse(queue) as deliveries:
+                return {json.loads(d.body)["args"]["number"] async for d in deliveries}
 
     async def _delete(self):
         async with self.stem() as stem:
@@ -152,4 +159,5 @@ def crew_on(fault, folder, url, **options):
     try:
         yield crew
     finally:
+        print(crew.log()[-5000:])  # shown if the test fails
         crew.clean_up()

@@ -75,6 +75,11 @@ class Node:
         """Its AMQP URL."""
         return f"amqp://guest:guest@127.0.0.1:{self._port}/"
 
+    @property
+    def running(self):
+        """Whether it was started and not stopped."""
+        return self._keeping is not None
+
     def configure(self, *lines):
         """Add lines to rabbitmq.conf, for the next start."""
         self._settings += lines
@@ -143,6 +148,12 @@ class Node:
     def close_connections(self):
         """Close every connection, as an operator does."""
         self.ctl("close_all_connections", "--vhost", "/", "--global", "on purpose")
+
+    def messages(self, namespace):
+        """Return how many messages are in a namespace's work queue, delivered ones included."""
+        lines = self.ctl("list_queues", "name", "messages").splitlines()
+        counts = dict(line.split() for line in lines if line)
+        return int(counts[f"{namespace}.q"])
 
     def memory_alarm(self, *, on):
         """Set or clear the memory alarm."""

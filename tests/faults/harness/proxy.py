@@ -16,6 +16,7 @@ class _Pair:
         self._proxy = proxy
         self._writers = writers
         self.mute = set()
+        self.ended = asyncio.Event()
 
     def abort(self):
         """End both halves at once."""
@@ -51,8 +52,6 @@ class Proxy:
         self._server = None
         self.delay = 0.0
         """Seconds by which each chunk of data is late."""
-        self.accepted = 0
-        """Connections taken so far."""
         self.port = 0
 
     @property
@@ -104,8 +103,12 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _cut(self):
-        for pair in self._pairs:
+        pairs = tuple(self._pairs)
+        for pair in pairs:
             pair.abort()
+            pair.mute.clear()
+        for pair in pairs:
+            await pair.ended.wait()
 
     async def _mute(self, directions):
         for pair in self._pairs:
@@ -114,7 +117,6 @@ class Proxy:
     async def _serve(self, reader, writer):
         task = asyncio.current_task()
         self._tasks.add(task)
-        self.accepted += 1
         pair = None
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
@@ -129,6 +131,7 @@ class Proxy:
             else:
                 pair.abort()
                 self._pairs.discard(pair)
+                pair.ended.set()
             self._tasks.discard(task)
 
 
