@@ -30,11 +30,9 @@ def stored(crew, redis):
         from redis.asyncio import Redis
 
         async with Redis.from_url(redis.url) as client:
-            keys = [key async for key in client.scan_iter(f"{crew.namespace}:*", count=1000)]
-            kinds = [await client.type(key) for key in keys]
-            hashes = [key for key, kind in zip(keys, kinds, strict=True) if kind == b"hash"]
-            states = [await client.hget(key, "state") for key in hashes]
-            return states.count(b"succeeded")
+            keys = [key async for key in client.scan_iter(f"{crew.namespace}:task:*", count=1000)]
+            records = await client.mget(keys)
+            return sum(b'"state":"succeeded"' in record for record in records)
 
     return asyncio.run(look())
 

@@ -46,6 +46,7 @@ def test_connections_closed_by_the_operator_come_back(node, make_crew, account):
     for _ in range(3):
         node.close_connections()
         crew.ledger.recovered()
+    assert crew.log().count("consuming connection restored") == 3
     account(crew.finish())
 
 
@@ -127,7 +128,7 @@ def test_an_alarm_blocks_producers_while_workers_acknowledge(
         STEM_PUBLISH_TIMEOUT="1s",
     )
     crew.work(concurrency=10)
-    assert crew.produce(count=500, rate=2000).wait(20) == 0
+    assert crew.produce(count=800, rate=2000).wait(20) == 0
     try:
         alarm(on=True)
         asyncio.run(refusal_under_alarm(crew))

@@ -29,7 +29,7 @@ class Cluster:
         """Return the node that leads a quorum queue."""
         other = next(node for node in self.nodes if node.running)
         lines = other.ctl("list_queues", "name", "leader").splitlines()
-        leaders = dict(line.split() for line in lines if line)
+        leaders = dict(line.split() for line in lines if len(line.split()) == 2)
         return next(node for node in self.nodes if node.name == leaders[queue])
 
     def whole(self):

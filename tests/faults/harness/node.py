@@ -161,7 +161,7 @@ class Node:
 
     def disk_alarm(self, *, on):
         """Set or clear the disk alarm."""
-        self.ctl("set_disk_free_limit", "1000TB" if on else "10MB")
+        self.ctl("set_disk_free_limit", "100000GB" if on else "10MB")
 
     @property
     def _pid(self):
