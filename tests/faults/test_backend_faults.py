@@ -44,7 +44,7 @@ def test_a_backend_that_goes_and_comes_back_loses_no_task_and_no_result(
     crew = crew_with("Redis killed and started")
     crew.under_load()
     private_redis.stop()
-    crew.ledger.progress("asked", 20)
+    crew.ledger.progress("asked", 100)
     private_redis.start()
     crew.ledger.recovered()
     tally = account(crew.finish())
