@@ -45,8 +45,9 @@ class Crew:
 
     def work(self, concurrency=20, **environment):
         """Start a worker, and return its process."""
-        words = ["-m", "stem_amqp", "worker", "application:stem", "--concurrency"]
-        self.workers.append(self._start([*words, str(concurrency)], environment))
+        words = ["-m", "stem_amqp", "worker", "application:stem", "--parent", str(os.getpid())]
+        words += ["--concurrency", str(concurrency)]
+        self.workers.append(self._start(words, environment))
         return self.workers[-1]
 
     def produce(self, count=MILLION, rate=200.0, delay=0.0):

@@ -7,6 +7,7 @@ Into ``asked`` before it is enqueued, into ``acknowledged`` once ``enqueue`` has
 """
 
 import asyncio
+import os
 import signal
 import sys
 
@@ -22,6 +23,7 @@ async def produce(first, count, rate, delay):
     asked, acknowledged, refused = book("asked"), book("acknowledged"), book("refused")
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    parent = os.getppid()  # a producer whose test is gone ends, too
     slots = asyncio.Semaphore(IN_FLIGHT)
     call = note.options(delay=delay) if delay else note
 
@@ -38,7 +40,7 @@ async def produce(first, count, rate, delay):
     async with stem, asyncio.TaskGroup() as group:
         for number in range(first, first + count):
             await slots.acquire()
-            if stopping.is_set():
+            if stopping.is_set() or os.getppid() != parent:
                 break
             group.create_task(one(number))
             await asyncio.sleep(1 / rate)
