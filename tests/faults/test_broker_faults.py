@@ -78,7 +78,11 @@ def test_a_delay_whose_queue_is_gone_parks_its_tasks(node, make_crew, account):
 
 def test_no_call_hangs_on_a_frozen_broker(node, make_crew, account):
     """SIGSTOP: every connection stays open, and nothing answers. It goes on where it was."""
-    quick = {"STEM_AMQP_HEARTBEAT": "2s", "STEM_PUBLISH_TIMEOUT": "2s", "STEM_CONNECT_TIMEOUT": "2s"}
+    quick = {
+        "STEM_AMQP_HEARTBEAT": "2s",
+        "STEM_PUBLISH_TIMEOUT": "2s",
+        "STEM_CONNECT_TIMEOUT": "2s",
+    }
     crew = make_crew("broker frozen for seconds", **quick)
     crew.under_load()
     asyncio.run(calls_while_frozen(node, crew))

@@ -1,5 +1,6 @@
 """Workers and producers killed and stopped at every step of a task's way."""
 
+import os
 import random
 import signal
 
@@ -11,16 +12,14 @@ TASKS = 300
 CONCURRENCY = 10
 
 
-@pytest.mark.parametrize(
-    "step", ["received", "started", "inside", "storing", "stored", "settled"]
-)
+@pytest.mark.parametrize("step", ["received", "started", "inside", "storing", "stored", "settled"])
 def test_a_worker_killed_at_any_step_between_receive_and_ack_loses_nothing(
     make_crew, account, tmp_path, step
 ):
     """Each step kills four workers, one after the other, after a random number of tasks."""
-    seed = random.randrange(10_000)
+    seed = int(os.environ.get("FAULTS_SEED") or random.randrange(10_000))
     chance = random.Random(seed)
-    print(f"seed {seed}")
+    print(f"FAULTS_SEED={seed} repeats it")
     backend_url = f"sqlite:///{tmp_path}/results.db"
     crew = make_crew(f"worker killed: {step}", backend_url=backend_url)
     assert crew.produce(count=TASKS, rate=1000).wait(20) == 0

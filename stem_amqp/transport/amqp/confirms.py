@@ -64,7 +64,9 @@ class Confirms:
 
     async def drained(self) -> None:
         """Wait until every message has its confirm, or has been given up."""
-        while awaited := [one.confirmed for one in self._awaited.values() if not one.confirmed.done()]:
+        while awaited := [
+            one.confirmed for one in self._awaited.values() if not one.confirmed.done()
+        ]:
             await asyncio.wait(awaited)
 
     def publish(

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from faults.harness.account import Ledger, until
+
 from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
 

@@ -164,7 +164,9 @@ def main():
     tally = soak(minutes, seed)
     recovery = sorted(tally.recovery)
     print(f"{Tally.HEADER}\n{tally}")
-    print(f"recovery: {recovery[len(recovery) // 2]:.2f} s at the median, {recovery[-1]:.2f} s at most")
+    print(
+        f"recovery: {recovery[len(recovery) // 2]:.2f} s at the median, {recovery[-1]:.2f} s at most"
+    )
     return 1 if tally.lost else 0
 
 
