@@ -62,6 +62,13 @@ class Confirms:
         """Whether it can publish."""
         return not self._port.ended
 
+    async def drained(self) -> None:
+        """Wait until every message has its confirm, or has been given up."""
+        while awaited := [
+            one.confirmed for one in self._awaited.values() if not one.confirmed.done()
+        ]:
+            await asyncio.wait(awaited)
+
     def publish(
         self, publication: Publication, *, message_id: str, timestamp: float, deadline: float
     ) -> asyncio.Future[None]:

@@ -122,7 +122,11 @@ class Publisher:
             if confirms is None or self._connection.congested:
                 async with asyncio.timeout_at(attempt.deadline):
                     confirms = await self._admitted(attempt.publication.exchange)
-            await self._publish(confirms, attempt)
+            try:
+                await self._publish(confirms, attempt)
+            except NackedError:
+                self._lanes.renew(attempt.publication.exchange, confirms)
+                raise
         except ReturnedError as error:
             raise _unroutable(attempt, str(error)) from None
         except NackedError:

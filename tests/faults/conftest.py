@@ -1,0 +1,76 @@
+"""A node of the fault tests' own, crews on it, and the table of what they counted."""
+
+import contextlib
+import os
+
+import pytest
+from faults.harness.account import Tally
+from faults.harness.crew import crew_on
+from faults.harness.node import find_programs, private_node
+
+from stem_amqp.errors import BrokerUnavailableError
+from stem_amqp.testing.debian_package import install_package
+
+TALLIES = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show the account of each fault."""
+    if TALLIES:
+        terminalreporter.section("faults: what became of every task")
+        terminalreporter.write_line(Tally.HEADER)
+        for tally in TALLIES:
+            terminalreporter.write_line(str(tally))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_installed():
+    """Make sure that nodes of our own can be started."""
+    try:
+        find_programs()
+    except BrokerUnavailableError as error:
+        if os.environ.get("STEM_TEST_INSTALL") != "1":
+            pytest.skip(str(error))
+        install_package("rabbitmq-server", print)
+
+
+@pytest.fixture(scope="session")
+def broken_node(rabbitmq_installed):
+    """One node for all that breaks nodes, in whatever state the test before has left it."""
+    with private_node() as node:
+        yield node
+
+
+@pytest.fixture
+def node(broken_node):
+    """A node that works, for a test to break."""
+    if not broken_node.answers():
+        broken_node.kill()
+        broken_node.start()
+    return broken_node
+
+
+@pytest.fixture
+def make_crew(node, tmp_path):
+    """Make crews on the node."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: node.answers() or (node.kill(), node.start()))
+
+        def make(fault, **options):
+            return stack.enter_context(crew_on(fault, tmp_path, node.url, **options))
+
+        yield make
+
+
+@pytest.fixture
+def account():
+    """Add a tally to the table, and fail if a task is lost."""
+
+    def account(tally):
+        TALLIES.append(tally)
+        print(f"{Tally.HEADER}\n{tally}")
+        assert tally.acknowledged > 0
+        assert not tally.lost, f"lost: {sorted(tally.lost)[:20]}"
+        return tally
+
+    return account

@@ -1,0 +1,68 @@
+"""Three RabbitMQ nodes of our own on one host, which are one cluster."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from faults.harness.account import until
+from faults.harness.node import Node, node_folder
+
+SIZE = 3
+DISCOVERY = "cluster_formation.peer_discovery_backend = classic_config"
+
+
+class Cluster:
+    """Nodes that know each other.
+
+    Args:
+        nodes: the nodes, started.
+    """
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+
+    @property
+    def url(self):
+        """Their URLs, for failover."""
+        return ",".join(node.url for node in self.nodes)
+
+    def leader(self, queue):
+        """Return the node that leads a quorum queue."""
+        other = next(node for node in self.nodes if node.running)
+        lines = other.ctl("list_queues", "name", "leader").splitlines()
+        leaders = dict(line.split() for line in lines if len(line.split()) == 2)
+        return next(node for node in self.nodes if node.name == leaders[queue])
+
+    def whole(self):
+        """Say whether every node runs, as the first one sees it."""
+        names = self.nodes[0].ctl("eval", "rabbit_mnesia:cluster_nodes(running).")
+        return all(node.name in names for node in self.nodes)
+
+
+@contextmanager
+def private_cluster():
+    """Start a cluster, and end it at the end of the block."""
+    with node_folder() as (folder, port):
+        nodes = []
+        for number in range(SIZE):
+            home = folder / f"node{number}"
+            home.mkdir()
+            nodes.append(Node(home, port))
+        for node in nodes:
+            node.configure(
+                DISCOVERY,
+                *(
+                    f"cluster_formation.classic_config.nodes.{number} = {other.name}"
+                    for number, other in enumerate(nodes, 1)
+                ),
+            )
+        try:
+            for node in nodes:
+                node.begin()
+            with ThreadPoolExecutor(SIZE) as pool:
+                list(pool.map(Node.wait, nodes))
+            cluster = Cluster(nodes)
+            until(cluster.whole, "a cluster of three", 30)
+            yield cluster
+        finally:
+            for node in nodes:
+                node.kill()

@@ -1,0 +1,165 @@
+"""Producers and workers as processes of their own, and the account of what they did."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from faults.harness.account import Ledger, until
+
+from stem_amqp import Stem
+from stem_amqp.assembly import entities_of
+
+HERE = Path(__file__).parent
+MILLION = 1_000_000
+STOP_TIMEOUT = 40.0
+
+
+class Crew:
+    """The processes of one test, on one broker, in a namespace of their own.
+
+    Args:
+        ledger: their books.
+        url: the broker's URL, or several with commas.
+        via: the URL that the processes use instead, such as a proxy's.
+        backend_url: the result backend's URL.
+        environment: further variables, such as ``STEM_PUBLISH_TIMEOUT``.
+    """
+
+    def __init__(self, ledger, url, *, via=None, backend_url="rpc://", **environment):
+        self.ledger = ledger
+        self.namespace = f"f-{uuid.uuid4().hex[:8]}"
+        self._url = url
+        self._environment = os.environ | {
+            "FAULTS_FOLDER": str(ledger.folder),
+            "STEM_BROKER_URL": via or url,
+            "STEM_NAMESPACE": self.namespace,
+            "STEM_BACKEND_URL": backend_url,
+            **environment,
+        }
+        self.producers, self.workers = [], []
+
+    def work(self, concurrency=20, **environment):
+        """Start a worker, and return its process."""
+        words = ["-m", "stem_amqp", "worker", "application:stem", "--parent", str(os.getpid())]
+        words += ["--concurrency", str(concurrency)]
+        self.workers.append(self._start(words, environment))
+        return self.workers[-1]
+
+    def produce(self, count=MILLION, rate=200.0, delay=0.0):
+        """Start a producer, whose tasks have numbers that no other has, and return its process."""
+        first = (len(self.producers) + 1) * MILLION
+        words = ["produce.py", str(first), str(count), str(rate), str(delay)]
+        self.producers.append(self._start(words, {}))
+        return self.producers[-1]
+
+    def under_load(self, workers=1, **options):
+        """Start workers and a producer, and return once tasks are finished."""
+        for _ in range(workers):
+            self.work()
+        self.produce(**options)
+        self.ledger.progress("finished", 50)
+
+    def log(self):
+        """Return what the processes have logged."""
+        path = self.ledger.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def finish(self, timeout=40.0):
+        """Stop producing, let the workers finish, stop them, and add everything up.
+
+        Args:
+            timeout: seconds that the workers get to finish what is acknowledged.
+
+        Raises:
+            AssertionError: a process did not end by itself in good order.
+        """
+        self.end(self.producers)
+        with suppress(AssertionError):  # what is left is looked for in the queues
+            until(lambda: not self.ledger.outstanding(), "every task", timeout)
+        codes = self.end(self.workers)
+        assert not any(codes), f"exit codes {codes}\n{self.log()[-3000:]}"
+        return self.count()
+
+    def count(self, also=None):
+        """Add everything up, of which the queues tell a part.
+
+        Args:
+            also: a queue whose tasks count as queued, too.
+        """
+        queued = self.numbers(f"{self.namespace}.q") | (self.numbers(also) if also else set())
+        return self.ledger.close(queued, self.numbers(f"{self.namespace}.q.dlq"))
+
+    def numbers(self, queue):
+        """Return the numbers of the tasks that are ready in a queue; none if it does not exist."""
+        return asyncio.run(self._numbers(queue))
+
+    def end(self, processes):
+        """Stop with SIGTERM what still runs, and return the exit codes of what did."""
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(STOP_TIMEOUT) for process in running]
+
+    def kill(self, process):
+        """Kill a process and its children with SIGKILL."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_TIMEOUT)
+
+    def stem(self, **settings):
+        """Return the application's twin in this process, with other settings."""
+        stem = Stem(
+            broker_url=self._url,
+            namespace=self.namespace,
+            backend_url="memory://",
+        )
+        stem.settings = stem.settings.replace(provision="none", **settings)
+        stem.task("note", queue="q")(lambda number: None)
+        return stem
+
+    async def _numbers(self, queue):
+        async with self.stem() as stem:
+            transport = stem.connected.transport
+            if (await transport.status([queue]))[queue] is None:
+                return set()
+            async with transport.browse(queue) as deliveries:
+                return {json.loads(d.body)["args"]["number"] async for d in deliveries}
+
+    async def _delete(self):
+        async with self.stem() as stem:
+            await stem.connected.transport.delete(entities_of(stem))
+
+    def clean_up(self):
+        """Kill what runs, and delete the namespace."""
+        for process in self.producers + self.workers:
+            self.kill(process)
+        asyncio.run(self._delete())
+
+    def _start(self, words, environment):
+        with (self.ledger.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *words],
+                cwd=HERE,
+                env=self._environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+
+@contextmanager
+def crew_on(fault, folder, url, **options):
+    """Give a crew, and end it with everything that it started."""
+    crew = Crew(Ledger(fault, folder), url, **options)
+    try:
+        yield crew
+    finally:
+        print(crew.log()[-5000:])  # shown if the test fails
+        crew.clean_up()
