@@ -198,7 +198,7 @@ def test_a_sample_of_malformed_messages_on_rabbitmq(broker_url, raw_frames, stem
             if await send(app, **message):
                 sent.append(message["body"])
         await eventually(lambda: worker.statistics().done >= done + len(sent), "all settled")
-        await eventually(accounted(len(sent)), "a fate for each")
+        await eventually(accounted(len(sent)), "a fate for each", 10)
         letters = await DeadLetters(app, "work").list(limit=None)
         assert {letter.headers.get(REASON) for letter in letters} <= REASONS
         assert Counter(letter.body for letter in letters) <= Counter(sent)
@@ -212,6 +212,7 @@ def test_a_sample_of_malformed_messages_on_rabbitmq(broker_url, raw_frames, stem
             queues = [names.dlq("work"), names.work("work"), *names.delay_queues()]
             status = await app.connected.transport.status(queues)
             assert ran["ran"] <= count
+
             return ran["ran"] + sum(one.ready for one in status.values()) == count
 
         return look
