@@ -201,18 +201,7 @@ def decode(body: bytes) -> TaskMessage:
         raise DecodeError(
             f"the body has version {data.get('v')!r}, this worker reads {VERSION}", body
         )
-    for name, (kind, words) in _TYPES.items():
-        if not isinstance(data.get(name), kind):
-            raise DecodeError(f"the field {name!r} must be {words}", body)
-    for name, (kind, words) in _OPTIONAL_TYPES.items():
-        if data.get(name) is not None and not isinstance(data[name], kind):
-            raise DecodeError(f"the field {name!r} must be {words}", body)
-    for name in ("id", "task"):
-        # A character has at most 4 bytes, so that few of them need not be counted
-        if not data[name] or (
-            len(data[name]) > ID_BYTES // 4 and len(data[name].encode()) > ID_BYTES
-        ):
-            raise DecodeError(f"the field {name!r} must have 1 to {ID_BYTES} bytes", body)
+    _check_fields(data, body)
     return TaskMessage(
         id=data["id"],
         task=data["task"],
@@ -226,6 +215,21 @@ def decode(body: bytes) -> TaskMessage:
         group=data.get("group"),
         extra={} if data.keys() <= _KNOWN else {k: data[k] for k in data.keys() - _KNOWN},
     )
+
+
+def _check_fields(data: Mapping[str, Any], body: bytes) -> None:
+    for name, (kind, words) in _TYPES.items():
+        if not isinstance(data.get(name), kind):
+            raise DecodeError(f"the field {name!r} must be {words}", body)
+    for name, (kind, words) in _OPTIONAL_TYPES.items():
+        if data.get(name) is not None and not isinstance(data[name], kind):
+            raise DecodeError(f"the field {name!r} must be {words}", body)
+    for name in ("id", "task"):
+        # A character has at most 4 bytes, so that few of them need not be counted
+        if not data[name] or (
+            len(data[name]) > ID_BYTES // 4 and len(data[name].encode()) > ID_BYTES
+        ):
+            raise DecodeError(f"the field {name!r} must have 1 to {ID_BYTES} bytes", body)
 
 
 def _too_deep(data: object) -> bool:

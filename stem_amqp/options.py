@@ -191,10 +191,7 @@ class CallOptions:
         if "retry" in values:
             values["retry"] = retry_policy(values["retry"])
             values["retry"].short_form()
-        if "headers" in values:
-            check_own(values["headers"])
-        if not 0 < len(str(values.get("task_id", "-")).encode(errors="replace")) <= ID_BYTES:
-            raise ConfigurationError(f"a task_id has 1 to {ID_BYTES} bytes")
+        _check_properties(values)
         _check_shared(values)
         return cls(**values)
 
@@ -304,6 +301,13 @@ def _exceptions(name: str, value: Any) -> tuple[type[Exception], ...]:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise ConfigurationError(f"{name} takes exception types, not {kind!r}")
     return types
+
+
+def _check_properties(values: Mapping[str, Any]) -> None:
+    if "headers" in values:
+        check_own(values["headers"])
+    if not 0 < len(str(values.get("task_id", "-")).encode(errors="replace")) <= ID_BYTES:
+        raise ConfigurationError(f"a task_id has 1 to {ID_BYTES} bytes")
 
 
 def _check_shared(values: Mapping[str, Any]) -> None:

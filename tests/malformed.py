@@ -80,8 +80,16 @@ RETRIES = st.dictionaries(
 )
 OPTIONS = st.dictionaries(
     st.sampled_from(
-        ["max_retries", "retry", "time_limit", "soft_time_limit", "result_ttl", "max_age"]
-        + ["ignore_result", "unknown"]
+        [
+            "max_retries",
+            "retry",
+            "time_limit",
+            "soft_time_limit",
+            "result_ttl",
+            "max_age",
+            "ignore_result",
+            "unknown",
+        ]
     ),
     NUMBERS | RETRIES | VALUES,
     max_size=3,

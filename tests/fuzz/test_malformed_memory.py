@@ -138,7 +138,9 @@ def field(request, tmp_path, caplog):
     }
     with Field(urls[request.param]).working() as working:
         yield working
-    assert {record.getMessage()[:200] for record in caplog.get_records("call")} == set(), "surprises"
+    assert {record.getMessage()[:200] for record in caplog.get_records("call")} == set(), (
+        "surprises"
+    )
 
 
 def batches(**parts):
@@ -192,7 +194,18 @@ def test_arguments_of_any_kind_end_clearly_where_they_are_enqueued(field):
     for _ in range(300):
         deep = [deep]
     values = st.sampled_from(
-        [loop, deep, {"a": loop}, "\ud800", {"\ud800": 1}, 2**64, -(2**63) - 1, b"\xff", {1}, object()]
+        [
+            loop,
+            deep,
+            {"a": loop},
+            "\ud800",
+            {"\ud800": 1},
+            2**64,
+            -(2**63) - 1,
+            b"\xff",
+            {1},
+            object(),
+        ]
     ) | st.recursive(
         TEXTS | st.floats() | st.integers() | st.binary(max_size=3),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.integers() | TEXTS, inner),

@@ -55,9 +55,7 @@ def nested(levels):
 def raw_frames(monkeypatch):
     """Let tests write properties that our own client never would."""
     write = content.write_table
-    monkeypatch.setattr(
-        content, "write_table", lambda t: t.raw if isinstance(t, Raw) else write(t)
-    )
+    monkeypatch.setattr(content, "write_table", lambda t: t.raw if isinstance(t, Raw) else write(t))
 
     def short(name, value):
         data = value.encode(errors="surrogateescape")
@@ -178,9 +176,7 @@ def test_a_sample_of_malformed_messages_on_rabbitmq(broker_url, raw_frames, stem
     """Some hundred of the cases that the in-memory broker gets by the thousand."""
     from stem_amqp.assembly import entities_of
 
-    app = Stem(
-        broker_url=broker_url, backend_url="memory://sample", namespace=stem_namespace.name
-    )
+    app = Stem(broker_url=broker_url, backend_url="memory://sample", namespace=stem_namespace.name)
 
     @app.task("work", queue="work")
     async def work(**given) -> int:
@@ -192,11 +188,9 @@ def test_a_sample_of_malformed_messages_on_rabbitmq(broker_url, raw_frames, stem
 
     async def judge(worker, batch):
         transport, names = app.connected.transport, app.names
-        done, sent = worker.statistics().done, []
+        done = worker.statistics().done
         ran.clear()
-        for message in batch:
-            if await send(app, **message):
-                sent.append(message["body"])
+        sent = [message["body"] for message in batch if await send(app, **message)]
         await eventually(lambda: worker.statistics().done >= done + len(sent), "all settled")
         await eventually(accounted(len(sent)), "a fate for each", 10)
         letters = await DeadLetters(app, "work").list(limit=None)

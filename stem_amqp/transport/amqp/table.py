@@ -129,9 +129,7 @@ def _raw(data: bytes, position: int) -> tuple[bytes, int]:
 
 def _moment(seconds: int) -> datetime | int:
     try:
-        return datetime.fromtimestamp(
-            seconds / 1000 if seconds > _MILLISECONDS else seconds, UTC
-        )
+        return datetime.fromtimestamp(seconds / 1000 if seconds > _MILLISECONDS else seconds, UTC)
     except (ValueError, OverflowError, OSError):
         # later than Python's last year: the number can be carried on all the same
         return seconds if seconds < 2**63 else seconds - 2**64
@@ -155,11 +153,13 @@ def _sized(data: bytes) -> bytes:
 
 
 def _written_table(table: Mapping[str, Any], depth: int) -> bytes:
-    parts = []
+    parts: list[bytes] = []
     for name, value in table.items():
         raw = name.encode()
         if len(raw) > NAME_BYTES:
-            raise ValueError(f"the header name {name[:40]!r}… has {len(raw)} bytes, not {NAME_BYTES}")
+            raise ValueError(
+                f"the header name {name[:40]!r}… has {len(raw)} bytes, not {NAME_BYTES}"
+            )
         try:
             parts += (bytes((len(raw),)), raw, _written(value, depth))
         except TypeError as error:

@@ -11,6 +11,7 @@ from stem_amqp.transport.base import LARGEST_HEADERS, Headers, Publication
 _SHORT = 255
 """Bytes of a routing key, a header's name or a short property."""
 
+
 class Message(NamedTuple):
     """A message as the broker keeps it, shared by all queues that it was routed to.
 
@@ -72,7 +73,9 @@ def check_writable(publication: Publication) -> None:
     """
     key = publication.routing_key
     if len(key.encode()) > _SHORT:
-        raise UnwritableError(_refusal(publication, f"its routing key is longer than {_SHORT} bytes"))
+        raise UnwritableError(
+            _refusal(publication, f"its routing key is longer than {_SHORT} bytes")
+        )
     if not publication.headers:
         return
     for name, value in publication.headers.items():
