@@ -191,7 +191,21 @@ def decode(body: bytes) -> TaskMessage:
         DecodeError: it is no JSON object, of another version, a field has the wrong type, or it is
             too large or nested too deep.
     """
-    data = _loaded(body)
+    if len(body) > CEILING:
+        raise DecodeError(f"the body has {len(body)} bytes, a worker reads {CEILING}", body)
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise DecodeError(f"the body is no JSON: {error}", body) from error
+    if not isinstance(data, dict):
+        raise DecodeError("the body is no JSON object", body)
+    # Few brackets cannot be deep; only of many it is found out whether they can be written again
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _too_deep(data):
+        raise DecodeError(f"the body is nested deeper than {DEEPEST} levels", body)
+    if data.get("v") != VERSION:
+        raise DecodeError(
+            f"the body has version {data.get('v')!r}, this worker reads {VERSION}", body
+        )
     _check_fields(data, body)
     return TaskMessage(
         id=data["id"],
@@ -208,26 +222,7 @@ def decode(body: bytes) -> TaskMessage:
     )
 
 
-def _loaded(body: bytes) -> dict[str, Any]:
-    if len(body) > CEILING:
-        raise DecodeError(f"the body has {len(body)} bytes, a worker reads {CEILING}", body)
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise DecodeError(f"the body is no JSON: {error}", body) from error
-    if not isinstance(data, dict):
-        raise DecodeError("the body is no JSON object", body)
-    # Few brackets cannot be deep; only of many it is found out whether they can be written again
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _too_deep(data):
-        raise DecodeError(f"the body is nested deeper than {DEEPEST} levels", body)
-    return data
-
-
 def _check_fields(data: Mapping[str, Any], body: bytes) -> None:
-    if data.get("v") != VERSION:
-        raise DecodeError(
-            f"the body has version {data.get('v')!r}, this worker reads {VERSION}", body
-        )
     for name, (kind, words) in _TYPES.items():
         if not isinstance(data.get(name), kind):
             raise DecodeError(f"the field {name!r} must be {words}", body)

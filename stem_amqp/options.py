@@ -206,9 +206,7 @@ class CallOptions:
         if "retry" in values:
             values["retry"] = retry_policy(values["retry"])
             values["retry"].short_form()
-        if "headers" in values:
-            check_own(values["headers"])
-        _check_task_id(values.get("task_id"))
+        _check_properties(values)
         _read_unique(values)
         _check_shared(values)
         return cls(**values)
@@ -336,8 +334,10 @@ def _exceptions(name: str, value: Any) -> tuple[type[Exception], ...]:
     return types
 
 
-def _check_task_id(task_id: str | None) -> None:
-    if task_id is not None and not 0 < len(task_id.encode(errors="replace")) <= ID_BYTES:
+def _check_properties(values: Mapping[str, Any]) -> None:
+    if "headers" in values:
+        check_own(values["headers"])
+    if not 0 < len(str(values.get("task_id", "-")).encode(errors="replace")) <= ID_BYTES:
         raise ConfigurationError(f"a task_id has 1 to {ID_BYTES} bytes")
 
 

@@ -188,11 +188,11 @@ def test_a_sample_of_malformed_messages_on_rabbitmq(broker_url, raw_frames, stem
 
     async def judge(worker, batch):
         transport, names = app.connected.transport, app.names
-        done, sent = worker.statistics().done, []
+        done = worker.statistics().done
         ran.clear()
-        sent += [message["body"] for message in batch if await send(app, **message)]
+        sent = [message["body"] for message in batch if await send(app, **message)]
         await eventually(lambda: worker.statistics().done >= done + len(sent), "all settled")
-        await eventually(accounted(len(sent)), "a fate for each")
+        await eventually(accounted(len(sent)), "a fate for each", 10)
         letters = await DeadLetters(app, "work").list(limit=None)
         assert {letter.headers.get(REASON) for letter in letters} <= REASONS
         assert Counter(letter.body for letter in letters) <= Counter(sent)
@@ -206,6 +206,7 @@ def test_a_sample_of_malformed_messages_on_rabbitmq(broker_url, raw_frames, stem
             queues = [names.dlq("work"), names.work("work"), *names.delay_queues()]
             status = await app.connected.transport.status(queues)
             assert ran["ran"] <= count
+
             return ran["ran"] + sum(one.ready for one in status.values()) == count
 
         return look

@@ -101,6 +101,7 @@ async def test_an_application_that_was_never_deployed_is_not_healthy(stem):
             "topology": False,
             "consumers": True,
             "unroutable": True,
+            "dead-letters": True,
             "backend": True,
         }
         detail = report.checks[1].detail
