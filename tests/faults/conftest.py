@@ -57,7 +57,9 @@ def make_crew(node, tmp_path):
         stack.callback(lambda: node.answers() or (node.kill(), node.start()))
 
         def make(fault, **options):
-            return stack.enter_context(crew_on(fault, tmp_path, node.url, **options))
+            crew = stack.enter_context(crew_on(fault, tmp_path, node.url, **options))
+            stack.callback(lambda: print(crew.log()[-5000:]))  # shown if the test fails
+            return crew
 
         yield make
 

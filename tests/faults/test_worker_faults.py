@@ -21,7 +21,11 @@ def test_a_worker_killed_at_any_step_between_receive_and_ack_loses_nothing(
     chance = random.Random(seed)
     print(f"FAULTS_SEED={seed} repeats it")
     backend_url = f"sqlite:///{tmp_path}/results.db"
-    crew = make_crew(f"worker killed: {step}", backend_url=backend_url)
+    crew = make_crew(
+        f"worker killed: {step}",
+        backend_url=backend_url,
+        STEM_QUARANTINE_AFTER="0",  # a process for each of the killed worker's tasks takes time
+    )
     assert crew.produce(count=TASKS, rate=1000).wait(20) == 0
     for _ in range(DEATHS):
         passes = chance.randrange(2 * CONCURRENCY)

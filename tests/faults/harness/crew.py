@@ -161,5 +161,4 @@ def crew_on(fault, folder, url, **options):
     try:
         yield crew
     finally:
-        print(crew.log()[-5000:])  # shown if the test fails
         crew.clean_up()
