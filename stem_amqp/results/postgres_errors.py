@@ -11,7 +11,10 @@ from stem_amqp.results.postgres_address import PostgresAddress
 
 GRANTS = (
     "GRANT SELECT ON stem_schema TO {role};",
-    "GRANT SELECT, INSERT, UPDATE, DELETE ON stem_tasks, stem_groups, stem_group_members TO {role};",
+    (
+        "GRANT SELECT, INSERT, UPDATE, DELETE"
+        " ON stem_tasks, stem_groups, stem_group_members, stem_keys TO {role};"
+    ),
 )
 """What the role needs where somebody else owns the tables."""
 

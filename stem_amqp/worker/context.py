@@ -225,8 +225,8 @@ class TaskContext:
         The block counts as done once it has ended without an exception and the result backend has
         noted it. An exception, or the end of the worker, inside of the block lets a later run enter
         it again. While one run is inside, another one of the same task snoozes: it ends at the
-        ``async with`` and runs again once the lease is over. That is kept for as long as the task's
-        result.
+        ``async with`` and runs again once the lease is over. That a block was carried out is
+        remembered for as long as the task's result.
 
         Args:
             name: the block's name, one of its own within the task.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from stem_amqp import Call, Stem, TaskContext, TaskHandle
+from stem_amqp import Call, Stem, TaskContext, TaskHandle, Unique
 
 stem = Stem()
 
@@ -43,6 +43,20 @@ async def typed() -> None:
     assert_type(await sync_order("42"), int)
     assert_type(count(1), list[int])
     assert_type(await ship("42"), str)
+
+
+@stem.task("orders.pay", unique=Unique(by=("order_id",), window="1h"))
+async def pay(ctx: TaskContext, order_id: str) -> int:
+    """A unique task with a guarded block."""
+
+    async def charge() -> int:
+        return len(order_id)
+
+    async with ctx.once("mail") as first:
+        assert_type(first, bool)
+    assert_type(ctx.once("count").call(lambda: order_id), str)
+    assert_type(await ctx.once("charge", lease="1m").run(charge), int)
+    return 0
 
 
 async def refused() -> None:

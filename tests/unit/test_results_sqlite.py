@@ -228,12 +228,13 @@ async def test_expired_records_are_removed_while_others_are_written(path, opened
     await backend.transition([change(str(number), ttl=10) for number in range(50)])
     await backend.create_group("g1", 1, ttl=10)
     await backend.report_member("g1", "t1", SUCCEEDED)
+    await backend.claim_key("k1", "t1", ttl=10)
     clock.advance(3600)
     left = []
     for number in range(4):
         await backend.transition([change(f"new-{number}")])
         left.append(await backend._thread.read(rows))
-    assert left == [(31, 0, 0), (12, 0, 0), (3, 0, 0), (4, 0, 0)]
+    assert left == [(31, 0, 0, 0), (12, 0, 0, 0), (3, 0, 0, 0), (4, 0, 0, 0)]
 
 
 async def test_purging_by_hand_removes_everything_that_has_expired(opened, monkeypatch):
@@ -244,12 +245,12 @@ async def test_purging_by_hand_removes_everything_that_has_expired(opened, monke
     await backend.transition([change(str(number), ttl=10) for number in range(50)])
     clock.advance(11)
     assert await backend.purge_expired() == 50
-    assert await backend._thread.read(rows) == (0, 0, 0)
+    assert await backend._thread.read(rows) == (0, 0, 0, 0)
 
 
 def rows(connection):
     """Count what lies in each table."""
-    tables = ("stem_tasks", "stem_groups", "stem_group_members")
+    tables = ("stem_tasks", "stem_groups", "stem_group_members", "stem_keys")
     counts = (connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in tables)
     return tuple(count for (count,) in counts)
 
