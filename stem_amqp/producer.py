@@ -18,6 +18,7 @@ from stem_amqp.options import CallOptions
 from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.signals import Event, Signal, Signals
+from stem_amqp.signing.seal import SEALED_TYPE, Seal
 from stem_amqp.states import TaskState
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
@@ -86,6 +87,7 @@ class Producer:
         default_queue: the queue of tasks that neither name one nor are routed.
         result_ttl: seconds that results are kept unless the task says otherwise.
         window: publishes in flight in bulk.
+        seal: signs and encrypts bodies; None leaves them as they are.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Producer:
         default_queue: str,
         result_ttl: float,
         window: int,
+        seal: Seal | None = None,
     ) -> None:
         self._transport = transport
         self._backend = backend
@@ -110,6 +113,7 @@ class Producer:
         self._default_queue = default_queue
         self._result_ttl = result_ttl
         self._window = window
+        self._seal = seal
 
     def queue_of(self, task: str, *preferred: str | None) -> str:
         """Return the logical queue of a task: the first preferred one, a route, or the default."""
@@ -225,16 +229,21 @@ class Producer:
         priority = options.priority
         if priority is None and call.definition is not None:
             priority = call.definition.options.priority
+        body, content_type = message.encode(), "application/json"
+        if self._seal is not None:
+            body, headers = self._seal.close(body, headers)
+            content_type = SEALED_TYPE if self._seal.encrypts else content_type
         return Publication(
             exchange=exchange,
             routing_key=key,
-            body=message.encode(),
+            body=body,
             type=message.task,
             correlation_id=message.id,
             reply_to=reply_to,
             priority=priority,
             app_id=self._names.namespace,
             headers=headers,
+            content_type=content_type,
         )
 
     def _queued(

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 
 from stem_amqp.clock import Clock, parse_timestamp
 from stem_amqp.definition import Registry, TaskDefinition
-from stem_amqp.errors import ArgumentsError, DecodeError
+from stem_amqp.errors import ArgumentsError, DecodeError, SignatureError
 from stem_amqp.message import NOT_BEFORE, TaskMessage, decode
 from stem_amqp.options import DEFAULT_MAX_RETRIES
 from stem_amqp.results.base import Progress
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
+from stem_amqp.signing.cipher import unknown_key
+from stem_amqp.signing.seal import Seal
+from stem_amqp.signing.signer import ENCRYPTION
 from stem_amqp.states import Reason
 from stem_amqp.topology.model import Topology
 from stem_amqp.worker.classify import classify, describe, failure_of
@@ -68,6 +71,7 @@ class Executor:
         watcher: who hears of runs.
         app: what contexts enqueue with.
         worker: the worker's name.
+        seal: verifies and decrypts bodies; None takes them as they are.
     """
 
     def __init__(
@@ -80,7 +84,9 @@ class Executor:
         watcher: Watcher,
         app: EnqueuesCalls | None,
         worker: str,
+        seal: Seal | None = None,
     ) -> None:
+        self.refused = 0
         self._registry = registry
         self._topology = topology
         self._clock = clock
@@ -88,13 +94,15 @@ class Executor:
         self._watcher = watcher
         self._app = app
         self._worker = worker
+        self._seal = seal
         self._buckets: dict[str, TokenBucket] = {}
         self._queue_retries: dict[str, int] = {}
 
     async def execute(self, job: Job) -> Outcome:
         """Take a job from its bytes to an outcome."""
         try:
-            job.message = decode(job.body)
+            body = job.body if self._seal is None else self._seal.open(job.body, job.headers)
+            job.message = decode(body)
             refused = self._gate(job, job.message)
             if refused is not None:
                 return refused
@@ -102,8 +110,14 @@ class Executor:
             kwargs = definition.arguments.unpack(job.message.args)
             late = await self._hold_rate(definition)
             return late or await self._run(job, definition, kwargs)
-        except DecodeError as error:
-            return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=describe(error)))
+        except SignatureError as error:
+            self.refused += 1
+            return Dead(reason=Reason.SIGNATURE_INVALID, failure=Failure(error=str(error)))
+        except DecodeError:
+            why = describe(error)
+            if self._seal is None and ENCRYPTION in job.headers:
+                why = unknown_key(job.headers)
+            return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=why))
         except ArgumentsError as error:
             return Dead(reason=Reason.INVALID_ARGUMENTS, failure=Failure(error=describe(error)))
         except asyncio.CancelledError:

@@ -18,6 +18,7 @@ from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.settings import Settings
 from stem_amqp.signals import Signals
+from stem_amqp.signing.seal import Seal
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Transport
@@ -52,6 +53,7 @@ class WorkerParts:
         signals: the application's signals.
         settings: the application's settings.
         app: what contexts enqueue with.
+        seal: verifies and decrypts bodies; None takes them as they are.
     """
 
     transport: Transport
@@ -63,6 +65,7 @@ class WorkerParts:
     signals: Signals
     settings: Settings
     app: EnqueuesCalls
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +79,7 @@ class WorkerStatistics:
         running: tasks that run.
         done: deliveries settled since the start.
         abandoned_threads: threads whose run outlived its time limit.
+        signature_invalid: messages that were refused for their signature, and never run.
     """
 
     name: str
@@ -84,6 +88,7 @@ class WorkerStatistics:
     running: int
     done: int
     abandoned_threads: int
+    signature_invalid: int = 0
 
 
 def worker_name() -> str:
@@ -146,7 +151,7 @@ class Worker:
 
     def _make_consumers(self, sizes: Mapping[str, tuple[int, int]]) -> list[QueueConsumer]:
         parts = self._parts
-        executor = Executor(
+        executor = self._executor = Executor(
             registry=parts.registry,
             topology=parts.topology,
             clock=parts.transport.clock,
@@ -154,6 +159,7 @@ class Worker:
             watcher=self._observer,
             app=parts.app,
             worker=self.name,
+            seal=parts.seal,
         )
         settler = Settler(
             transport=parts.transport,
@@ -198,6 +204,7 @@ class Worker:
             running=sum(queues.values()),
             done=sum(consumer.done for consumer in self._consumers),
             abandoned_threads=self._threads.abandoned,
+            signature_invalid=self._executor.refused,
         )
 
     def stop(self, reason: str = "stop requested") -> None:

@@ -10,7 +10,7 @@ PACKAGE = Path(stem_amqp.__file__).parent
 LAYERS = (
     {
         "errors", "durations", "clock", "states", "settings", "message", "commands", "retry",
-        "delay", "signals", "arguments", "options", "definition",
+        "delay", "signals", "signing", "arguments", "options", "definition",
     },
     {"topology"},
     {"transport"},
