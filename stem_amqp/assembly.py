@@ -18,9 +18,9 @@ from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import Provision, Settings
 from stem_amqp.signing.seal import Seal
 from stem_amqp.signing.source import seal_from
+from stem_amqp.tls import TlsFiles
 from stem_amqp.topology.compile import compile_topology
 from stem_amqp.topology.entities import Entities
-from stem_amqp.transport.amqp.tls import client_context
 from stem_amqp.transport.amqp.transport import AmqpTransport
 from stem_amqp.transport.base import BrokerInfo, Transport
 from stem_amqp.transport.memory import MemoryTransport
@@ -75,7 +75,7 @@ def create_transport(settings: Settings, clock: Clock | None = None) -> Transpor
         )
     context = None
     if _encrypted(urls):
-        context = client_context(ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key)
+        context = TlsFiles(ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key)
     return AmqpTransport(
         urls,
         name=f"stem-amqp {settings.namespace} {socket.gethostname()}:{os.getpid()}",

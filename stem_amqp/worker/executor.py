@@ -113,10 +113,9 @@ class Executor:
         except SignatureError as error:
             self.refused += 1
             return Dead(reason=Reason.SIGNATURE_INVALID, failure=Failure(error=str(error)))
-        except DecodeError:
-            why = describe(error)
-            if self._seal is None and ENCRYPTION in job.headers:
-                why = unknown_key(job.headers)
+        except DecodeError as error:
+            sealed = self._seal is None and ENCRYPTION in job.headers
+            why = unknown_key(job.headers) if sealed else describe(error)
             return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=why))
         except ArgumentsError as error:
             return Dead(reason=Reason.INVALID_ARGUMENTS, failure=Failure(error=describe(error)))

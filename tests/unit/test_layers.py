@@ -10,14 +10,14 @@ PACKAGE = Path(stem_amqp.__file__).parent
 LAYERS = (
     {
         "errors", "durations", "clock", "states", "settings", "message", "commands", "retry",
-        "delay", "signals", "signing", "arguments", "options", "definition",
+        "delay", "signals", "signing", "tls", "certificates", "arguments", "options", "definition",
     },
     {"topology"},
     {"transport"},
     {"provision", "results", "producer"},
     {"worker"},
     {"app", "assembly", "task", "portal"},
-    {"dead_letter", "control", "health", "management", "queue_report"},
+    {"dead_letter", "control", "health", "management", "queue_report", "certificate_report"},
     {"cli", "testing", "contrib", "__main__"},
 )  # fmt: skip
 
