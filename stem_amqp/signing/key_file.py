@@ -220,12 +220,16 @@ class _KeyFile:
         if not isinstance(node, yaml.MappingNode):
             wanted = " and ".join(known) if len(known) == 1 else "id, algorithm and its secret"
             self._fail(_line(node), place, f"it must be a mapping with {wanted}")
+        seen: set[str] = set()
         for name_node, value in node.value:
             name = str(name_node.value)
             if name not in known:
                 # A value in the wrong place may be a secret, so the name is not quoted either
                 problem = f"a field here is none of {', '.join(known)}"
                 self._fail(_line(name_node), place, problem, "")
+            if name in seen:
+                self._fail(_line(name_node), place, f"{name} is there twice", "")
+            seen.add(name)
             yield name, value
 
     def _fail(self, line: int, place: str, problem: str, remedy: str = _GENERATE) -> NoReturn:
