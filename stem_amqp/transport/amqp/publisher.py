@@ -186,7 +186,8 @@ def _blame(attempt: _Attempt, error: AMQPChannelError) -> BrokerError | None:
     """
     text = reason(error)
     publication = attempt.publication
-    concerned = f"'{publication.exchange}'" in text
+    # Permissions know the default exchange by a name that it has nowhere else
+    concerned = f"'{publication.exchange or 'amq.default'}'" in text
     if isinstance(error, ChannelNotFoundEntity):
         return (
             None
