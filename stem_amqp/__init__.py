@@ -8,7 +8,7 @@ The way of a message, and the module of each step::
 Layers; a module imports only from its own line or from those above it:
 
 1. vocabulary, pure: `errors`, `durations`, `clock`, `states`, `settings`, `message`, `retry`,
-   `delay`, `signals`, `arguments`, `unique`, `options`, `definition`
+   `delay`, `signals`, `signing`, `tls`, `certificates`, `arguments`, `unique`, `options`, `definition`
 2. `topology`: from the YAML file to exchanges, queues and bindings; pure
 3. `transport`: the contract, RabbitMQ through aio-pika, and the in-memory broker
 4. `provision`, `results`, `producer`

@@ -21,6 +21,8 @@ from stem_amqp.results.base import TaskRecord
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.settings import Settings
 from stem_amqp.signals import Signals
+from stem_amqp.signing.keyring import KeyChange, KeyRing
+from stem_amqp.signing.source import ring_from
 from stem_amqp.task import TaskDecorator
 from stem_amqp.topology.load import load_topology
 from stem_amqp.topology.model import Topology
@@ -82,6 +84,7 @@ class Stem:
         self._connected: Connected | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._portal: Portal | None = None
+        self._keys: KeyRing | None = None
         self._users = 0
         self._lock = asyncio.Lock()
 
@@ -119,6 +122,28 @@ class Stem:
         default = [] if self.registry or self.topology.declared else [self.settings.default_queue]
         return tuple(dict.fromkeys([*self.topology.declared, *named, *routed, *default]))
 
+    @property
+    def keys(self) -> KeyRing | None:
+        """The keys that the settings name; None where they name none.
+
+        Raises:
+            ConfigurationError: they cannot be used.
+        """
+        if self._keys is None:
+            self._keys = ring_from(self.settings)
+        return self._keys
+
+    def reload_keys(self) -> KeyChange | None:
+        """Read the key file, or the variables, again; what runs goes on with the new keys.
+
+        Returns:
+            What has changed; None where there are no keys.
+
+        Raises:
+            ConfigurationError: the new keys cannot be used; the old ones stay.
+        """
+        return None if self.keys is None else self.keys.reload()
+
     async def connect(self) -> Connected:
         """Connect to the broker and the backend, and see to the topology as the settings say.
 
@@ -127,6 +152,7 @@ class Stem:
         Raises:
             BrokerError: the broker cannot be reached, refuses, or has another topology.
             BackendError: the backend cannot be reached.
+            ConfigurationError: the keys cannot be used.
         """
         async with self._lock:
             if self._connected is None:
@@ -330,6 +356,7 @@ class Stem:
             signals=self.signals,
             settings=self.settings,
             app=self,
+            seal=connected.seal,
         )
         return Worker(
             parts, queues or self.queues, concurrency=concurrency, prefetch=prefetch, name=name

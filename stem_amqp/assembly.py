@@ -16,9 +16,11 @@ from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import Provision, Settings
+from stem_amqp.signing.seal import Seal
+from stem_amqp.signing.source import seal_from
+from stem_amqp.tls import TlsFiles
 from stem_amqp.topology.compile import compile_topology
 from stem_amqp.topology.entities import Entities
-from stem_amqp.transport.amqp.tls import client_context
 from stem_amqp.transport.amqp.transport import AmqpTransport
 from stem_amqp.transport.base import BrokerInfo, Transport
 from stem_amqp.transport.memory import MemoryTransport
@@ -37,6 +39,7 @@ class Connected:
         backend: the result backend.
         writer: its batching writer.
         producer: what enqueues.
+        seal: what signs and encrypts bodies, if there are keys.
     """
 
     transport: Transport
@@ -44,6 +47,7 @@ class Connected:
     backend: ResultBackend
     writer: ResultWriter
     producer: Producer
+    seal: Seal | None = None
 
     async def close(self) -> None:
         """Close everything, the broker last."""
@@ -71,7 +75,7 @@ def create_transport(settings: Settings, clock: Clock | None = None) -> Transpor
         )
     context = None
     if _encrypted(urls):
-        context = client_context(ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key)
+        context = TlsFiles(ca=settings.tls_ca, cert=settings.tls_cert, key=settings.tls_key)
     return AmqpTransport(
         urls,
         name=f"stem-amqp {settings.namespace} {socket.gethostname()}:{os.getpid()}",
@@ -108,8 +112,10 @@ async def connect(app: Stem, clock: Clock | None) -> Connected:
     Raises:
         BrokerError: the broker cannot be reached, refuses, or has another topology.
         BackendError: the backend cannot be reached.
+        ConfigurationError: the keys cannot be used, or one that is needed is missing.
     """
     settings = app.settings
+    seal = seal_from(settings, app.keys)
     transport = create_transport(settings, clock)
     broker = await transport.connect()
     try:
@@ -139,7 +145,13 @@ async def connect(app: Stem, clock: Clock | None) -> Connected:
         result_ttl=settings.result_ttl,
         window=settings.publish_window,
         max_body_size=settings.max_body_size,
+        seal=seal,
     )
     return Connected(
-        transport=transport, broker=broker, backend=backend, writer=writer, producer=producer
+        transport=transport,
+        broker=broker,
+        backend=backend,
+        writer=writer,
+        producer=producer,
+        seal=seal,
     )

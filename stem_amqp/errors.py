@@ -6,6 +6,7 @@ StemError
 │   ├── TopologyError             the topology file: file, line, key and remedy
 │   └── TaskDefinitionError       a function that cannot become a task
 ├── DecodeError                   a body that is no task message (keeps the bytes)
+├── SignatureError                a message that is not signed, or not by a key that is accepted
 ├── UnknownTaskError              a name that nobody registered
 ├── ArgumentsError                arguments that do not fit the task's signature
 ├── BrokerError
@@ -130,6 +131,10 @@ class DecodeError(StemError):
         super().__init__(problem)
         self.problem = problem
         self.body = body
+
+
+class SignatureError(StemError):
+    """A message is not signed, or its signature is not that of a key that is accepted."""
 
 
 class UnknownTaskError(StemError):

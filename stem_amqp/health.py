@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from stem_amqp.app import Stem
 from stem_amqp.assembly import create_transport, entities_of
+from stem_amqp.certificate_report import look_at_certificates, tls_urls
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import StemError
 from stem_amqp.results.factory import create as create_backend
@@ -26,17 +27,20 @@ class Check:
     """One thing that was looked at.
 
     Args:
-        name: ``broker``, ``topology``, ``consumers``, ``unroutable``, ``dead-letters`` or
+        name: ``certificates`` (with TLS), ``broker``, ``topology``, ``consumers``, ``unroutable``,
+            ``dead-letters`` or
             ``backend``.
         ok: whether it is as it should be.
         detail: what was found, and the remedy where it is not.
         milliseconds: how long the check took.
+        warning: whether it is well now, and will not be for long.
     """
 
     name: str
     ok: bool
     detail: str
     milliseconds: float = 0.0
+    warning: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +95,11 @@ class _Examination:
     required: tuple[str, ...]
     checks: list[Check] = field(default_factory=list)
     _current: str = ""
+    _warning: bool = False
 
     async def run(self) -> None:
+        if tls_urls(self.app.settings):
+            await self._check("certificates", self._certificates)
         if await self._check("broker", self._broker):
             await self._check("topology", self._topology)
             await self._check("consumers", self._consumers)
@@ -116,14 +123,32 @@ class _Examination:
 
     async def _check(self, name: str, look: Callable[[], Awaitable[str]]) -> bool:
         self._current = name
+        self._warning = False
         started = time.perf_counter()
         try:
             detail, ok = await look(), True
         except StemError as error:
             detail, ok = str(error), False
         taken = (time.perf_counter() - started) * 1000
-        self.checks.append(Check(name=name, ok=ok, detail=detail, milliseconds=round(taken, 1)))
+        self.checks.append(
+            Check(
+                name=name,
+                ok=ok,
+                detail=detail,
+                milliseconds=round(taken, 1),
+                warning=ok and self._warning,
+            )
+        )
         return ok
+
+    async def _certificates(self) -> str:
+        report = await look_at_certificates(self.app.settings, now=self.transport.clock.time())
+        self._warning = report.warning
+        if report.expired:
+            raise _UnhealthyError(
+                f"{report}\n  Replace the files: the next connection uses them, without a restart."
+            )
+        return str(report)
 
     async def _broker(self) -> str:
         info = await self.transport.connect()

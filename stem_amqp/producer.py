@@ -19,6 +19,7 @@ from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.results.keys import claimed
 from stem_amqp.signals import Event, Signal, Signals
+from stem_amqp.signing.seal import SEALED_TYPE, Seal
 from stem_amqp.states import TaskState
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
@@ -131,6 +132,7 @@ class Producer:
         result_ttl: seconds that results are kept unless the task says otherwise.
         window: publishes in flight in bulk.
         max_body_size: bytes of a body at most.
+        seal: signs and encrypts bodies; None leaves them as they are.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class Producer:
         result_ttl: float,
         window: int,
         max_body_size: int,
+        seal: Seal | None = None,
     ) -> None:
         self._transport = transport
         self._backend = backend
@@ -157,6 +160,7 @@ class Producer:
         self._result_ttl = result_ttl
         self._window = window
         self._max_body_size = max_body_size
+        self._seal = seal
 
     def queue_of(self, task: str, *preferred: str | None) -> str:
         """Return the logical queue of a task: the first preferred one, a route, or the default."""
@@ -301,6 +305,10 @@ class Producer:
         priority = options.priority
         if priority is None and call.definition is not None:
             priority = call.definition.options.priority
+        body, content_type = message.encode(), "application/json"
+        if self._seal is not None:
+            body, headers = self._seal.close(body, headers)
+            content_type = SEALED_TYPE if self._seal.encrypts else content_type
         return Publication(
             exchange=exchange,
             routing_key=key,
@@ -311,6 +319,7 @@ class Producer:
             priority=priority,
             app_id=self._names.namespace,
             headers=headers,
+            content_type=content_type,
         )
 
     def _queued(

@@ -150,6 +150,23 @@ class Settings(BaseSettings):
         default=None, description="Name to verify in the broker's certificate; default: the host."
     )
 
+    keys_file: Path | None = Field(
+        default=None, description="Path of the key file (YAML or JSON) that bodies are signed with."
+    )
+    signing_key: SecretStr | None = Field(
+        default=None,
+        description="Instead of a key file: HMAC-SHA256 keys as id:base64,…; the first one signs.",
+    )
+    encryption_key: SecretStr | None = Field(
+        default=None,
+        description="Likewise: AES-256-GCM keys as id:base64,…; the first one encrypts.",
+    )
+    require_signature: bool | None = Field(
+        default=None,
+        description="Refuse unsigned messages; default: where there are keys to verify with.",
+    )
+    encrypt: bool = Field(default=False, description="Encrypt the bodies of messages.")
+
     @field_validator("broker_url", mode="before")
     @classmethod
     def _several_urls(cls, value: object) -> object:

@@ -73,6 +73,8 @@ class Reason(StrEnum):
     """The worker has no task of that name."""
     UNDECODABLE = "undecodable"
     """The body is no task message."""
+    SIGNATURE_INVALID = "signature-invalid"
+    """The signature is missing, wrong, or of a key that the worker does not accept."""
     EXPIRED = "expired"
     """The task's own expiry passed before it was started."""
     TOO_OLD = "too-old"

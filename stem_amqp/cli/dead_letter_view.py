@@ -25,7 +25,8 @@ def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
     """
     plain = ("position", "id", "task", "reason", "error", "attempt", "replays", "worker", "size")
     more = ("traceback", "history", "meta", "args", "headers")
-    result = {name: getattr(letter, name) for name in (*plain, "problem", *(more if whole else ()))}
+    sealed = ("problem", "encryption", "signature")
+    result = {name: getattr(letter, name) for name in (*plain, *sealed, *(more if whole else ()))}
     return result | {"failed_at": iso(letter.failed_at), "enqueued_at": iso(letter.enqueued_at)}
 
 
@@ -48,6 +49,8 @@ def show_view(letter: DeadLetter) -> Text:
         "reason": letter.reason,
         "error": letter.error,
         "problem": letter.problem,
+        "encrypted": letter.encryption,
+        "signature": letter.signature,
         "failed at": None if letter.failed_at is None else moment(letter.failed_at),
         "enqueued": None if letter.enqueued_at is None else moment(letter.enqueued_at),
         "runs": f"{letter.attempt + 1}, replayed {count(letter.replays, 'time')}",

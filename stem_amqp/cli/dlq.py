@@ -4,7 +4,7 @@
 letter; for ``replay`` ``queue``, ``matched``, ``replayed``, ``failed``, ``skipped``, ``errors``,
 ``interrupted``, ``dry_run``; for ``purge`` ``queue`` and ``dropped``. A letter has ``position``,
 ``id``, ``task``, ``reason``, ``error``, ``failed_at``, ``enqueued_at``, ``attempt``, ``replays``,
-``worker``, ``size``, ``problem``, and from ``show`` also ``traceback``, ``history``, ``meta``,
+``worker``, ``size``, ``problem``, ``encryption``, ``signature``, and from ``show`` also ``traceback``, ``history``, ``meta``,
 ``args`` and ``headers``.
 """
 

@@ -1,7 +1,7 @@
 """``stem-amqp health``: for deploy pipelines, 0 is healthy and 1 is not.
 
-``--json`` prints an object: ``healthy`` and ``checks``, objects with ``name``, ``ok``, ``detail``
-and ``milliseconds``.
+``--json`` prints an object: ``healthy`` and ``checks``, objects with ``name``, ``ok``, ``detail``,
+``milliseconds`` and ``warning``.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def _show(report: HealthReport) -> None:
     lines.add_column(overflow="fold")
     for check in report.checks:
         mark = Text("ok", style="green") if check.ok else Text("FAILED", style="bold red")
+        if check.warning:
+            mark = Text("warning", style="bold yellow")
         lines.add_row(mark, check.name, check.detail.replace("\n  ", "\n"))
     show(lines)
     verdict = ("healthy", "bold green") if report.healthy else ("not healthy", "bold red")

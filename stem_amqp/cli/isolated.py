@@ -89,6 +89,7 @@ async def _run(app: Stem, order: dict[str, Any], writer: asyncio.StreamWriter) -
         threads=ThreadPool(1),
         watcher=_Watcher(writer),
         app=app,
+        seal=app.connected.seal,
         max_age=app.settings.max_age,
         worker=f"{socket.gethostname()}:{os.getpid()}:isolated",
         backend=app.connected.backend,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from stem_amqp.cli.exit_codes import ExitCode
+from stem_amqp.cli.hangup import HangUp
 
 log = logging.getLogger("stem_amqp.cli")
 
@@ -46,6 +47,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._pass_on, number)
+        loop.add_signal_handler(signal.SIGHUP, HangUp(self._reload, self._hang_up))
         log.info("process %d supervises %d workers", os.getpid(), len(self._slots))
         await asyncio.gather(*(self._keep(slot) for slot in self._slots))
         log.info("all workers have ended")
@@ -54,6 +56,15 @@ class Supervisor:
     def _pass_on(self, number: signal.Signals) -> None:
         log.info("%s: stopping %d workers", number.name, len(self._slots))
         self._stop(number)
+
+    def _reload(self) -> None:
+        log.info("SIGHUP: %d workers read their keys again", len(self._slots))
+        for slot in self._slots:
+            slot.send(signal.SIGHUP)
+
+    def _hang_up(self, reason: str) -> None:
+        log.info("%s", reason)
+        self._pass_on(signal.SIGTERM)
 
     def _stop(self, number: signal.Signals) -> None:
         if not self._stopping.is_set():

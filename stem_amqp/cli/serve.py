@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from stem_amqp import __version__
 from stem_amqp.app import Stem
 from stem_amqp.cli.exit_codes import ExitCode
+from stem_amqp.cli.hangup import HangUp, reload_keys
 from stem_amqp.cli.orphan import stop_without_parent
 from stem_amqp.settings import redacted
 from stem_amqp.worker.runner import Worker
@@ -54,7 +55,7 @@ class Order:
 
 
 def serve(stem: Stem, order: Order) -> ExitCode:
-    """Run a worker until SIGTERM or SIGINT; a second signal hurries.
+    """Run a worker until SIGTERM or SIGINT; a second signal hurries. SIGHUP reloads the keys.
 
     If threads of tasks are left that do not end, the process exits here: Python would wait for
     them for ever.
@@ -92,7 +93,7 @@ async def _work(stem: Stem, order: Order) -> ExitCode:
     asyncio.get_running_loop().set_default_executor(executor)
     stopper = Stopper()
     try:
-        with stopper.on_signals():
+        with stopper.on_signals(reload=lambda: reload_keys(stem)):
             if order.parent is not None:
                 patience = stem.settings.grace_period + LATENESS
                 stop_without_parent(order.parent, stopper.stop, patience=patience)
@@ -158,16 +159,17 @@ class Stopper:
             self._task.cancel()
 
     @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT inside the block."""
+    def on_signals(self, reload: Callable[[], None]) -> Iterator[None]:
+        """Stop on SIGTERM and SIGINT inside the block, and reload on SIGHUP."""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
             loop.add_signal_handler(number, self.stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, HangUp(reload, self.stop))
         try:
             yield
         finally:
-            for number in numbers:
+            for number in (*numbers, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
 

@@ -80,7 +80,7 @@ def worker_command(
     """Consume queues and run their tasks, until SIGTERM or Ctrl-C.
 
     Running tasks get the grace time to finish; a second signal hurries. What is not finished goes
-    back to its queue. After such a stop the exit code is 0.
+    back to its queue. After such a stop the exit code is 0. SIGHUP reads the keys again.
     """
     overrides = opt.Overrides(
         broker_url=broker_url,

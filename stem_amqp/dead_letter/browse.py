@@ -114,6 +114,7 @@ class Look:
     ) -> None:
         self.removed = 0
         self._transport = app.connected.transport
+        self._seal = app.connected.seal
         self._deliveries = deliveries
         self._work_queue = work_queue
         self._at_most = at_most
@@ -124,10 +125,10 @@ class Look:
             delivery = await anext(self._deliveries, None)
             if delivery is None:
                 return
-            yield (
-                delivery,
-                DeadLetter.read(delivery, position=position, work_queue=self._work_queue),
+            letter = DeadLetter.read(
+                delivery, position=position, work_queue=self._work_queue, seal=self._seal
             )
+            yield delivery, letter
 
     async def discard(self, delivery: Delivery) -> None:
         """Take a letter out for good.

@@ -22,6 +22,9 @@ from stem_amqp.message import (
     decode,
     header_int,
 )
+from stem_amqp.signing.cipher import unknown_key
+from stem_amqp.signing.seal import Seal, SealReport
+from stem_amqp.signing.signer import ENCRYPTION
 from stem_amqp.states import BROKER_REASONS
 from stem_amqp.transport.base import Delivery
 
@@ -52,6 +55,8 @@ class DeadLetter:
         headers: the AMQP headers as they are.
         body: the bytes as they are.
         problem: why the body cannot be read; None if it can.
+        encryption: algorithm and key that the body is encrypted with; None if it is not.
+        signature: whether the signature is valid, in words; None where that is not known.
     """
 
     position: int
@@ -71,6 +76,8 @@ class DeadLetter:
     headers: Mapping[str, Any] = field(default_factory=dict)
     body: bytes = b""
     problem: str | None = None
+    encryption: str | None = None
+    signature: str | None = None
 
     @property
     def size(self) -> int:
@@ -82,17 +89,26 @@ class DeadLetter:
         """Whether the body is a task message."""
         return self.problem is None
 
+    @property
+    def replayable(self) -> bool:
+        """Whether a replay takes it unasked: what is encrypted may be readable to its worker."""
+        return self.decodable or self.encryption is not None
+
     @classmethod
-    def read(cls, delivery: Delivery, *, position: int, work_queue: str) -> DeadLetter:
+    def read(
+        cls, delivery: Delivery, *, position: int, work_queue: str, seal: Seal | None = None
+    ) -> DeadLetter:
         """Read what lies in a dead-letter queue; nothing in it can make this fail.
 
         Args:
             delivery: the message.
             position: its place in the queue.
             work_queue: the name on the broker of the queue that it comes from.
+            seal: decrypts the body and judges its signature, where there are keys.
         """
-        message, problem = _decoded(delivery.body)
         headers = delivery.headers
+        report = _report(delivery, seal)
+        message, problem = _decoded(report)
         death = _death(headers, work_queue)
         history = headers.get(HISTORY)
         moment = message.enqueued_time if message else None
@@ -114,12 +130,27 @@ class DeadLetter:
             headers=headers,
             body=delivery.body,
             problem=problem,
+            encryption=report.encryption,
+            signature=report.signature,
         )
 
 
-def _decoded(body: bytes) -> tuple[TaskMessage | None, str | None]:
+def _report(delivery: Delivery, seal: Seal | None) -> SealReport:
+    if seal is not None:
+        return seal.look(delivery.body, delivery.headers)
+    encryption = _text(delivery.headers.get(ENCRYPTION))
+    return SealReport(
+        body=delivery.body,
+        encryption=encryption,
+        problem=None if encryption is None else unknown_key(delivery.headers),
+    )
+
+
+def _decoded(report: SealReport) -> tuple[TaskMessage | None, str | None]:
+    if report.problem is not None:
+        return None, report.problem
     try:
-        return decode(body), None
+        return decode(report.body), None
     except DecodeError as error:
         return None, error.problem
 

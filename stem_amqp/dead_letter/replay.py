@@ -166,7 +166,7 @@ class Replayer:
         return self._limit is not None and self._replayed + len(self._failed) >= self._limit
 
     async def _take(self, letters: Look, delivery: Delivery, letter: DeadLetter) -> None:
-        if not letter.decodable and not self._selection.names(letter):
+        if not letter.replayable and not self._selection.names(letter):
             self._skipped += 1
             return
         if self._dry_run:
@@ -225,8 +225,11 @@ class Replayer:
             log.warning("%s is replayed, but its state could not be stored: %s", job, error)
 
     def _job(self, publication: Publication) -> Job | None:
+        body, seal = publication.body, self._app.connected.seal
+        if seal is not None:
+            body = seal.look(body, publication.headers).body
         try:
-            message = decode(publication.body)
+            message = decode(body)
         except DecodeError:
             return None
         return Job(

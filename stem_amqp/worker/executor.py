@@ -10,11 +10,14 @@ from typing import Any, Protocol
 
 from stem_amqp.clock import Clock, parse_timestamp
 from stem_amqp.definition import Registry, TaskDefinition
-from stem_amqp.errors import ArgumentsError, ConfigurationError, DecodeError
+from stem_amqp.errors import ArgumentsError, ConfigurationError, DecodeError, SignatureError
 from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
 from stem_amqp.options import DEFAULT_MAX_RETRIES, check_carried
 from stem_amqp.results.base import Progress, ResultBackend
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
+from stem_amqp.signing.cipher import unknown_key
+from stem_amqp.signing.seal import Seal
+from stem_amqp.signing.signer import ENCRYPTION
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.topology.model import Topology
 from stem_amqp.worker.age import age, refused
@@ -80,6 +83,7 @@ class Executor:
         max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
         backend: where guards of side effects are kept.
         result_ttl: seconds that results, and these guards, are kept unless the task says otherwise.
+        seal: verifies and decrypts bodies; None takes them as they are.
     """
 
     def __init__(
@@ -96,7 +100,9 @@ class Executor:
         max_age: float,
         backend: ResultBackend,
         result_ttl: float,
+        seal: Seal | None = None,
     ) -> None:
+        self.refused = 0
         self._registry = registry
         self._topology = topology
         self._clock = clock
@@ -108,16 +114,14 @@ class Executor:
         self._max_age = max_age
         self._backend = backend
         self._result_ttl = result_ttl
+        self._seal = seal
         self._buckets: dict[str, TokenBucket] = {}
         self._queue_retries: dict[str, int] = {}
 
     async def execute(self, job: Job) -> Outcome:
         """Take a job from its bytes to an outcome."""
         try:
-            message = decode(job.body)
-            if message.options:
-                _check_options(message, job.body)
-            job.message = message
+            message = job.message = self._read(job)
             instead = self._gate(job, message)
             if instead is not None:
                 return instead
@@ -132,8 +136,13 @@ class Executor:
             if isinstance(outcome, Succeeded):
                 return outcome
             return refused(outcome, job, self._clock.time(), self._greatest_age(job))
+        except SignatureError as error:
+            self.refused += 1
+            return Dead(reason=Reason.SIGNATURE_INVALID, failure=Failure(error=str(error)))
         except DecodeError as error:
-            return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=describe(error)))
+            sealed = self._seal is None and ENCRYPTION in job.headers
+            why = unknown_key(job.headers) if sealed else describe(error)
+            return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=why))
         except ArgumentsError as error:
             return Dead(reason=Reason.INVALID_ARGUMENTS, failure=Failure(error=describe(error)))
         except asyncio.CancelledError:
@@ -142,6 +151,13 @@ class Executor:
             # What a task raises never comes this far: something in the message was not foreseen
             log.exception("task message %s cannot be executed", job.message and job.message.id)
             return Dead(reason=Reason.UNDECODABLE, failure=failure_of(error))
+
+    def _read(self, job: Job) -> TaskMessage:
+        body = job.body if self._seal is None else self._seal.open(job.body, job.headers)
+        message = decode(body)
+        if message.options:
+            _check_options(message, job.body)
+        return message
 
     def interrupted(self, job: Job) -> Outcome:
         """Turn the cancellation of a job's asyncio task into its outcome.

@@ -56,7 +56,9 @@ class Job:
 
     def __str__(self) -> str:
         if self.message is None:
-            return f"an undecodable message of queue {self.queue}"
+            # Nobody has vouched for the properties: quoted, they cannot forge a line of the log
+            told = "" if self.correlation_id is None else f" {self.correlation_id[:64]!r}"
+            return f"an unread message{told} of queue {self.queue}"
         return f"task {self.message.task} {self.message.id}"
 
     @property

@@ -18,6 +18,7 @@ from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.settings import Settings
 from stem_amqp.signals import Signals
+from stem_amqp.signing.seal import Seal
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Transport
@@ -53,6 +54,7 @@ class WorkerParts:
         signals: the application's signals.
         settings: the application's settings.
         app: what contexts enqueue with.
+        seal: verifies and decrypts bodies; None takes them as they are.
     """
 
     transport: Transport
@@ -64,6 +66,7 @@ class WorkerParts:
     signals: Signals
     settings: Settings
     app: EnqueuesCalls
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +80,7 @@ class WorkerStatistics:
         running: tasks that run.
         done: deliveries settled since the start.
         abandoned_threads: threads whose run outlived its time limit.
+        signature_invalid: messages that were refused for their signature, and never run.
     """
 
     name: str
@@ -85,6 +89,7 @@ class WorkerStatistics:
     running: int
     done: int
     abandoned_threads: int
+    signature_invalid: int = 0
 
 
 def worker_name() -> str:
@@ -149,7 +154,7 @@ class Worker:
     def _make_consumers(self, sizes: Mapping[str, tuple[int, int]]) -> list[QueueConsumer]:
         parts = self._parts
         quarantine = Quarantine(parts.app, parts.settings)
-        executor = Executor(
+        executor = self._executor = Executor(
             registry=parts.registry,
             topology=parts.topology,
             clock=parts.transport.clock,
@@ -161,6 +166,7 @@ class Worker:
             max_age=parts.settings.max_age,
             backend=parts.backend,
             result_ttl=parts.settings.result_ttl,
+            seal=parts.seal,
         )
         settler = Settler(
             transport=parts.transport,
@@ -207,6 +213,7 @@ class Worker:
             running=sum(queues.values()),
             done=sum(consumer.done for consumer in self._consumers),
             abandoned_threads=self._threads.abandoned,
+            signature_invalid=self._executor.refused,
         )
 
     def stop(self, reason: str = "stop requested") -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from support import eventually
 
-from stem_amqp.cli import orphan, processes
+from stem_amqp.cli import hangup, orphan, processes
 from stem_amqp.cli.processes import Supervisor
 
 WAITS = "import signal, time; signal.signal(15, lambda *_: exit(0)); open({0!r}, 'w').close(); time.sleep(60)"
@@ -118,3 +118,14 @@ async def test_a_lost_parent_is_noticed(monkeypatch):
     await asyncio.wait_for(left.wait(), 5)
     watcher.join(5)
     assert not watcher.is_alive()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_sighup_reloads_unless_the_terminal_is_gone(monkeypatch, gone):
+    """A window that is closed ends what was started in it; an operator's signal does not."""
+    calls = []
+    answers = iter([gone, False])
+    monkeypatch.setattr(hangup, "has_terminal", lambda: next(answers))
+    handler = hangup.HangUp(lambda: calls.append("reload"), calls.append)
+    handler()
+    assert calls == (["SIGHUP: the terminal is gone"] if gone else ["reload"])

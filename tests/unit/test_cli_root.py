@@ -33,7 +33,7 @@ def test_every_command_explains_itself_and_its_exit_codes(cli, name):
     ran = cli(name, "--help")
     assert ran.code == 0
     assert f"stem-amqp {name}" in ran.out
-    group = name in {"dlq", "topology"}
+    group = name in {"dlq", "keys", "topology"}
     assert ("COMMAND" in ran.out) is group
     assert ("Exit codes" in ran.out) is not group
 

@@ -10,14 +10,15 @@ PACKAGE = Path(stem_amqp.__file__).parent
 LAYERS = (
     {
         "errors", "durations", "clock", "states", "settings", "headers", "message", "commands",
-        "retry", "delay", "signals", "arguments", "unique", "options", "definition",
+        "retry", "delay", "signals", "signing", "tls", "certificates",
+        "arguments", "unique", "options", "definition",
     },
     {"topology"},
     {"transport"},
     {"provision", "results", "producer"},
     {"worker"},
     {"app", "assembly", "task", "portal"},
-    {"dead_letter", "control", "health", "management", "queue_report"},
+    {"dead_letter", "control", "health", "management", "queue_report", "certificate_report"},
     {"cli", "testing", "contrib", "__main__"},
 )  # fmt: skip
 

@@ -6,7 +6,6 @@ connection), `connection` (opens the next when one ends). On it `publisher` with
 `transport` ties them together.
 """
 
-from stem_amqp.transport.amqp.tls import client_context
 from stem_amqp.transport.amqp.transport import AmqpTransport
 
-__all__ = ["AmqpTransport", "client_context"]
+__all__ = ["AmqpTransport"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from stem_amqp.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError
+from stem_amqp.tls import TlsSource
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.failures import ALARM, LOST, reason
 from stem_amqp.transport.amqp.features import supported
@@ -40,7 +40,7 @@ class Dialer:
     urls: tuple[BrokerUrl, ...]
     name: str
     timeout: float
-    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    ssl_context: TlsSource | None = field(default=None, repr=False)
     server_name: str | None = None
 
     async def dial(self, role: str) -> Link:
@@ -54,13 +54,14 @@ class Dialer:
             BrokerUnavailableError: none can be used.
         """
         errors: list[BrokerError] = []
+        context = self.ssl_context() if callable(self.ssl_context) else self.ssl_context
         for url in self.urls:
             try:
                 return await Link.open(
                     url,
                     name=f"{self.name} {role}",
                     timeout=self.timeout,
-                    ssl_context=self.ssl_context,
+                    ssl_context=context,
                     server_name=self.server_name,
                 )
             except BrokerError as error:

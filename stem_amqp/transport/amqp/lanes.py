@@ -93,7 +93,7 @@ class Lanes:
             return lane.current
         return await lane.open()
 
-    def renew(self, exchange: str, refusing: Confirms) -> None:
+    def renew(self, exchange: str, refusing: Confirms | None) -> None:
         """Publish on another channel from now on, since the broker refused a message on this one.
 
         Measured on RabbitMQ 3.10: when the node that leads a quorum queue is lost, a channel that
@@ -105,7 +105,7 @@ class Lanes:
             refusing: the channel.
         """
         lane = self._lanes.get(exchange) or self._lanes.get(_SHARED)
-        if lane is not None:
+        if lane is not None and refusing is not None:
             lane.renew(refusing)
 
     async def close(self) -> None:

@@ -117,19 +117,17 @@ class Publisher:
                 await self._window.acquire()
         else:
             await self._window.acquire()
+        confirms = None
         try:
             confirms = self._lanes.ready(attempt.publication.exchange)
             if confirms is None or self._connection.congested:
                 async with asyncio.timeout_at(attempt.deadline):
                     confirms = await self._admitted(attempt.publication.exchange)
-            try:
-                await self._publish(confirms, attempt)
-            except NackedError:
-                self._lanes.renew(attempt.publication.exchange, confirms)
-                raise
+            await self._publish(confirms, attempt)
         except ReturnedError as error:
             raise _unroutable(attempt, str(error)) from None
         except NackedError:
+            self._lanes.renew(attempt.publication.exchange, confirms)
             raise PublishRefusedError(
                 f"the broker refused a {attempt}: a queue that it is for is full or unavailable"
             ) from None
@@ -198,7 +196,8 @@ def _blame(attempt: _Attempt, error: AMQPChannelError) -> BrokerError | None:
     """
     text = reason(error)
     publication = attempt.publication
-    concerned = f"'{publication.exchange}'" in text
+    # Permissions know the default exchange by a name that it has nowhere else
+    concerned = f"'{publication.exchange or 'amq.default'}'" in text
     if isinstance(error, ChannelNotFoundEntity):
         return (
             None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
 
 from stem_amqp.clock import SystemClock
+from stem_amqp.tls import TlsSource
 from stem_amqp.topology.entities import Entities, Exchange, Queue
 from stem_amqp.transport.amqp.browser import browse
 from stem_amqp.transport.amqp.client import Channel
@@ -56,7 +56,7 @@ class AmqpTransport(Transport):
         heartbeat: seconds between AMQP heartbeats; a broker silent for two of them is given up.
         connect_timeout: seconds for one attempt at one URL, and for an answer of the broker.
         publish_timeout: seconds in which a publish must be confirmed.
-        ssl_context: for ``amqps`` URLs, see `client_context`; None takes the system's authorities.
+        ssl_context: for ``amqps`` URLs, see `stem_amqp.tls`; None takes the system's authorities.
         server_name: the name to verify in the broker's certificate; None takes the URL's host.
 
     Raises:
@@ -71,7 +71,7 @@ class AmqpTransport(Transport):
         heartbeat: float = 30,
         connect_timeout: float = 10,
         publish_timeout: float = 10,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: TlsSource | None = None,
         server_name: str | None = None,
     ) -> None:
         self.clock = SystemClock()

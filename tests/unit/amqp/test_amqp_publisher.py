@@ -92,6 +92,12 @@ def pamqp_body(content):
         ),
         (
             403,
+            "ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' refused for user 'u'",
+            BrokerRefusedError,
+            {"exchange": ""},
+        ),
+        (
+            403,
             "ACCESS_REFUSED - write access to topic 'secret' in exchange 'tasks' in vhost '/' r",
             BrokerRefusedError,
             {"key": "secret"},

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from stem_amqp.errors import BrokerUnavailableError, ConfigurationError
-from stem_amqp.transport.amqp.tls import client_context
+from stem_amqp.tls import client_context
 from stem_amqp.transport.amqp.transport import AmqpTransport
 
 OPENSSL = shutil.which("openssl")

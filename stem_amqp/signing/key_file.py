@@ -1,0 +1,241 @@
+"""Reads keys from a YAML or JSON file, or from a variable. No error quotes what it read.
+
+The file::
+
+    keys:
+      - id: web-2026-01
+        algorithm: ed25519        # or hmac-sha256, aes-256-gcm
+        private: base64…          # ed25519: the producer's half; its public half follows from it
+        public: base64…           # ed25519: enough to verify
+        secret: base64…           # the other two: 32 random bytes
+        active: true              # new messages are made with it; default: false
+
+The variable, for HMAC-SHA256 and AES-256-GCM: ``id:base64``, several separated by commas, of which
+the first is active.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from stem_amqp.errors import ConfigurationError
+from stem_amqp.signing.keyring import KeySet
+from stem_amqp.signing.keys import ID, Algorithm, HmacKey, Key
+
+log = logging.getLogger("stem_amqp.signing")
+
+_HALVES = {
+    Algorithm.HMAC_SHA256: ("secret",),
+    Algorithm.AES_256_GCM: ("secret",),
+    Algorithm.ED25519: ("private", "public"),
+}
+_FIELDS = ("id", "algorithm", "secret", "private", "public", "active")
+_GENERATE = "Make a key with: stem-amqp keys generate"
+
+
+def read_key_file(path: Path) -> KeySet:
+    """Read a key file.
+
+    Args:
+        path: of the YAML or JSON file.
+
+    Raises:
+        ConfigurationError: it cannot be read or used; the text names file, line and remedy.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigurationError(
+            f"STEM_KEYS_FILE: cannot read {path}: {error.strerror or error}\n"
+            "  Check the path, and that the user of this process may read it."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"STEM_KEYS_FILE: {path} is not UTF-8") from None
+    _warn_if_open(path, mode)
+    return _KeyFile(str(path)).parse(text)
+
+
+def parse_variable(variable: str, value: str, algorithm: Algorithm) -> list[Key]:
+    """Read keys from a variable.
+
+    Args:
+        variable: its name, for the error.
+        value: ``id:base64``, several separated by commas; the first is active.
+        algorithm: what the keys are for.
+
+    Raises:
+        ConfigurationError: it cannot be used; the text does not quote it.
+    """
+    keys: list[Key] = []
+    for number, part in enumerate(value.split(","), 1):
+        key_id, _, secret = part.strip().partition(":")
+        try:
+            if not ID.fullmatch(key_id) or not secret:
+                raise ValueError("it is not written as id:base64")
+            keys.append(make_key(algorithm, key_id, active=number == 1, secret=decoded(secret)))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{variable}: key {number} cannot be used: {error}\n"
+                "  Write id:base64 with 32 random bytes, such as web-1:$(openssl rand -base64 32)"
+            ) from None
+    return keys
+
+
+def make_key(algorithm: Algorithm, key_id: str, *, active: bool, **parts: bytes | None) -> Key:
+    """Make a key of its bytes.
+
+    Args:
+        algorithm: which.
+        key_id: its id.
+        active: whether new messages are made with it.
+        **parts: ``secret``, or for Ed25519 ``private`` and ``public``.
+
+    Raises:
+        ValueError: the bytes are no such key.
+        ConfigurationError: the algorithm needs a package that is not installed.
+    """
+    if algorithm is Algorithm.HMAC_SHA256:
+        return HmacKey(key_id, parts.get("secret") or b"", active=active)
+    try:
+        from stem_amqp.signing.extra_keys import AesGcmKey, Ed25519Key  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the key {key_id!r} is of algorithm {algorithm.value}, which needs the cryptography"
+            ' package\n  pip install "stem-amqp[signing]"'
+        ) from error
+    if algorithm is Algorithm.AES_256_GCM:
+        return AesGcmKey(key_id, parts.get("secret") or b"", active=active)
+    return Ed25519Key(
+        key_id, private=parts.get("private"), public=parts.get("public"), active=active
+    )
+
+
+def decoded(text: str) -> bytes:
+    """Read base64, of either alphabet.
+
+    Raises:
+        ValueError: it is none; the text is not quoted.
+    """
+    plain = text.strip().replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("it is no base64") from None
+
+
+def _warn_if_open(path: Path, mode: int) -> None:
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        log.warning(
+            "the key file %s can be read or changed by others (mode %o): chmod 640 %s",
+            path,
+            stat.S_IMODE(mode),
+            path,
+        )
+
+
+class _KeyFile:
+    """Walks through the nodes of the document, which know their lines."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def parse(self, text: str) -> KeySet:
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            # Its own words would quote the line, and with it a secret
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            self._fail(line, "", "the file is no YAML or JSON from here on")
+        except yaml.YAMLError:
+            self._fail(1, "", "the file is no YAML or JSON")
+        fields = dict(self._fields(root, "", ("keys",)))
+        listed = fields.get("keys")
+        if not isinstance(listed, yaml.SequenceNode) or not listed.value:
+            self._fail(1, "keys", "it must be a list with a key or more")
+        keys = [self._key(node, f"keys[{index}]") for index, node in enumerate(listed.value)]
+        try:
+            return KeySet(keys)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._file}: {error}") from None
+
+    def _key(self, node: yaml.Node, place: str) -> Key:
+        line = _line(node)
+        fields = dict(self._fields(node, place, _FIELDS))
+        key_id = self._text(fields, "id", line, place)
+        if not ID.fullmatch(key_id):
+            remedy = "Write letters, digits, '.', '_' and '-', 64 at most."
+            self._fail(_line(fields["id"]), f"{place}.id", "it is no id", remedy)
+        name = self._text(fields, "algorithm", line, place)
+        if name not in set(Algorithm):
+            known = ", ".join(Algorithm)
+            self._fail(_line(fields["algorithm"]), f"{place}.algorithm", f"there are: {known}", "")
+        algorithm = Algorithm(name)
+        parts: dict[str, bytes | None] = {}
+        for half in ("secret", "private", "public"):
+            if half not in fields:
+                continue
+            if half not in _HALVES[algorithm]:
+                allowed = " or ".join(_HALVES[algorithm])
+                problem = f"a key of algorithm {algorithm} has {allowed}, not {half}"
+                self._fail(_line(fields[half]), f"{place}.{half}", problem)
+            try:
+                parts[half] = decoded(self._text(fields, half, line, place))
+            except ValueError as error:
+                self._fail(_line(fields[half]), f"{place}.{half}", str(error))
+        try:
+            return make_key(algorithm, key_id, active=self._active(fields, place), **parts)
+        except ConfigurationError:
+            raise
+        except ValueError as error:
+            self._fail(line, place, str(error))
+
+    def _active(self, fields: dict[str, yaml.Node], place: str) -> bool:
+        node = fields.get("active")
+        if node is None:
+            return False
+        if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:bool":
+            self._fail(_line(node), f"{place}.active", "it must be true or false", "")
+        return str(node.value).lower() in {"true", "yes", "on"}
+
+    def _text(self, fields: dict[str, yaml.Node], name: str, line: int, place: str) -> str:
+        node = fields.get(name)
+        if node is None:
+            self._fail(line, place, f"{name} is missing")
+        if not isinstance(node, yaml.ScalarNode):
+            self._fail(_line(node), f"{place}.{name}", "it must be a text")
+        return str(node.value)
+
+    def _fields(
+        self, node: yaml.Node | None, place: str, known: tuple[str, ...]
+    ) -> Iterator[tuple[str, yaml.Node]]:
+        if not isinstance(node, yaml.MappingNode):
+            wanted = " and ".join(known) if len(known) == 1 else "id, algorithm and its secret"
+            self._fail(_line(node), place, f"it must be a mapping with {wanted}")
+        seen: set[str] = set()
+        for name_node, value in node.value:
+            name = str(name_node.value)
+            if name not in known:
+                # A value in the wrong place may be a secret, so the name is not quoted either
+                problem = f"a field here is none of {', '.join(known)}"
+                self._fail(_line(name_node), place, problem, "")
+            if name in seen:
+                self._fail(_line(name_node), place, f"{name} is there twice", "")
+            seen.add(name)
+            yield name, value
+
+    def _fail(self, line: int, place: str, problem: str, remedy: str = _GENERATE) -> NoReturn:
+        where = ": ".join(part for part in (f"{self._file}:{line}", place) if part)
+        raise ConfigurationError(f"{where}: {problem}" + (f"\n  {remedy}" if remedy else ""))
+
+
+def _line(node: yaml.Node | None) -> int:
+    return 1 if node is None else int(node.start_mark.line) + 1

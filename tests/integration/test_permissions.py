@@ -1,0 +1,301 @@
+"""The documented users: each can do its work, and nothing else."""
+
+import asyncio
+import base64
+import json
+import re
+import secrets
+import shlex
+import urllib.request
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from support import eventually
+
+from stem_amqp import Stem
+from stem_amqp.assembly import entities_of
+from stem_amqp.control import revoke
+from stem_amqp.dead_letter import DeadLetters, Selection
+from stem_amqp.errors import BrokerRefusedError, BrokerUnavailableError
+from stem_amqp.testing.private_rabbitmq import private_rabbitmq
+from stem_amqp.topology.entities import Entities, Queue
+from stem_amqp.transport.base import Publication
+
+PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+FAST = {"base": "100ms", "jitter": 0, "max": "100ms"}
+
+
+class Administration:
+    """The management API of a broker, for the three commands of the documentation.
+
+    Args:
+        url: its AMQP URL, with the administrator's user and password.
+        management_url: its management API.
+    """
+
+    def __init__(self, url, management_url):
+        self.url = url
+        self._api = f"{management_url}/api"
+        where = urlsplit(url)
+        login = base64.b64encode(f"{where.username}:{where.password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+
+    def _ask(self, method, path, document=None):
+        body = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(
+            f"{self._api}/{path}", data=body, headers=self._headers, method=method
+        )
+        with urllib.request.urlopen(request, timeout=20):
+            pass
+
+    def add_user(self, name, password):
+        self._ask("PUT", f"users/{name}", {"password": password, "tags": ""})
+
+    def delete_user(self, name):
+        self._ask("DELETE", f"users/{name}")
+
+    def set_permissions(self, name, configure, write, read):
+        document = {"configure": configure, "write": write, "read": read}
+        self._ask("PUT", f"permissions/%2F/{name}", document)
+
+    def set_topic_permissions(self, name, exchange, write, read):
+        document = {"exchange": exchange, "write": write, "read": read}
+        self._ask("PUT", f"topic-permissions/%2F/{name}", document)
+
+
+@pytest.fixture(scope="module")
+def administration(stem_broker):
+    """A broker whose users may be made: the session's, or a private one with the plugin."""
+    with ExitStack() as stack:
+        url, management_url = stem_broker.url, stem_broker.management_url
+        if management_url is None:
+            try:
+                node = stack.enter_context(private_rabbitmq(management=True))
+            except BrokerUnavailableError as error:
+                pytest.skip(f"users are made through the management API: {error}")
+            url, management_url = node.url, node.management_url
+        yield Administration(url, management_url)
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The lines of the documentation that set permissions: command, user and the rest."""
+    lines = re.findall(r"^rabbitmqctl (set\w+) -p / (.+)$", PAGE.read_text(), re.MULTILINE)
+    return [(command, *shlex.split(rest)) for command, rest in lines]
+
+
+@pytest.fixture(scope="module")
+def users(documented, administration):
+    """Make the documented users for a namespace of this module, and remove them afterwards."""
+    mark = uuid.uuid4().hex[:8]
+    made = {}
+    try:
+        for command, user, *patterns in documented:
+            name = f"{user}-{mark}"
+            if user not in made:
+                made[user] = (name, secrets.token_urlsafe())
+                administration.add_user(*made[user])
+            own = [pattern.replace("stem", f"p-{mark}") for pattern in patterns]
+            getattr(administration, command)(name, *own)
+        yield mark, made
+    finally:
+        for name, _ in made.values():
+            administration.delete_user(name)
+
+
+def define_tasks(stem):
+    """Give an application its tasks: one that fails, retries and enqueues, and one of another queue."""
+
+    @stem.task("work", queue="orders", max_retries=1, retry=FAST)
+    async def work(number: int = 0) -> int:
+        if number < 0:
+            raise ValueError("no")
+        if number:
+            await work.options(ignore_result=True).enqueue(0)
+        return number
+
+    @stem.task("mail", queue="emails")
+    async def mail() -> None:
+        """Nothing to do."""
+
+
+@pytest.fixture(scope="module")
+def as_user(users, administration):
+    """Make applications that log in as a documented user, in the users' namespace or another.
+
+    The namespace is deployed by its own user, another one beside it by the administrator.
+    """
+    mark, made = users
+    where = urlsplit(administration.url)
+
+    def make(user=None, *, namespace=f"p-{mark}", backend_url="memory://p", provision="none"):
+        url = administration.url
+        if user is not None:
+            name, password = made[user]
+            url = where._replace(netloc=f"{name}:{password}@{where.hostname}:{where.port or 5672}")
+            url = url.geturl()
+        stem = Stem(broker_url=url, namespace=namespace, backend_url=backend_url)
+        stem.settings = stem.settings.replace(provision=provision)
+
+        define_tasks(stem)
+        return stem
+
+    deployed = [
+        make("provisioner", provision="apply"),
+        make(namespace=f"other-{mark}", provision="apply"),
+    ]
+
+    async def deploy():
+        for stem in deployed:
+            async with stem:
+                pass
+
+    async def remove():
+        for stem in deployed:
+            async with stem:
+                await stem.connected.transport.delete(entities_of(stem))
+
+    asyncio.run(deploy())
+    yield make
+    asyncio.run(remove())
+
+
+async def dead(letters, task_id):
+    """Wait for the dead letter of a task, and return it."""
+
+    async def look():
+        return await letters.list(Selection(ids=frozenset({task_id})))
+
+    (letter,) = await eventually(look)
+    return letter
+
+
+async def test_every_role_can_do_its_work(as_user):
+    """Deploy, enqueue, run, retry, dead-letter, look, replay, drop, revoke: each as its own user."""
+    producer = as_user("producer", backend_url="rpc://")
+    worker = as_user("rpc-worker", backend_url="rpc://")
+    operator = as_user("operator")
+    async with worker, producer, operator, worker.worker().running():
+        handle = await producer.enqueue("work", {"number": 1})
+        assert await handle.result(timeout=20) == 1
+        later = await producer.enqueue("work", {"number": 2}, delay=0.2)
+        assert await later.result(timeout=20) == 2
+        failing = await producer.enqueue("work", {"number": -1})
+        letters, chosen = DeadLetters(operator, "orders"), Selection(ids=frozenset({failing.id}))
+        assert (await dead(letters, failing.id)).attempt == 1
+        assert (await letters.replay(chosen)).replayed == 1
+        assert (await dead(letters, failing.id)).replays == 1
+        assert await letters.purge(chosen) == 1
+        await revoke(operator, failing.id)
+
+
+async def test_a_worker_with_another_backend_needs_no_default_exchange(as_user):
+    """The stricter of the two patterns for workers."""
+    producer, worker, operator = as_user("producer"), as_user("worker"), as_user("operator")
+    async with worker, producer, operator, worker.worker().running():
+        await producer.enqueue("work", {"number": 1})
+        failing = await producer.enqueue("work", {"number": -1})
+        letter = await dead(DeadLetters(operator, "orders"), failing.id)
+        assert (letter.reason, letter.attempt) == ("retries-exhausted", 1)
+
+
+def publication(stem, exchange, key="orders"):
+    """Return a message that must not arrive."""
+    return Publication(exchange=exchange, routing_key=key, body=b"{}", app_id=stem.names.namespace)
+
+
+async def consume(stem, queue):
+    """Try to consume a queue."""
+    consumer = await stem.connected.transport.consume(queue, print, prefetch=1, tag="t")
+    await consumer.close()
+
+
+async def browse(stem, queue):
+    """Try to look into a queue."""
+    async with stem.connected.transport.browse(queue) as deliveries:
+        await anext(deliveries, None)
+
+
+def declared(stem, name):
+    """Try to declare a queue."""
+    return stem.connected.transport.declare(Entities(exchanges=(), queues=(Queue(name=name),)))
+
+
+def deleted(stem, name):
+    """Try to delete a queue."""
+    return stem.connected.transport.delete(Entities(exchanges=(), queues=(Queue(name=name),)))
+
+
+DEEDS = {
+    "consume": lambda stem, names: consume(stem, names.work("orders")),
+    "look at dead letters": lambda stem, names: browse(stem, names.dlq("orders")),
+    "purge dead letters": lambda stem, names: stem.connected.transport.purge(names.dlq("orders")),
+    "purge tasks": lambda stem, names: stem.connected.transport.purge(names.work("orders")),
+    "declare": lambda stem, names: declared(stem, names.work("new")),
+    "delete": lambda stem, names: deleted(stem, names.work("orders")),
+    "enqueue": lambda stem, names: stem.connected.transport.publish(publication(stem, names.tasks)),
+    "enqueue for emails": lambda stem, names: stem.connected.transport.publish(
+        publication(stem, names.tasks, "emails")
+    ),
+    "dead-letter": lambda stem, names: stem.connected.transport.publish(
+        publication(stem, names.dead)
+    ),
+    "command": lambda stem, names: stem.connected.transport.publish(
+        publication(stem, names.control, "")
+    ),
+    "write to any queue": lambda stem, names: stem.connected.transport.publish(
+        publication(stem, "", names.work("orders"))
+    ),
+}
+ALLOWED = {
+    "producer": {"enqueue"},
+    "worker": {"consume", "purge tasks", "enqueue", "enqueue for emails", "dead-letter"},
+    "operator": {
+        "look at dead letters",
+        "purge dead letters",
+        "enqueue",
+        "enqueue for emails",
+        "command",
+    },
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("user", ALLOWED)
+async def test_no_role_can_do_what_is_not_its_work(as_user, user, deed):
+    """The broker refuses it; and what is allowed here is refused in another namespace."""
+    stem = as_user(user)
+    admin = as_user(namespace=stem.names.namespace.replace("p-", "other-"))
+    async with admin, stem:
+        for names in (stem.names, admin.names):
+            # Where a queue is empty, nobody asks whether it may be looked into
+            await admin.connected.transport.publish(letter_for(names))
+        if deed not in ALLOWED[user]:
+            with pytest.raises(BrokerRefusedError):
+                await DEEDS[deed](stem, stem.names)
+        elif deed != "command":  # without a worker nobody hears it
+            await DEEDS[deed](stem, stem.names)
+        with pytest.raises(BrokerRefusedError):
+            await DEEDS[deed](stem, admin.names)
+
+
+def letter_for(names):
+    """Return a dead letter."""
+    return Publication(exchange=names.dead, routing_key="orders", body=b"{}")
+
+
+async def test_topic_permissions_hold_a_producer_to_its_queues(as_user):
+    """The other line for producers: now or later."""
+    producer = as_user("producer")
+    async with producer:
+        await producer.enqueue("work")
+        with pytest.raises(BrokerRefusedError):
+            await producer.enqueue("mail")
+
+
+def test_the_documented_users_are_the_ones_that_are_tested(documented):
+    """A new role in the documentation gets its test."""
+    assert {user for _, user, *_ in documented} == {*ALLOWED, "rpc-worker", "provisioner"}

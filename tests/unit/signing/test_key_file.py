@@ -1,0 +1,225 @@
+"""Key files and variables: what they hold, and mistakes that name their place and no secret."""
+
+import base64
+import builtins
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stem_amqp.errors import ConfigurationError
+from stem_amqp.settings import Settings
+from stem_amqp.signing.extra_keys import Ed25519Key
+from stem_amqp.signing.key_file import parse_variable, read_key_file
+from stem_amqp.signing.keys import Algorithm
+from stem_amqp.signing.source import ring_from, seal_from
+
+SECRET = base64.b64encode(bytes(range(32))).decode()
+HMAC = f"keys:\n- id: k1\n  algorithm: hmac-sha256\n  secret: {SECRET}\n"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write a key file that nobody else can read."""
+
+    def write(text, mode=0o600):
+        path = tmp_path / "keys.yaml"
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+def mistake(path):
+    """Return the text of what is wrong with a file, which must not hold its secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_key_file(path)
+    assert SECRET not in str(caught.value)
+    assert SECRET[:12] not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_has_keys_of_every_kind(file):
+    """In YAML."""
+    private = os.urandom(32)
+    public = base64.b64encode(Ed25519Key("x", private=private).public_bytes).decode()
+    text = base64.urlsafe_b64encode(private).decode().rstrip("=")
+    keys = read_key_file(
+        file(
+            f"{HMAC}  active: true\n"
+            f"- {{id: web, algorithm: ed25519, private: '{text}'}}\n"
+            f"- {{id: shop, algorithm: ed25519, public: '{public}'}}\n"
+            f"- {{id: c1, algorithm: aes-256-gcm, secret: '{SECRET}', active: yes}}\n"
+        )
+    )
+    assert [key.id for key in keys.keys] == ["k1", "web", "shop", "c1"]
+    assert keys.signing.id == "k1"
+    assert keys.encrypting.id == "c1"
+    assert keys.get("web").can_sign
+    assert not keys.get("shop").can_sign
+    assert repr(keys.get("shop")) == "<Ed25519Key 'shop': verifies only>"
+    assert SECRET not in repr(keys)
+
+
+def test_a_file_may_be_json(file):
+    """For machines that write it."""
+    entry = {"id": "k1", "algorithm": "hmac-sha256", "secret": SECRET, "active": True}
+    assert read_key_file(file(json.dumps({"keys": [entry]}))).signing.id == "k1"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("", "keys.yaml:1", "must be a mapping with keys"),
+        ("keys: []", "keys.yaml:1: keys", "a list with a key or more"),
+        ("keys: [x]", "keys.yaml:1: keys[0]", "must be a mapping"),
+        (f"{HMAC}  more: 1", "keys.yaml:5: keys[0]", "a field here is none of"),
+        (f"{HMAC}- id: k2", "keys.yaml:5: keys[1]", "algorithm is missing"),
+        (HMAC.replace("hmac-sha256", "md5"), "keys.yaml:3: keys[0].algorithm", "there are: hmac"),
+        (HMAC.replace("k1", "k 1"), "keys.yaml:2: keys[0].id", "no id"),
+        (HMAC.replace(SECRET, f"{SECRET}!"), "keys.yaml:4: keys[0].secret", "no base64"),
+        (HMAC.replace(SECRET, SECRET[:8]), "keys.yaml:2: keys[0]", "has 6 bytes, at least 32"),
+        (
+            HMAC.replace("hmac-sha256", "ed25519"),
+            "keys.yaml:4: keys[0].secret",
+            "private or public",
+        ),
+        (HMAC + HMAC[6:], "keys.yaml", "two keys with the id 'k1'"),
+        (f"{HMAC}  active: {SECRET}", "keys.yaml:5: keys[0].active", "true or false"),
+        (f"{HMAC}  active: [", "keys.yaml:5", "no YAML"),
+        (f"{HMAC}  secret: {SECRET}", "keys.yaml:5: keys[0]", "secret is there twice"),
+        (f"keys:\n- id: k1\n\tsecret: {SECRET}", "keys.yaml:3", "no YAML"),
+        (f"keys:\n- id: k1\n  secret: *{SECRET[:30]}", "keys.yaml:3", "no YAML"),
+        (
+            f"{HMAC}  active: true\n{HMAC[6:].replace('k1', 'k2')}  active: true",
+            "keys.yaml",
+            "'k1' and 'k2' are both active",
+        ),
+        (
+            HMAC.replace("hmac-sha256", "ed25519").replace("secret", "public") + "  active: true",
+            "keys.yaml",
+            "its private half is not here",
+        ),
+    ],
+)
+def test_a_mistake_names_its_place_and_no_secret(file, text, place, words):
+    """File, line and key, on one screen."""
+    told = mistake(file(text))
+    assert place in told
+    assert words in told
+    assert len(told.splitlines()) <= 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=80))
+def test_any_text_is_keys_or_a_configuration_error(tmp_path_factory, text):
+    """Nothing else comes of a file."""
+    path = tmp_path_factory.mktemp("keys") / "keys.yaml"
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(ConfigurationError):
+        read_key_file(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    """With the reason of the system."""
+    assert "No such file" in mistake(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_that_others_can_read_is_warned_of(file, caplog, mode, warned):
+    """It works all the same."""
+    path = file(HMAC, mode)
+    read_key_file(path)
+    assert ("can be read or changed by others (mode 644)" in caplog.text) is warned
+
+
+def test_a_missing_package_is_named_with_its_pip_line(file, monkeypatch):
+    """HMAC-SHA256 works without it."""
+    real = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name.startswith(("cryptography", "stem_amqp.signing.extra_keys")):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert read_key_file(file(HMAC)).get("k1") is not None
+    told = mistake(file(HMAC.replace("hmac-sha256", "aes-256-gcm")))
+    assert 'pip install "stem-amqp[signing]"' in told
+
+
+def test_a_variable_has_several_keys_of_which_the_first_is_active():
+    """The simple case needs no file."""
+    keys = parse_variable("STEM_SIGNING_KEY", f"k2:{SECRET}, k1:{SECRET}", Algorithm.HMAC_SHA256)
+    assert [(key.id, key.active) for key in keys] == [("k2", True), ("k1", False)]
+
+
+@pytest.mark.parametrize("value", [SECRET, f"k1:{SECRET},{SECRET}", f"k1:{SECRET[:9]}", ":", "a:!"])
+def test_a_mistake_in_a_variable_is_told_without_its_value(value):
+    """It would end up in a log."""
+    with pytest.raises(ConfigurationError, match="STEM_SIGNING_KEY: key") as caught:
+        parse_variable("STEM_SIGNING_KEY", value, Algorithm.HMAC_SHA256)
+    assert SECRET[:9] not in str(caught.value)
+
+
+def test_keys_come_from_one_place(file):
+    """Two would leave open which one is active."""
+    with pytest.raises(ConfigurationError, match="not from both"):
+        ring_from(Settings.load(keys_file=file(HMAC), signing_key=f"k1:{SECRET}"))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"require_signature": True}, "STEM_REQUIRE_SIGNATURE is set, but there are no keys"),
+        ({"encrypt": True}, "STEM_ENCRYPT is set, but there are no keys"),
+        ({"encrypt": True, "signing_key": f"k1:{SECRET}"}, "no key of algorithm aes-256-gcm"),
+        (
+            {"require_signature": True, "encryption_key": f"c1:{SECRET}"},
+            "every message would be refused",
+        ),
+    ],
+)
+def test_what_is_asked_for_without_a_key_is_an_error(values, words):
+    """At the start, and not with the first message."""
+    given = Settings.load(**values)
+    with pytest.raises(ConfigurationError, match=words):
+        seal_from(given, ring_from(given))
+
+
+@pytest.mark.parametrize(
+    ("values", "required"),
+    [
+        ({"signing_key": f"k1:{SECRET}"}, True),
+        ({"signing_key": f"k1:{SECRET}", "require_signature": False}, False),
+        ({"encryption_key": f"c1:{SECRET}"}, False),
+    ],
+)
+def test_signatures_are_required_where_they_can_be_verified(values, required):
+    """Safe, unless the settings say otherwise."""
+    given = Settings.load(**values)
+    assert seal_from(given, ring_from(given)).required is required
+
+
+def test_variables_are_read_again_from_the_environment_file(tmp_path, monkeypatch):
+    """The environment of a process does not change, its file does."""
+    monkeypatch.chdir(tmp_path)
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"STEM_SIGNING_KEY=k1:{SECRET}\n")
+    ring = ring_from(Settings.load())
+    dotenv.write_text(f"STEM_SIGNING_KEY=k2:{SECRET},k1:{SECRET}\n")
+    change = ring.reload()
+    assert (change.added, change.removed, change.signing) == (("k2",), (), "k2")
+    assert str(change) == "added k2; signing with k2"
+
+
+def test_keys_of_the_program_are_not_replaced_by_the_environment(monkeypatch):
+    """Who gives them in code means them."""
+    given = Settings.load(signing_key=f"mine:{SECRET}")
+    monkeypatch.setenv("STEM_SIGNING_KEY", f"k1:{SECRET}")
+    ring = ring_from(given)
+    ring.reload()
+    assert [key.id for key in ring.current.keys] == ["mine"]
