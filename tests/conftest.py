@@ -1,6 +1,7 @@
 """What tests of the whole application share: applications on every broker, and waiting."""
 
 import os
+import signal
 import uuid
 
 import pytest
@@ -8,6 +9,15 @@ import pytest
 from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.errors import BackendUnavailableError
+
+
+def pytest_configure():
+    """Let Ctrl-C reach the programs that tests start, also where pytest itself must not hear it.
+
+    A shell that runs it in the background has SIGINT ignored, and every child inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

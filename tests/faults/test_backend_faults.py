@@ -6,7 +6,7 @@ import pytest
 from faults.harness.account import until
 from faults.harness.proxy import proxy_to
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.rabbitmq]
+pytestmark = pytest.mark.timeout(120)  # on nodes of their own, so not again for another broker
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from faults.harness.account import until
 
 from stem_amqp.errors import BrokerError, PublishTimeoutError, ResultTimeoutError
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.rabbitmq]
+pytestmark = pytest.mark.timeout(120)  # on nodes of their own, so not again for another broker
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])

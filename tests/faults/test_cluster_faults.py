@@ -4,7 +4,7 @@ import pytest
 from faults.harness.cluster import private_cluster
 from faults.harness.crew import crew_on
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.rabbitmq]
+pytestmark = pytest.mark.timeout(180)  # on nodes of their own, so not again for another broker
 
 
 @pytest.fixture(scope="module")

@@ -93,13 +93,13 @@ async def test_a_task_that_kills_its_process_is_dead_lettered_and_its_neighbours
         calls[2:2] = [stem.prepare("poison", {"how": how}, queue="q")]
         handles = await stem.enqueue_many(calls)
         worker = start()
-        while not await letters(stem):
+        while not (found := await letters(stem)):
             if worker.poll() is not None:
                 deaths += 1
                 assert deaths <= 5, (tmp_path / "log").read_text()
                 worker = start()
         await eventually(lambda: empty(stem), "an empty queue", timeout=40)
-        (letter,) = await letters(stem)
+        (letter,) = found
         assert letter.headers[REASON] == "crashed"
         assert said in letter.headers["stem-error"]
         assert letter.type == "poison"

@@ -21,7 +21,7 @@ from stem_amqp.transport.base import FRAME_MAX, BrokerInfo, ConnectionChange
 
 logger = logging.getLogger("stem_amqp.transport")
 
-BACK_OFF = wait_random_exponential(multiplier=0.2, max=15, min=0.1)
+BACK_OFF = wait_random_exponential(multiplier=0.2, max=5, min=0.1)
 """Seconds between attempts; random, so that a restarted broker is not stormed by all workers."""
 
 
