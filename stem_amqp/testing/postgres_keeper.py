@@ -87,4 +87,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, requested)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # a shell that runs tests in the background ignores it, and the server would inherit that
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     sys.exit(keep(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:], requested))

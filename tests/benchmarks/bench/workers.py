@@ -37,10 +37,14 @@ def tree(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> float:
-    """Return the resident memory of a process in MiB; 0 for one that has gone."""
+    """Return the resident memory of a process in MiB; 0 for one that has gone.
+
+    Of files that it maps, only what it has changed for itself: each task marks its time in a file that
+    all share, and a million of them touch eight megabytes of it.
+    """
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith("RssAnon:"):
                 return int(line.split()[1]) / 1024
     return 0.0
 
