@@ -62,6 +62,8 @@ class Administration:
         self._ask("PUT", f"permissions/%2F/{name}", document)
 
     def set_topic_permissions(self, name, exchange, write, read):
+        # newer management APIs know permissions for exchanges only that are there
+        self._ask("PUT", f"exchanges/%2F/{exchange}", {"type": "topic", "durable": True})
         document = {"exchange": exchange, "write": write, "read": read}
         self._ask("PUT", f"topic-permissions/%2F/{name}", document)
 
