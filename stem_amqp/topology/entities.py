@@ -59,9 +59,32 @@ class Binding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """A policy: settings that RabbitMQ gives to whatever has a matching name, changed in one call.
+
+    Args:
+        name: the policy's name.
+        pattern: the regular expression that names must match.
+        apply_to: ``queues``, ``exchanges`` or ``all``; from RabbitMQ 3.12 on also
+            ``classic_queues``, ``quorum_queues`` and ``streams``.
+        definition: the settings, such as ``message-ttl``.
+        priority: of the policies that match, only the one with the highest priority counts.
+        operator: whether it is an operator policy, which limits what users' policies set.
+    """
+
+    name: str
+    pattern: str
+    apply_to: str = "queues"
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    operator: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entities:
     """All that is declared, in the order in which it can be declared."""
 
     exchanges: tuple[Exchange, ...] = ()
     queues: tuple[Queue, ...] = ()
     bindings: tuple[Binding, ...] = ()
+    policies: tuple[Policy, ...] = ()
