@@ -88,11 +88,13 @@ def _explained(error: BaseException) -> tuple[str, str]:
             "Correct host and port (Redis' own is 6379); a port with TLS needs rediss://.",
         )
     for cause in _chain(error):
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLCertVerificationError):
             return (
-                f"TLS fails: {cause.reason or cause}",
-                "Check its certificate, and that the port has TLS; ?ca=/path/ca.pem names your own CA.",
+                f"its certificate is not trusted ({cause.verify_message})",
+                "Set STEM_BACKEND_TLS_CA to its authority, and write the host as the certificate does.",
             )
+        if isinstance(cause, ssl.SSLError):
+            return _tls_failure(cause)
         if isinstance(cause, socket.gaierror):
             return ("its host name is unknown", "Correct the host in STEM_BACKEND_URL, or the DNS.")
         if isinstance(cause, ConnectionRefusedError):
@@ -103,6 +105,17 @@ def _explained(error: BaseException) -> tuple[str, str]:
         str(error).rstrip(".") or type(error).__name__,
         "Check that Redis runs at this address.",
     )
+
+
+def _tls_failure(error: ssl.SSLError) -> tuple[str, str]:
+    said = error.reason or str(error)
+    if "ALERT" in said or "CERT" in said:
+        return (
+            f"it ended the TLS session ({said})",
+            "It wants a client certificate of its own CA that is valid: set STEM_BACKEND_TLS_CERT and"
+            " STEM_BACKEND_TLS_KEY.",
+        )
+    return (f"TLS fails ({said})", "Check that this port has TLS, else write redis://.")
 
 
 def _reply(error: BaseException) -> str:
