@@ -18,8 +18,6 @@ from stem_amqp.transport.amqp.urls import BrokerUrl
 
 EXPIRY_WARNING = 14 * 86400.0
 """Seconds before the end of a certificate from which on there is a warning."""
-_ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
-"""Values of ``sslmode`` with which PostgreSQL is reached through TLS, or not at all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +67,8 @@ class _Server:
         host: where it is.
         port: its TCP port.
         name: the server name to ask for.
-        paths: the files that it is reached with.
+        paths: the files that it is looked at with.
+        own: the client certificate that it is shown.
         variables: how the names of their settings begin.
         postgres: whether it is a PostgreSQL.
     """
@@ -79,6 +78,7 @@ class _Server:
     port: int
     name: str
     paths: TlsPaths
+    own: Path | None
     variables: str
     postgres: bool = False
 
@@ -102,13 +102,13 @@ async def look_at_certificates(settings: Settings, *, now: float) -> Certificate
     Raises:
         ConfigurationError: a TLS file or a URL cannot be used.
     """
-    ends: list[tuple[str, datetime]] = []
     silent: list[str] = []
     servers = list(_servers(settings))
-    # Those of the settings, and the one that a URL names
-    own = {settings.tls_cert, settings.backend_tls_cert, *(server.paths.cert for server in servers)}
-    for cert in sorted(path for path in own if path is not None):
-        ends.append((f"the client's certificate {cert}", end_of_file(cert)))
+    own = {server.own for server in servers}
+    ends = [
+        (f"the client's certificate {cert}", end_of_file(cert))
+        for cert in sorted(path for path in own if path is not None)
+    ]
     for server in servers:
         paths = server.paths
         context = client_context(paths.ca, paths.cert, paths.key, variables=server.variables)
@@ -135,6 +135,7 @@ def _servers(settings: Settings) -> Iterator[_Server]:
                 port=url.port,
                 name=settings.tls_server_name or url.host,
                 paths=paths,
+                own=paths.cert,
                 variables=BROKER,
             )
     yield from _backend_servers(settings)
@@ -150,15 +151,16 @@ def _backend_servers(settings: Settings) -> Iterator[_Server]:
             port=redis.port,
             name=redis.host,
             paths=redis.tls_paths,
+            own=redis.tls_paths.cert,
             variables=BACKEND,
         )
     elif url.startswith(("postgres:", "postgresql:")):
         postgres = parse_address(url, paths)
-        if not paths and postgres.sslmode not in _ENCRYPTED:
+        if not postgres.speaks_tls:
             return
+        own = paths.cert
         if postgres.sslcert is not None:
-            # Only its end is looked at: the driver reads the rest of what the URL names
-            paths = TlsPaths(cert=Path(postgres.sslcert))
+            own = Path(postgres.sslcert)
         for host, port in postgres.hosts:
             yield _Server(
                 label=f"postgresql://{host}:{port}",
@@ -166,6 +168,7 @@ def _backend_servers(settings: Settings) -> Iterator[_Server]:
                 port=port,
                 name=host,
                 paths=paths,
+                own=own,
                 variables=BACKEND,
                 postgres=True,
             )

@@ -11,7 +11,7 @@ from stem_amqp.app import Stem
 from stem_amqp.assembly import create_transport, entities_of
 from stem_amqp.certificate_report import look_at_certificates, uses_tls
 from stem_amqp.durations import format_seconds
-from stem_amqp.errors import StemError
+from stem_amqp.errors import ConfigurationError, StemError
 from stem_amqp.results.factory import backend_tls
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import redacted
@@ -111,6 +111,12 @@ class _Examination:
             self.checks.append(Check(name="backend", ok=False, detail="rpc:// needs the broker"))
         else:
             await self._check("backend", self._backend)
+
+    def _uses_tls(self) -> bool:
+        try:
+            return uses_tls(self.app.settings)
+        except ConfigurationError:
+            return False  # what is wrong with the URL is told by the check of the backend
 
     def note_timeout(self, timeout: float) -> None:
         self.checks.append(

@@ -155,9 +155,7 @@ class Settings(BaseSettings):
     backend_tls_cert: Path | None = Field(
         default=None, description="Client certificate for the result backend (PEM)."
     )
-    backend_tls_key: Path | None = Field(
-        default=None, description="Key of that certificate (PEM)."
-    )
+    backend_tls_key: Path | None = Field(default=None, description="Key of that certificate (PEM).")
 
     keys_file: Path | None = Field(
         default=None, description="Path of the key file (YAML or JSON) that bodies are signed with."

@@ -44,6 +44,9 @@ class TlsPaths:
         return self != TlsPaths()
 
 
+NO_PATHS = TlsPaths()
+
+
 class TlsFiles:
     """The TLS files of a client; called, it returns a context with what they hold now.
 

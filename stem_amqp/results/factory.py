@@ -17,7 +17,7 @@ from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.results.rpc import RpcBackend
 from stem_amqp.results.sqlite import SqliteBackend
 from stem_amqp.settings import Settings, redacted
-from stem_amqp.tls import TlsPaths
+from stem_amqp.tls import NO_PATHS, TlsPaths
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Transport
 
@@ -42,7 +42,7 @@ class BackendParts:
     transport: Transport
     names: Names
     ttl: float
-    tls_paths: TlsPaths = TlsPaths()
+    tls_paths: TlsPaths = NO_PATHS
 
     @property
     def rest(self) -> str:
@@ -196,6 +196,6 @@ def create(
             transport=transport,
             names=names,
             ttl=ttl,
-            tls_paths=tls_paths or TlsPaths(),
+            tls_paths=tls_paths or NO_PATHS,
         )
     )

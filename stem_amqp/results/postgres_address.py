@@ -7,12 +7,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.settings import redacted
-from stem_amqp.tls import TlsPaths
+from stem_amqp.tls import NO_PATHS, TlsPaths
 
 DEFAULT_POOL_SIZE = 4
 """Connections of one process, at most; one more listens while somebody waits for a result."""
 LARGEST_POOL_SIZE = 100
 DEFAULT_PORT = 5432
+_ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
 _PORTS = 65536
 
 
@@ -36,10 +37,15 @@ class PostgresAddress:
     place: str
     pool_size: int = DEFAULT_POOL_SIZE
     transaction_pooling: bool = False
-    tls_paths: TlsPaths = TlsPaths()
+    tls_paths: TlsPaths = NO_PATHS
     hosts: tuple[tuple[str, int], ...] = ()
     sslmode: str | None = None
     sslcert: str | None = None
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether connections are made through TLS, or not at all."""
+        return bool(self.tls_paths) or self.sslmode in _ENCRYPTED
 
 
 def parse_address(url: str, tls_paths: TlsPaths | None = None) -> PostgresAddress:
@@ -81,7 +87,7 @@ def parse_address(url: str, tls_paths: TlsPaths | None = None) -> PostgresAddres
         place=redacted(bare.geturl()),
         pool_size=pool_size,
         transaction_pooling=pooler == "transaction",
-        tls_paths=tls_paths or TlsPaths(),
+        tls_paths=tls_paths or NO_PATHS,
         hosts=hosts,
         sslmode=sslmode,
         sslcert=sslcert,

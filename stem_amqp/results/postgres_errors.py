@@ -89,6 +89,10 @@ def _text(address: PostgresAddress, error: BaseException) -> str:
 
 def _explained(address: PostgresAddress, error: BaseException) -> tuple[str, str]:
     text = _said(error)
+    if address.speaks_tls and isinstance(error, _CLOSED):
+        # The driver, or TLS itself if we were writing, swallows the alert that says why
+        again = "It is opened again by itself. If it is closed each time:\n  "
+        return f"closed the connection: {text}", again + _SET_CERTIFICATE
     for words, problem, remedy in _ABOUT_TLS:
         if words in text:
             return problem.format(said=text), remedy
@@ -105,9 +109,10 @@ def _said(error: BaseException) -> str:
 
 
 _SET_CERTIFICATE = (
-    "Set STEM_BACKEND_TLS_CERT and STEM_BACKEND_TLS_KEY to a client certificate that the server's"
-    " ssl_ca_file has signed and that is valid: 'stem-amqp health' shows its end."
+    "Set STEM_BACKEND_TLS_CERT and STEM_BACKEND_TLS_KEY to a client certificate that is valid and\n"
+    "  signed by the server's ssl_ca_file: 'stem-amqp health' shows its end."
 )
+_CLOSED = (ConnectionResetError, BrokenPipeError, asyncpg.ConnectionDoesNotExistError)
 _ABOUT_TLS = (
     ("client certificate", "wants a client certificate: {said}", _SET_CERTIFICATE),
     ("certificate authentication failed", "refused the client certificate: {said}", (

@@ -117,9 +117,7 @@ def _tls_files(url: str, query: str, *, tls: bool) -> tuple[tuple[str, str], ...
     return tuple((TLS_OPTIONS[name], path) for name, path in given)
 
 
-def _set_files(
-    url: str, paths: TlsPaths | None, *, tls: bool
-) -> tuple[tuple[str, str], ...]:
+def _set_files(url: str, paths: TlsPaths | None, *, tls: bool) -> tuple[tuple[str, str], ...]:
     if not paths:
         return ()
     if not tls:

@@ -42,6 +42,11 @@ _SILENT = (
     "Check that it runs, is not overloaded, and that no firewall drops the connection.",
 )
 
+_WANTS_CERTIFICATE = (
+    "It may want a client certificate that its CA has signed and that is valid: set\n"
+    "  STEM_BACKEND_TLS_CERT and STEM_BACKEND_TLS_KEY. 'stem-amqp health' shows its end."
+)
+
 
 def unavailable(address: RedisAddress, error: BaseException) -> BackendUnavailableError:
     """Return what to raise when a call fails for a reason that is not the caller's.
@@ -53,6 +58,9 @@ def unavailable(address: RedisAddress, error: BaseException) -> BackendUnavailab
     problem, remedy = _explained(error)
     if address.tls and problem == _SILENT[0]:
         remedy += "\n  A port without TLS says nothing to rediss:// either."
+    if address.tls and _was_reset(error):
+        # The alert that says why may be lost, if we were writing when it came
+        problem, remedy = "it closed the connection", _WANTS_CERTIFICATE
     return BackendUnavailableError(f"the result backend {address} failed: {problem}.\n  {remedy}")
 
 
@@ -107,14 +115,17 @@ def _explained(error: BaseException) -> tuple[str, str]:
     )
 
 
+def _was_reset(error: BaseException) -> bool:
+    gone = (ConnectionResetError, BrokenPipeError)
+    return any(isinstance(cause, gone) for cause in _chain(error)) or "closed by server" in str(
+        error
+    )
+
+
 def _tls_failure(error: ssl.SSLError) -> tuple[str, str]:
     said = error.reason or str(error)
     if "ALERT" in said or "CERT" in said:
-        return (
-            f"it ended the TLS session ({said})",
-            "It wants a client certificate of its own CA that is valid: set STEM_BACKEND_TLS_CERT and"
-            " STEM_BACKEND_TLS_KEY.",
-        )
+        return (f"it ended the TLS session ({said})", _WANTS_CERTIFICATE)
     return (f"TLS fails ({said})", "Check that this port has TLS, else write redis://.")
 
 

@@ -328,4 +328,3 @@ def transition_of(
         reply_to=job.reply_to,
         **details,
     )
-
