@@ -11,6 +11,7 @@ import re
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from stem_amqp.errors import ConfigurationError
 
@@ -58,10 +59,8 @@ async def end_of_server(
     """
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    if postgres:
-        reader, writer = await asyncio.open_connection(host, port)
-    else:
-        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+    early: dict[str, Any] = {} if postgres else {"ssl": context, "server_hostname": name}
+    reader, writer = await asyncio.open_connection(host, port, **early)
     try:
         if postgres:
             writer.write(_SSL_REQUEST)
