@@ -73,6 +73,9 @@ class RedisPool:
         except ResponseError:
             await self._give_back(connection)
             raise
+        except Exception:
+            await closed(connection)
+            raise
         except BaseException:
             # A reply may still be on its way, which the next call would take for its own.
             await connection.disconnect(nowait=True)
