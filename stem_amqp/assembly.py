@@ -14,6 +14,7 @@ from stem_amqp.producer import Producer
 from stem_amqp.provision.apply import ensure
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
+from stem_amqp.results.factory import backend_tls
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import Provision, Settings
 from stem_amqp.signing.seal import Seal
@@ -128,6 +129,7 @@ async def connect(app: Stem, clock: Clock | None) -> Connected:
             transport=transport,
             names=app.names,
             ttl=settings.result_ttl,
+            tls_paths=backend_tls(settings),
         )
         await backend.open()
     except BaseException:

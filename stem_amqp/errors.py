@@ -22,6 +22,7 @@ StemError
 │       └── PublishTimeoutError   no confirm in time: it may or may not have arrived
 ├── BackendError                  the result backend
 │   ├── BackendUnavailableError
+│   ├── ReplyRefusedError         the broker refuses the reply to a producer
 │   └── ResultUnavailableError    this backend cannot know the answer
 ├── DuplicateTaskError            a unique task is on its way already
 ├── DeadLetterNotFoundError       no dead letter of that id in the queue
@@ -233,6 +234,10 @@ class BackendError(StemError):
 
 class BackendUnavailableError(BackendError):
     """The result backend cannot be reached."""
+
+
+class ReplyRefusedError(BackendError):
+    """The broker refuses a reply: its queue is full, or the worker may not write to it."""
 
 
 class ResultUnavailableError(BackendError):

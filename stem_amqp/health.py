@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from stem_amqp.app import Stem
 from stem_amqp.assembly import create_transport, entities_of
-from stem_amqp.certificate_report import look_at_certificates, tls_urls
+from stem_amqp.certificate_report import look_at_certificates, uses_tls
 from stem_amqp.durations import format_seconds
-from stem_amqp.errors import StemError
+from stem_amqp.errors import ConfigurationError, StemError
+from stem_amqp.results.factory import backend_tls
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import redacted
 from stem_amqp.transport.base import Transport
@@ -98,7 +99,7 @@ class _Examination:
     _warning: bool = False
 
     async def run(self) -> None:
-        if tls_urls(self.app.settings):
+        if self._uses_tls():
             await self._check("certificates", self._certificates)
         if await self._check("broker", self._broker):
             await self._check("topology", self._topology)
@@ -110,6 +111,12 @@ class _Examination:
             self.checks.append(Check(name="backend", ok=False, detail="rpc:// needs the broker"))
         else:
             await self._check("backend", self._backend)
+
+    def _uses_tls(self) -> bool:
+        try:
+            return uses_tls(self.app.settings)
+        except ConfigurationError:
+            return False  # what is wrong with the URL is told by the check of the backend
 
     def note_timeout(self, timeout: float) -> None:
         self.checks.append(
@@ -223,6 +230,7 @@ class _Examination:
             transport=self.transport,
             names=self.app.names,
             ttl=settings.result_ttl,
+            tls_paths=backend_tls(settings),
         )
         await backend.open()
         try:

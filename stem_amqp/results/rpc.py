@@ -13,7 +13,15 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from stem_amqp.clock import Clock
-from stem_amqp.errors import BackendUnavailableError, BrokerError, DecodeError, UnroutableError
+from stem_amqp.errors import (
+    BackendUnavailableError,
+    BrokerError,
+    BrokerRefusedError,
+    DecodeError,
+    PublishRefusedError,
+    ReplyRefusedError,
+    UnroutableError,
+)
 from stem_amqp.results.base import (
     GroupRecord,
     ProgressUpdate,
@@ -174,7 +182,8 @@ class RpcBackend(ResultBackend):
                 tasks.setdefault((change.task_id, change.reply_to), []).append(change)
         sending = (self._reply(address, queued) for (_, address), queued in tasks.items())
         outcomes = await asyncio.gather(*sending, return_exceptions=True)
-        for outcome in outcomes:
+        # A refusal comes last: an outage concerns all of them, and passes
+        for outcome in sorted(outcomes, key=lambda one: isinstance(one, ReplyRefusedError)):
             if isinstance(outcome, BrokerError):
                 raise BackendUnavailableError(
                     f"replies could not be published: {outcome}"
@@ -196,6 +205,12 @@ class RpcBackend(ResultBackend):
                 await self._transport.publish(publication)
             except UnroutableError:
                 log.debug("nobody waits for task %s any more: %s is gone", change.task_id, address)
+            except (PublishRefusedError, BrokerRefusedError) as error:
+                raise ReplyRefusedError(
+                    f"the reply to queue {address!r} is refused: {error}\n"
+                    "  If the queue is full, empty it; rpc:// needs the permission to write to"
+                    " amq.default."
+                ) from error
 
     def _on_reply(self, delivery: Delivery) -> None:
         try:

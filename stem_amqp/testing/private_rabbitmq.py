@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,7 @@ def find_programs() -> Programs:
 
 @contextmanager
 def private_rabbitmq(
-    *, management: bool = False, start_timeout: float = 90.0
+    *, management: bool = False, start_timeout: float = 90.0, settings: Sequence[str] = ()
 ) -> Iterator[PrivateRabbitMQ]:
     """Start a broker, and end it and all its processes at the end of the block.
 
@@ -97,6 +97,7 @@ def private_rabbitmq(
     Args:
         management: enable the management plugin, which makes the start slower.
         start_timeout: seconds until the broker must answer.
+        settings: further lines of its rabbitmq.conf, such as a listener with TLS.
 
     Raises:
         BrokerUnavailableError: RabbitMQ is not installed or does not start; the message has the
@@ -107,7 +108,7 @@ def private_rabbitmq(
         folder = Path(tempfile.mkdtemp(prefix="stem-rabbitmq-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         amqp, distribution, epmd, http = _free_ports(4)
-        _configure(folder, http if management else None)
+        _configure(folder, http if management else None, settings)
         started = time.monotonic()
         keeping = _start_keeper(programs, folder, _environment(folder, amqp, distribution, epmd))
         stack.callback(_stop, keeping)
@@ -142,9 +143,9 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _configure(folder: Path, management_port: int | None) -> None:
+def _configure(folder: Path, management_port: int | None, more: Sequence[str]) -> None:
     plugins = "rabbitmq_management" if management_port else ""
-    settings = ["disk_free_limit.absolute = 10MB"]
+    settings = ["disk_free_limit.absolute = 10MB", *more]
     if management_port:
         settings += [
             f"management.tcp.port = {management_port}",

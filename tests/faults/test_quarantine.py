@@ -12,10 +12,11 @@ from support import eventually
 
 from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
+from stem_amqp.dead_letter import ALL, DeadLetters
 from stem_amqp.message import REASON
 
 APPLICATION = """
-    import os, signal
+    import os, signal, sys
     from stem_amqp import Stem, TaskContext
 
     stem = Stem()
@@ -32,6 +33,50 @@ APPLICATION = """
         if how == "exit":
             os._exit(7)
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def in_child() -> bool:
+        return sys.modules["__main__"].__spec__.name == "stem_amqp.cli.isolated"
+
+    def effect(name: str) -> dict:
+        where = "child" if in_child() else "worker"
+        os.write(book, f"{name} {where}\\n".encode())
+        return {name: where}
+
+    def die_unless_in_child() -> None:
+        if not in_child():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @stem.task("guarded", queue="q", max_retries=0)
+    async def guarded(ctx: TaskContext) -> dict:
+        async def charge() -> dict:
+            return effect("charge")
+
+        charged = await ctx.once("charge").run(charge)
+        die_unless_in_child()
+        async with ctx.once("ship", lease="1s") as first:
+            if first:
+                effect("ship")
+        return charged
+
+    @stem.task("guarded-sync", queue="q", max_retries=0)
+    def guarded_sync(ctx: TaskContext) -> dict:
+        charged = ctx.once("charge").call(lambda: effect("charge"))
+        die_unless_in_child()
+        with ctx.once("ship", lease="1s") as first:
+            if first:
+                effect("ship")
+        return charged
+
+    @stem.task("dies-inside", queue="q", max_retries=0)
+    async def dies_inside(ctx: TaskContext) -> str:
+        if b"charge child" not in open("book", "rb").read():
+            die_unless_in_child()
+        async with ctx.once("charge", lease="1s") as first:
+            if first:
+                effect("charge")
+                if in_child():
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return "done"
 """
 SETTINGS = {"STEM_LOG_LEVEL": "INFO", "STEM_QUARANTINE_AFTER": "2"}
 
@@ -148,3 +193,54 @@ async def test_what_is_suspected(stem, monkeypatch, headers, redelivered, suspec
     assert Quarantine(stem, stem.settings).suspects(delivery) is suspected
     off = stem.settings.replace(quarantine_after=0)
     assert not Quarantine(stem, off).suspects(delivery)
+
+
+async def restarted(stem, start, ends):
+    """Start the worker whenever it was killed, until a condition holds; return how often that was."""
+    deaths, worker = 0, start()
+
+    async def ended():
+        nonlocal deaths, worker
+        if worker.poll() is not None:
+            deaths += 1
+            assert deaths <= 5
+            worker = start()
+        return await ends()
+
+    await eventually(ended, "the end of the task", timeout=60)
+    return deaths
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("task", ["guarded", "guarded-sync"])
+async def test_a_guarded_block_is_carried_out_once_across_worker_and_child(
+    stem, start, tmp_path, task
+):
+    """What the worker noted before it died the child finds, and the child's own guards hold too."""
+    async with stem:
+        handle = await stem.enqueue(task, {}, queue="q")
+
+        async def ended():
+            record = await stem.connected.backend.get(handle.id)
+            return record is not None and record.state.final
+
+        assert await restarted(stem, start, ended) == 2
+        assert await handle.result(timeout=20) == {"charge": "worker"}
+    assert (tmp_path / "book").read_text().splitlines() == ["charge worker", "ship child"]
+
+
+@pytest.mark.timeout(120)
+async def test_a_child_that_dies_in_a_guarded_block_leaves_it_to_the_replay(stem, start, tmp_path):
+    """Nobody knows how far the block came, so a later run enters it, once the lease is over."""
+    async with stem:
+        handle = await stem.enqueue("dies-inside", {}, queue="q")
+
+        async def buried():
+            return await letters(stem)
+
+        assert await restarted(stem, start, buried) == 2
+        (letter,) = await letters(stem)
+        assert letter.headers[REASON] == "crashed"
+        assert (await DeadLetters(stem, "q").replay(ALL)).replayed == 1
+        assert await handle.result(timeout=40) == "done"
+    assert (tmp_path / "book").read_text().splitlines() == ["charge child", "charge worker"]

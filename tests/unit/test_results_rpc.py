@@ -12,6 +12,7 @@ from stem_amqp.errors import (
     BrokerUnavailableError,
     ConfigurationError,
     PublishRefusedError,
+    ReplyRefusedError,
     ResultTimeoutError,
 )
 from stem_amqp.message import new_id
@@ -128,14 +129,20 @@ async def test_a_reply_is_readable_in_the_management_ui(net):
     assert publication.body.endswith(b',"result":{"a":1}}')
 
 
-@pytest.mark.parametrize("error", [PublishRefusedError("full"), BrokerUnavailableError("away")])
-async def test_a_reply_that_cannot_be_published_is_an_outage(net, error):
-    """The worker does not acknowledge what its producer was not told; repeating is safe."""
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (PublishRefusedError("full"), ReplyRefusedError),
+        (BrokerUnavailableError("away"), BackendUnavailableError),
+    ],
+)
+async def test_a_reply_that_cannot_be_published_is_an_error(net, error, kind):
+    """An outage or a refusal, which is not tried for ever; repeating is safe."""
     producer, worker = await net.backend(), await net.backend()
     reply_to = await producer.reply_address()
     changes = [change(f"t{number}", reply_to=reply_to, result=b"1") for number in range(10)]
     net.broker.refuse_publishes(error, times=1)
-    with pytest.raises(BackendUnavailableError, match=r"full|away"):
+    with pytest.raises(kind, match=r"full|away"):
         await worker.transition(changes)
     assert len(net.published) == 10
     assert await worker.transition(changes) == [True] * 10

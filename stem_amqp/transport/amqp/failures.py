@@ -175,6 +175,13 @@ def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) ->
             f"its certificate is not trusted ({error.verify_message});"
             " set STEM_TLS_CA to its authority, or STEM_TLS_SERVER_NAME to its name"
         )
+    ended = _ended_by_peer(error) if url.tls else None
+    if ended is not None:
+        return (
+            f"the broker ended the TLS session ({ended})\n  It may want a client certificate that its"
+            " authority has signed and that is valid: set STEM_TLS_CERT\n  and STEM_TLS_KEY."
+            " `stem-amqp health` shows its end"
+        )
     if isinstance(error, ssl.SSLError):
         return (
             f"no TLS session ({error.reason or text});"
@@ -187,6 +194,26 @@ def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) ->
     return f"it does not speak AMQP there ({text})" + (
         "; check the port in STEM_BROKER_URL" if url.tls else "; a TLS port needs amqps://"
     )
+
+
+def _ended_by_peer(error: BaseException) -> str | None:
+    """Say how the other side ended a TLS session, as one does that wants a client certificate.
+
+    Its alert, which says why, is lost if we were writing when it came. None if it was otherwise.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+            return str(cause.reason)
+        if isinstance(cause, ConnectionResetError | BrokenPipeError | asyncio.IncompleteReadError):
+            return "connection reset"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 def entity_error(error: BaseException, subject: str) -> BrokerError:
