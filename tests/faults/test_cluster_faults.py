@@ -23,14 +23,17 @@ def cluster(broken_cluster):
     return broken_cluster
 
 
-@pytest.mark.parametrize("which", ["leader", "other"])
+@pytest.mark.parametrize("which", ["leader", "other", "first"])
 def test_a_cluster_that_loses_a_node_loses_no_task(cluster, tmp_path, account, which):
-    """Killed with SIGKILL, and started again later; tasks run in between and afterwards."""
+    """Killed with SIGKILL, and started again later; tasks run in between and afterwards.
+
+    The first node of the URL has the connections, and with them the exclusive queues.
+    """
     with crew_on(f"three nodes, one killed: the {which}", tmp_path, cluster.url) as crew:
         crew.under_load(workers=2)
         leader = cluster.leader(f"{crew.namespace}.q")
         others = [node for node in cluster.nodes if node is not leader]
-        victim = leader if which == "leader" else others[0]
+        victim = {"leader": leader, "other": others[0], "first": cluster.nodes[0]}[which]
         victim.kill()
         crew.ledger.recovered()
         crew.ledger.progress("finished", 200)

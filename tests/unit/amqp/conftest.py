@@ -119,7 +119,12 @@ class Link:
                 self.channels.pop(channel.number)
         elif isinstance(frame, commands.Queue.Declare):
             self.broker.asked.append((self.name, frame.queue))
-            channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
+            if frame.queue in self.broker.locked:
+                channel.close(405, f"RESOURCE_LOCKED - locked queue '{frame.queue}'")
+            else:
+                channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
+        elif isinstance(frame, commands.Queue.Delete):
+            channel.send(commands.Queue.DeleteOk(0))
         elif isinstance(frame, commands.Basic.Consume):
             if not self.broker.answers_consume:
                 return
@@ -158,6 +163,7 @@ class ScriptedBroker:
         self.consuming = []
         self.strays = []
         self.asked = []
+        self.locked = set()
         self.on_publish = self.confirm
         self.deaf = False
         self._tasks = set()
