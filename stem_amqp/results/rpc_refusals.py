@@ -17,7 +17,7 @@ REMEMBERED = 1000
 class Refusals:
     """Remembers since when a queue refuses replies.
 
-    In a cluster on RabbitMQ 4 an exclusive queue outlives its node: the broker nacks what is
+    In a cluster on RabbitMQ 4.3 an exclusive queue outlives its node: the broker nacks what is
     published to it until that node is back. Who waited for it would hold up every worker.
 
     Args:

@@ -13,6 +13,7 @@ from stem_amqp.errors import BrokerError, PublishTimeoutError, ResultTimeoutErro
 pytestmark = pytest.mark.timeout(120)  # on nodes of their own, so not again for another broker
 
 
+@pytest.mark.releases
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_broker_that_goes_and_comes_back_loses_nothing(node, make_crew, account, how):
     """Shut down in good order, and killed with SIGKILL."""
@@ -120,6 +121,7 @@ def at_most(seconds):
     assert time.monotonic() - start < seconds
 
 
+@pytest.mark.releases
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_an_alarm_blocks_producers_while_workers_acknowledge(
     node, make_crew, account, tmp_path, kind
@@ -168,6 +170,7 @@ def test_results_by_reply_survive_an_alarm(node, make_crew, account):
     account(crew.finish())
 
 
+@pytest.mark.releases
 def test_a_consumer_timeout_gives_the_task_back_and_the_worker_goes_on(node, make_crew, account):
     """Who does not acknowledge in time loses the channel; since RabbitMQ 4.3 only the consumer."""
     node.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1500).")

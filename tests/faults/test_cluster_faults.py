@@ -5,7 +5,7 @@ from faults.harness.account import until
 from faults.harness.cluster import private_cluster
 from faults.harness.crew import crew_on
 
-# on nodes of their own, so not again for another broker
+# not marked as rabbitmq: on nodes of their own, which are of the other release if that is named
 pytestmark = [pytest.mark.timeout(180), pytest.mark.releases]
 
 

@@ -22,7 +22,7 @@ PAUSE = 0.25
 cancels its consumers a moment before it is gone; to consume it in that moment closes the whole
 connection with 541."""
 LOCKED = 5.0
-"""Seconds before an exclusive queue that stays locked gets another name. In a cluster on RabbitMQ 4
+"""Seconds before an exclusive queue that stays locked gets another name. In a cluster on RabbitMQ 4.3
 a node that died keeps its exclusive queues locked until it is back, which may be never."""
 Restore = Callable[[], Awaitable[bool]]
 """Declares what is missing, and returns whether anybody could be asked to."""
