@@ -16,7 +16,7 @@ export STEM_TEST_INSTALL ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo examples bench soak lint format types schema check-schema clean python-venv
+.PHONY: help test demo examples bench faults soak lint format types schema check-schema clean python-venv
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,6 +32,9 @@ examples: $(TEST) ## Run every example and compare its output
 
 bench: $(BENCH)/.installed ## Measure stem-amqp and its peers; see docs/benchmarks.md
 	PYTHONPATH=tests/benchmarks $(BENCH)/bin/python -m bench $(ARGS)
+
+faults: $(TEST) ## Break brokers, networks and workers, and print what became of every task
+	$(BIN)/pytest tests/faults -m account $(ARGS)
 
 soak: $(TEST) ## Break a private RabbitMQ and its clients at random: MINUTES=30 SEED=
 	PYTHONPATH=tests $(BIN)/python -m faults.harness.soak $(or $(MINUTES),5) $(SEED)

@@ -25,6 +25,8 @@ SCRIPTS = (
     "/opt/rabbitmq/sbin/rabbitmq-server",
 )
 """RabbitMQ's own start scripts. Debian's /usr/sbin/rabbitmq-server is a wrapper that changes user."""
+SERVER_VARIABLE = "STEM_TEST_RABBITMQ_SERVER"
+"""Names a folder with another release's ``rabbitmq-server`` and ``rabbitmqctl``."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOG_LINES = 8
 """Lines of the broker's log in an error message."""
@@ -57,7 +59,7 @@ class Programs:
     """What is needed to start a broker.
 
     Args:
-        server: RabbitMQ's own start script.
+        server: RabbitMQ's own start script. ``rabbitmqctl`` stands beside it.
         epmd: Erlang's port mapper.
     """
 
@@ -66,11 +68,38 @@ class Programs:
 
 
 def find_programs() -> Programs:
-    """Find an installed RabbitMQ.
+    """Find an installed RabbitMQ, or the one in the folder of ``STEM_TEST_RABBITMQ_SERVER``.
 
     Raises:
-        BrokerUnavailableError: none is installed; the message is the reason alone.
+        BrokerUnavailableError: none is installed, or that folder has none; the message is the
+            reason alone.
     """
+    server = _named_server() or _installed_server()
+    beside = server.with_name("epmd")
+    if os.access(beside, os.X_OK):
+        return Programs(server=server, epmd=beside)
+    epmd = shutil.which("epmd", path=_search_path()) or next(
+        (str(path) for path in Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), None
+    )
+    if epmd is None:
+        raise BrokerUnavailableError(f"{server} is there, but Erlang's epmd is not")
+    return Programs(server=server, epmd=Path(epmd))
+
+
+def _named_server() -> Path | None:
+    folder = os.environ.get(SERVER_VARIABLE)
+    if not folder:
+        return None
+    server = Path(folder).absolute() / "rabbitmq-server"
+    for program in (server, server.with_name("rabbitmqctl")):
+        if not os.access(program, os.X_OK):
+            raise BrokerUnavailableError(
+                f"{SERVER_VARIABLE} is {folder}, and there is no program {program}"
+            )
+    return server
+
+
+def _installed_server() -> Path:
     candidates = [Path(script) for script in SCRIPTS]
     on_path = shutil.which("rabbitmq-server")
     if on_path is not None and Path(on_path) != Path("/usr/sbin/rabbitmq-server"):
@@ -78,12 +107,7 @@ def find_programs() -> Programs:
     server = next((path for path in candidates if os.access(path, os.X_OK)), None)
     if server is None:
         raise BrokerUnavailableError("no rabbitmq-server is installed")
-    epmd = shutil.which("epmd", path=_search_path()) or next(
-        (str(path) for path in Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), None
-    )
-    if epmd is None:
-        raise BrokerUnavailableError(f"{server} is there, but Erlang's epmd is not")
-    return Programs(server=server, epmd=Path(epmd))
+    return server
 
 
 @contextmanager

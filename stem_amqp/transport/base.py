@@ -297,16 +297,19 @@ class Transport(ABC):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        on_renamed: Callable[[str], None] | None = None,
     ) -> AbstractAsyncContextManager[str]:
         """Have an exclusive queue of this process for replies, acknowledged on receipt.
 
-        It comes back under the same name after a lost connection; what arrives in between is lost.
+        It comes back after a lost connection; what arrives in between is lost. It has the same
+        name then, unless the broker keeps that one locked, as a cluster does for a dead node.
 
         Args:
             name: the queue's name.
             on_delivery: called for each delivery, which is settled already.
             expires: unused seconds after which the broker may remove it.
             exchange: bind it to this fanout exchange, to get what everybody gets.
+            on_renamed: called with its new name, before it is there.
         """
 
     @abstractmethod

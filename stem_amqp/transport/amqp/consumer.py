@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from stem_amqp.errors import StemError, TopologyMissingError
 from stem_amqp.transport.amqp.connection import BACK_OFF, Connection, attempt_level
+from stem_amqp.transport.amqp.failures import QueueLockedError
 from stem_amqp.transport.amqp.session import Session, Subscription
 from stem_amqp.transport.amqp.tasks import end
 from stem_amqp.transport.base import ConnectionChange, Consumer, OnConnectionChange
@@ -20,6 +21,9 @@ PAUSE = 0.25
 """Seconds before consuming again what the broker cancelled. A quorum queue that is being deleted
 cancels its consumers a moment before it is gone; to consume it in that moment closes the whole
 connection with 541."""
+LOCKED = 5.0
+"""Seconds before an exclusive queue that stays locked gets another name. In a cluster on RabbitMQ 4.3
+a node that died keeps its exclusive queues locked until it is back, which may be never."""
 Restore = Callable[[], Awaitable[bool]]
 """Declares what is missing, and returns whether anybody could be asked to."""
 
@@ -58,6 +62,7 @@ class AmqpConsumer(Consumer):
         self._session: Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._retired: dict[asyncio.Task[None], Session] = {}
+        self._locked_since: float | None = None
 
     @property
     def consuming(self) -> bool:
@@ -106,6 +111,22 @@ class AmqpConsumer(Consumer):
             if not await self._restored(missing):
                 raise
             return await Session.open(self._connection, self._subscription)
+        except QueueLockedError:
+            self._rename_if_locked_for_long()
+            raise
+
+    def _rename_if_locked_for_long(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._locked_since is None:
+            self._locked_since = now
+        renamed = self._subscription.renamed
+        if renamed is None or now - self._locked_since < LOCKED:
+            return
+        before, self._subscription = self.queue, renamed()
+        self.queue, self._locked_since = self._subscription.queue, None
+        logger.warning(
+            "queue %s stays locked by a lost connection: consuming %s instead", before, self.queue
+        )
 
     async def _restored(self, missing: TopologyMissingError) -> bool:
         try:
@@ -124,7 +145,7 @@ class AmqpConsumer(Consumer):
             if session.cancelled:
                 await asyncio.sleep(PAUSE)
             session = await self._open_again()
-            self._session = session
+            self._session, self._locked_since = session, None
             change = ConnectionChange(
                 restored=True, role="consuming", error=error, downtime=loop.time() - began
             )

@@ -59,6 +59,10 @@ class InterruptedCallError(BrokerUnavailableError):
     """The connection ended in the middle of a call, which may be repeated."""
 
 
+class QueueLockedError(BrokerRefusedError):
+    """Another connection has the queue for itself: one that lives, or one the broker still has."""
+
+
 @contextmanager
 def aiormq_call() -> Iterator[None]:
     """Call aiormq: without its log of what we report, and with lost connections as errors.
@@ -231,7 +235,7 @@ def entity_error(error: BaseException, subject: str) -> BrokerError:
     if isinstance(error, ChannelAccessRefused):
         return BrokerRefusedError(f"{subject}: {text}\n  {_access_remedy(text)}")
     if isinstance(error, ChannelLockedResource):
-        return BrokerRefusedError(f"{subject}: {text}\n  Another connection has it for itself")
+        return QueueLockedError(f"{subject}: {text}\n  Another connection has it for itself")
     if isinstance(error, TimeoutError):
         return BrokerUnavailableError(f"{subject}: the broker did not answer in time")
     return InterruptedCallError(f"{subject}: {text}")

@@ -170,6 +170,7 @@ class AmqpTransport(Transport):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        on_renamed: Callable[[str], None] | None = None,
     ) -> AsyncIterator[str]:
         """Have an exclusive queue of this process for replies, acknowledged on receipt.
 
@@ -178,6 +179,7 @@ class AmqpTransport(Transport):
             on_delivery: called for each delivery, which is settled already.
             expires: unused seconds after which the broker may remove it.
             exchange: bind it to this fanout exchange, to get what everybody gets.
+            on_renamed: called with its new name.
 
         Raises:
             BrokerRefusedError: another connection owns a queue of that name.
@@ -185,14 +187,28 @@ class AmqpTransport(Transport):
         """
         arguments = {} if expires is None else {"x-expires": max(1, round(expires * 1000))}
 
-        async def declare(channel: Channel) -> None:
-            await channel.queue_declare(name, exclusive=True, arguments=dict(arguments))
-            if exchange is not None:
-                await channel.queue_bind(name, exchange)
+        def named(queue: str, number: int) -> Subscription:
+            async def declare(channel: Channel) -> None:
+                await channel.queue_declare(queue, exclusive=True, arguments=dict(arguments))
+                if exchange is not None:
+                    await channel.queue_bind(queue, exchange)
 
-        consumer = await self._start(
-            Subscription(queue=name, on_delivery=on_delivery, tag=name, prefetch=0, prepare=declare)
-        )
+            def renamed() -> Subscription:
+                subscription = named(f"{name}.{number + 1}", number + 1)
+                if on_renamed is not None:
+                    on_renamed(subscription.queue)
+                return subscription
+
+            return Subscription(
+                queue=queue,
+                on_delivery=on_delivery,
+                tag=queue,
+                prefetch=0,
+                prepare=declare,
+                renamed=renamed,
+            )
+
+        consumer = await self._start(named(name, 1))
         try:
             yield name
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -162,6 +162,7 @@ class MemoryTransport(Transport):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        on_renamed: Callable[[str], None] | None = None,
     ) -> AsyncIterator[str]:
         """Have an exclusive queue for replies.
 
@@ -170,8 +171,9 @@ class MemoryTransport(Transport):
             on_delivery: called for each delivery, which is settled already.
             expires: not needed here: the queue ends with its connection.
             exchange: bind it to this fanout exchange, to get what everybody gets.
+            on_renamed: never called: no name stays locked here.
         """
-        del expires
+        del expires, on_renamed
         subscription = MemorySubscription(
             name,
             on_delivery,

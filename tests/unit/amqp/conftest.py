@@ -110,6 +110,7 @@ class Link:
             commands.Confirm.Select: commands.Confirm.SelectOk,
             commands.Basic.Qos: commands.Basic.QosOk,
             commands.Channel.Close: commands.Channel.CloseOk,
+            commands.Queue.Delete: lambda: commands.Queue.DeleteOk(0),
         }
         if isinstance(frame, commands.Channel.Close):
             self.broker.before_close_ok(channel)
@@ -118,8 +119,7 @@ class Link:
             if isinstance(frame, commands.Channel.Close):
                 self.channels.pop(channel.number)
         elif isinstance(frame, commands.Queue.Declare):
-            self.broker.asked.append((self.name, frame.queue))
-            channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
+            self.declare(channel, frame)
         elif isinstance(frame, commands.Basic.Consume):
             if not self.broker.answers_consume:
                 return
@@ -137,6 +137,14 @@ class Link:
         elif isinstance(frame, body.ContentBody):
             channel.message.body += frame.value
             self.complete(channel)
+
+    def declare(self, channel, frame):
+        """Have a queue, unless another connection has it."""
+        self.broker.asked.append((self.name, frame.queue))
+        if frame.queue in self.broker.locked:
+            channel.close(405, f"RESOURCE_LOCKED - locked queue '{frame.queue}'")
+        else:
+            channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
 
     def complete(self, channel):
         """Hand a message over to the test once all of it is there."""
@@ -158,6 +166,7 @@ class ScriptedBroker:
         self.consuming = []
         self.strays = []
         self.asked = []
+        self.locked = set()
         self.on_publish = self.confirm
         self.deaf = False
         self._tasks = set()

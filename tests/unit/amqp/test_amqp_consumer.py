@@ -7,6 +7,7 @@ import pytest
 from pamqp import commands
 
 from stem_amqp.errors import BrokerUnavailableError, StaleDeliveryError
+from stem_amqp.transport.amqp import consumer as consumer_module
 from stem_amqp.transport.amqp import session
 
 
@@ -151,6 +152,36 @@ async def test_a_consumer_whose_channel_is_closed_consumes_again(
     await eventually(lambda: len(scripted.consuming) == 2 and consumer.consuming, "a consumer")
     with pytest.raises(StaleDeliveryError, match="again"):
         await inbox[0].ack()
+
+
+async def test_an_exclusive_queue_that_stays_locked_gets_another_name(
+    scripted, connect, eventually, monkeypatch, caplog
+):
+    """A cluster keeps those of a dead node; a shorter lock is waited for."""
+    monkeypatch.setattr(consumer_module, "LOCKED", 0.0)
+    transport, renamed = await connect(), []
+    async with transport.subscribe("replies", print, on_renamed=renamed.append) as name:
+        assert name == "replies"
+        scripted.locked.add("replies")
+        scripted.cut()
+        await eventually(lambda: renamed == ["replies.2"], "a new name")
+        await eventually(lambda: len(scripted.consuming) == 2, "a consumer on it")
+    assert "queue replies stays locked by a lost connection: consuming replies.2" in caplog.text
+
+
+async def test_an_exclusive_queue_keeps_its_name_through_a_short_lock(
+    scripted, connect, eventually, caplog
+):
+    """The broker finds out later than the client that a connection is lost."""
+    transport, renamed = await connect(), []
+    caplog.set_level(logging.INFO)
+    async with transport.subscribe("replies", print, on_renamed=renamed.append):
+        scripted.locked.add("replies")
+        scripted.cut()
+        await eventually(lambda: "RESOURCE_LOCKED" in caplog.text, "a refusal")
+        scripted.locked.clear()
+        await eventually(lambda: len(scripted.consuming) == 2, "a consumer on it")
+    assert renamed == []
 
 
 async def test_a_consumer_that_vanished_without_a_word_is_noticed(
