@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import selectors
-from typing import Any
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar, cast
+
+from typing_extensions import TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class InheritableLoop(asyncio.SelectorEventLoop):
@@ -38,6 +47,38 @@ class InheritableLoop(asyncio.SelectorEventLoop):
     def is_closed(self) -> bool:
         """Return whether it is of no use any more."""
         return self._abandoned or super().is_closed()
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
+        """Run a function in a daemon thread of its own where no executor is given.
+
+        Host names are looked up so. The usual threads take no work any more when the main thread has
+        ended, while others still enqueue; and the interpreter's exit would wait for a lookup that hangs.
+        """
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        found: asyncio.Future[T] = self.create_future()
+
+        def tell(result: T | None, error: BaseException | None) -> None:
+            if found.done():
+                return
+            if error is not None:
+                found.set_exception(error)
+            else:
+                found.set_result(cast("T", result))
+
+        def work() -> None:
+            result, problem = None, None
+            try:
+                result = func(*args)
+            except BaseException as error:  # noqa: BLE001 - for whoever waits
+                problem = error
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self.call_soon_threadsafe(tell, result, problem)
+
+        threading.Thread(target=work, name="stem-amqp lookup", daemon=True).start()
+        return found
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an error, unless it is about what the parent goes on with."""

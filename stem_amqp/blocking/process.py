@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -20,12 +21,16 @@ sessions: set[Session] = set()
 producers: WeakSet[BlockingProducer] = WeakSet()
 """Every producer, open or not."""
 
+exiting = threading.Event()
+"""Set when the interpreter exits."""
+
 _inherited: list[Session] = []
 """What the parent has open. Kept for ever: its objects must not be tidied up here."""
 
 
 def close_all() -> None:
     """Close what is open, within the time that the exit may take."""
+    exiting.set()
     deadline = time.monotonic() + EXIT_LIMIT
     open_ones = list(sessions)
     for session in open_ones:

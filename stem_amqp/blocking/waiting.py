@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import CancelledError, Future
 from typing import TypeVar
 
+from stem_amqp.blocking.process import exiting
 from stem_amqp.errors import BrokerUnavailableError, PublishTimeoutError, StemError
 
 T = TypeVar("T")
@@ -46,12 +48,20 @@ def wait(future: Future[T], limit: float | None, unclear: str) -> T:
     try:
         return future.result(limit)
     except CancelledError:
+        _end_with_the_interpreter()
         raise BrokerUnavailableError(f"the producer was closed meanwhile: {unclear}") from None
     except BaseException as error:
         if future.done() and not future.cancelled() and future.exception() is error:
+            _end_with_the_interpreter()
             raise
         future.cancel()
         if isinstance(error, TimeoutError) and limit is not None:
             raise PublishTimeoutError(f"no answer within {limit:g} s: {unclear}") from None
         error.add_note(f"stem-amqp: {unclear}")
         raise
+
+
+def _end_with_the_interpreter() -> None:
+    """Keep a daemon thread from an error that is only that of the exit, which ends it anyway."""
+    if exiting.is_set() and threading.current_thread().daemon:
+        threading.Event().wait()

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.timeout(120)  # on a node of their own, so not again fo
 @pytest.fixture
 def task(node):
     """A task of an application on the node."""
-    app = Stem(
-        broker_url=node.url, namespace=f"t-{uuid.uuid4().hex[:8]}", backend_url="memory://"
-    )
+    app = Stem(broker_url=node.url, namespace=f"t-{uuid.uuid4().hex[:8]}", backend_url="memory://")
     return app.task("sums.add", queue="q")(lambda first: first)
 
 

@@ -125,7 +125,7 @@ def test_a_result_that_does_not_come_is_a_timeout(stem, task):
 
 
 def test_eight_threads_share_one(stem, task):
-    """Every one of 8 × 500 tasks is there, once."""
+    """Every one of eight times 500 tasks is there, once."""
     with stem.blocking() as producer, ThreadPoolExecutor(8) as pool:
 
         def enqueue(number):

@@ -126,16 +126,20 @@ handle = add.enqueue_blocking(1)
 threading.Thread(target=handle.result, daemon=True).start()
 """,
     ),
-    "an exit before the connection is there": (0, "threading.Thread(target=add.enqueue_blocking, args=(1,)).start()"),
+    "an exit before the connection is there": (
+        0,
+        "threading.Thread(target=add.enqueue_blocking, args=(1,)).start()",
+    ),
 }
 
 
-def run(program, environment):
-    """Run a program, and return when its last statement began, and how it ended."""
+def run(program, environment, *flags, typed=None):
+    """Run a program, or what is typed, and return how it ended."""
     cleaned = {k: v for k, v in os.environ.items() if not k.startswith("STEM_")}
     return subprocess.run(
-        [sys.executable, "-c", APP + program],
+        [sys.executable, *flags, "-c", program],
         env=cleaned | environment,
+        input=typed,
         capture_output=True,
         text=True,
         timeout=40,
@@ -172,7 +176,7 @@ async def sent(stem_broker_url, namespace):
 @pytest.mark.parametrize("name", FORKS)
 async def test_parent_and_child_of_a_fork_both_go_on(name, environment, sent):
     """Each on a connection of its own; every task arrives, and nobody complains."""
-    ended = run(FORKS[name], environment)
+    ended = run(APP + FORKS[name], environment)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert await sent() == SENT[name]
 
@@ -181,7 +185,7 @@ async def test_parent_and_child_of_a_fork_both_go_on(name, environment, sent):
 def test_a_fork_with_the_broker_in_memory(name):
     """The child has a broker of its own, a copy of the parent's."""
     url = {"STEM_BROKER_URL": "memory://forked", "STEM_NAMESPACE": "forked"}
-    ended = run(FORKS[name], url)
+    ended = run(APP + FORKS[name], url)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -190,7 +194,7 @@ async def test_the_interpreter_exits_soon_and_quietly(name, environment, sent):
     """With the code that was asked for, no traceback, and the task on the broker."""
     code, program = EXITS[name]
     last = "import atexit\natexit.register(lambda: print('exit', time.time(), flush=True))\n"
-    ended = run(last + program, environment)
+    ended = run(APP + last + program, environment)
     at = float(ended.stdout.split()[-1])
     assert time.time() - at < QUICKLY
     assert (ended.returncode, ended.stderr) == (code, "")
@@ -199,17 +203,9 @@ async def test_the_interpreter_exits_soon_and_quietly(name, environment, sent):
 
 async def test_an_exit_from_the_prompt(environment, sent):
     """As people leave it: by the end of the input."""
-    cleaned = {k: v for k, v in os.environ.items() if not k.startswith("STEM_")}
-    typed = "".join(f"{line}\n" for line in APP.splitlines()) + "\nadd.enqueue_blocking(1).state()\n"
-    ended = subprocess.run(
-        [sys.executable, "-i", "-q", "-c", ""],
-        input=typed,
-        env=cleaned | environment,
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
+    lines = [*APP.splitlines(), "", "add.enqueue_blocking(1).state()"]
+    typed = "".join(f"{line}\n" for line in lines)
+    ended = run("", environment, "-i", "-q", typed=typed)
     assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
     assert "QUEUED" in ended.stdout
