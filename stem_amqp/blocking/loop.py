@@ -9,9 +9,7 @@ import selectors
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar, cast
-
-from typing_extensions import TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -49,7 +47,7 @@ class InheritableLoop(asyncio.SelectorEventLoop):
         return self._abandoned or super().is_closed()
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Run a function in a daemon thread of its own where no executor is given.
 

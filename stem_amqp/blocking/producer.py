@@ -237,8 +237,9 @@ class BlockingProducer:
         check_may_block(instead)
 
         async def bounded(connected: Connected) -> T:
+            deadline = asyncio.timeout(limit)
             try:
-                async with asyncio.timeout(limit) as deadline:
+                async with deadline:
                     return await work(connected)
             except TimeoutError as error:
                 if not deadline.expired():

@@ -80,8 +80,9 @@ class Session:
         self._loop.abandon()
 
     async def _with_connections(self, work: Work[T], limit: float) -> T:
+        deadline = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as deadline:
+            async with deadline:
                 connected = await self._connect()
         except TimeoutError as error:
             if not deadline.expired():

@@ -100,7 +100,18 @@ child_ended(pid)
 add.enqueue_blocking(1)
 """,
 }
+FORKS["a fork that Python is not told of"] = """
+import ctypes
+add.enqueue_blocking(0)
+pid = ctypes.PyDLL(None).fork()
+if pid == 0:
+    add.enqueue_blocking(1)
+    os._exit(0)
+child_ended(pid)
+add.enqueue_blocking(2)
+"""
 SENT = {
+    "a fork that Python is not told of": 3,
     "os.fork": 5,
     "a fork while other threads enqueue": 405,
     "multiprocessing": 8,
