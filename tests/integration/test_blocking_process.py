@@ -25,6 +25,8 @@ def child_ended(pid):
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0, status
 """
+FORKING = ("-W", "ignore::DeprecationWarning")
+"""From Python 3.12 on, a fork beside threads is one; what is tested is that it works."""
 QUICKLY = 2.0
 """Seconds from the last statement of a program to its end."""
 
@@ -187,7 +189,7 @@ async def sent(stem_broker_url, namespace):
 @pytest.mark.parametrize("name", FORKS)
 async def test_parent_and_child_of_a_fork_both_go_on(name, environment, sent):
     """Each on a connection of its own; every task arrives, and nobody complains."""
-    ended = run(APP + FORKS[name], environment)
+    ended = run(APP + FORKS[name], environment, *FORKING)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert await sent() == SENT[name]
 
@@ -196,7 +198,7 @@ async def test_parent_and_child_of_a_fork_both_go_on(name, environment, sent):
 def test_a_fork_with_the_broker_in_memory(name):
     """The child has a broker of its own, a copy of the parent's."""
     url = {"STEM_BROKER_URL": "memory://forked", "STEM_NAMESPACE": "forked"}
-    ended = run(APP + FORKS[name], url)
+    ended = run(APP + FORKS[name], url, *FORKING)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
