@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stem_amqp.assembly import Connected, connect
 from stem_amqp.blocking.loop import InheritableLoop
-from stem_amqp.blocking.process import sessions
+from stem_amqp.blocking.process import connecting, sessions
 from stem_amqp.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class Session:
             return self._connected
         async with self._opening:
             if self._connected is None:
-                self._connected = await connect(self._app, self._app.clock, self._settings)
+                with connecting:
+                    self._connected = await connect(self._app, self._app.clock, self._settings)
             return self._connected
 
     async def _close(self) -> None:
