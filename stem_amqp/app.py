@@ -11,12 +11,14 @@ from typing import Any, Self, TypeVar
 from typing_extensions import Unpack
 
 from stem_amqp.assembly import Connected, connect
+from stem_amqp.blocking.producer import BlockingProducer
 from stem_amqp.clock import Clock
 from stem_amqp.definition import Registry
+from stem_amqp.durations import Duration
 from stem_amqp.errors import StemError
 from stem_amqp.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_name
 from stem_amqp.portal import Portal, run_in
-from stem_amqp.producer import Call, Enqueued
+from stem_amqp.producer import Call
 from stem_amqp.results.base import TaskRecord
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.settings import Settings
@@ -27,6 +29,7 @@ from stem_amqp.task import TaskDecorator
 from stem_amqp.topology.load import load_topology
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
+from stem_amqp.transport.memory import MemoryTransport
 from stem_amqp.worker.context import current_or_none
 from stem_amqp.worker.runner import Worker, WorkerParts
 
@@ -80,10 +83,11 @@ class Stem:
             enabled=self.settings.signals_enabled,
             enabled_signals=self.settings.enabled_signals,
         )
-        self._clock = clock
+        self.clock = clock
         self._connected: Connected | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._portal: Portal | None = None
+        self._blocking = BlockingProducer(self)
         self._keys: KeyRing | None = None
         self._users = 0
         self._lock = asyncio.Lock()
@@ -156,7 +160,7 @@ class Stem:
         """
         async with self._lock:
             if self._connected is None:
-                self._connected = await connect(self, self._clock)
+                self._connected = await connect(self, self.clock)
                 self._loop = asyncio.get_running_loop()
             self._users += 1
             return self._connected
@@ -226,6 +230,36 @@ class Stem:
             raise StemError("not connected: use `with stem:` first")
         return run_in(self._loop, coroutine)
 
+    def blocking(self, *, timeout: Duration | None = None) -> BlockingProducer:
+        """Make a producer for code without an event loop: Django, Flask, scripts, the REPL.
+
+        ``with stem.blocking() as producer:`` opens and closes it; without ``with`` it opens on its
+        first call, and closes at the interpreter's exit.
+
+        Args:
+            timeout: seconds or a duration such as ``"5s"`` that a call may take, connecting
+                included; None: the settings' connect timeout and publish timeout together.
+
+        Raises:
+            ConfigurationError: the timeout cannot be used.
+        """
+        return BlockingProducer(self, timeout=timeout)
+
+    @property
+    def blocking_producer(self) -> BlockingProducer:
+        """The producer that every ``task.enqueue_blocking(…)`` of this process shares."""
+        return self._blocking
+
+    def in_memory(self) -> tuple[asyncio.AbstractEventLoop, Connected] | None:
+        """Return event loop and connections where the in-memory broker is in use here, else None.
+
+        It lives in one event loop at a time, so a blocking producer works in that one too.
+        """
+        if self._connected is None or self._loop is None or not self._loop.is_running():
+            return None
+        in_memory = isinstance(self._connected.transport, MemoryTransport)
+        return (self._loop, self._connected) if in_memory else None
+
     @property
     def connected(self) -> Connected:
         """The open connections.
@@ -280,7 +314,8 @@ class Stem:
         """Enqueue a prepared call; see `enqueue`."""
         context = current_or_none()
         lineage = context.lineage if context is not None else None
-        return self._handle(call, await self.connected.producer.enqueue(call, lineage))
+        producer = self.connected.producer
+        return producer.handle(call, await producer.enqueue(call, lineage))
 
     async def enqueue_many(self, calls: Iterable[Call]) -> list[TaskHandle[Any]]:
         """Enqueue many calls, with a window of them awaiting their confirm at a time.
@@ -304,19 +339,9 @@ class Stem:
                 kept.append(call)
                 yield call
 
-        enqueued = await self.connected.producer.enqueue_many(keeping(), lineage)
-        return [self._handle(call, one) for call, one in zip(kept, enqueued, strict=True)]
-
-    def _handle(self, call: Call, enqueued: Enqueued) -> TaskHandle[Any]:
-        return TaskHandle(
-            enqueued.message.id,
-            backend=self.connected.backend,
-            task=call.task,
-            queue=enqueued.queue,
-            decode=call.definition.arguments.returns.validate_json if call.definition else None,
-            ignore_result=enqueued.ignore_result,
-            existing=enqueued.existing,
-        )
+        producer = self.connected.producer
+        enqueued = await producer.enqueue_many(keeping(), lineage)
+        return [producer.handle(call, one) for call, one in zip(kept, enqueued, strict=True)]
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """Return a handle for a task by its id."""

@@ -107,15 +107,20 @@ async def provision(app: Stem, transport: Transport, mode: Provision) -> None:
     await ensure(mode, transport, entities_of(app))
 
 
-async def connect(app: Stem, clock: Clock | None) -> Connected:
+async def connect(app: Stem, clock: Clock | None, settings: Settings | None = None) -> Connected:
     """Open everything that an application needs.
+
+    Args:
+        app: the application.
+        clock: the time that an in-memory broker measures with.
+        settings: what to use instead of the application's, such as other time limits.
 
     Raises:
         BrokerError: the broker cannot be reached, refuses, or has another topology.
         BackendError: the backend cannot be reached.
         ConfigurationError: the keys cannot be used, or one that is needed is missing.
     """
-    settings = app.settings
+    settings = settings or app.settings
     seal = seal_from(settings, app.keys)
     transport = create_transport(settings, clock)
     broker = await transport.connect()

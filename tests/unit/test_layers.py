@@ -17,7 +17,7 @@ LAYERS = (
     {"transport"},
     {"provision", "results", "producer"},
     {"worker"},
-    {"app", "assembly", "task", "portal"},
+    {"app", "assembly", "task", "portal", "blocking"},
     {"dead_letter", "control", "health", "management", "queue_report", "certificate_report"},
     {"cli", "testing", "contrib", "__main__"},
 )  # fmt: skip
