@@ -36,6 +36,9 @@ TRACEBACK = "stem-traceback"
 FAILED_AT = "stem-failed-at"
 WORKER = "stem-worker"
 HISTORY = "stem-history"
+DELIVERY_COUNT = "x-delivery-count"
+"""How often a quorum queue has delivered a message before; from RabbitMQ 4.3 on only the deliveries
+that failed count, before that also those that were returned politely."""
 
 DEAD_LETTER_HEADERS = frozenset({REASON, ERROR, TRACEBACK, FAILED_AT, WORKER, HISTORY})
 """Headers that only a dead letter carries; a replay drops them."""

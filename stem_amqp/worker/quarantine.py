@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from stem_amqp.errors import ProcessDiedError, TimeLimitError
+from stem_amqp.message import DELIVERY_COUNT
 from stem_amqp.results.base import Progress
 from stem_amqp.settings import Settings
 from stem_amqp.states import Reason
@@ -28,9 +29,6 @@ OVERTIME = 10.0
 """Seconds that a child may run beyond the task's hard time limit, which it enforces itself."""
 LATER = 30.0
 """Seconds after which a task is tried again whose child could not be started."""
-DELIVERY_COUNT = "x-delivery-count"
-"""How often a quorum queue has delivered a message before; from RabbitMQ 4.3 on only the deliveries
-that failed count, before that also those that were returned politely."""
 
 
 class Quarantine:
@@ -63,6 +61,18 @@ class Quarantine:
         if isinstance(count, int) and count < after:
             return False
         return self._can_isolate()
+
+    def explained(self, job: Job, max_retries: int) -> bool:
+        """Say whether a job's deliveries may all have been retries, and none of them a crash.
+
+        On a queue with native retries RabbitMQ counts both alike. A task that fails is a dead
+        letter when its retries are spent: only what came more often has also killed a worker.
+
+        Args:
+            job: the job, which is suspected.
+            max_retries: its retries, at most.
+        """
+        return job.native and job.attempt - max_retries < self._settings.quarantine_after
 
     async def run(
         self, job: Job, limit: float | None, on_progress: Callable[[Progress], None]
