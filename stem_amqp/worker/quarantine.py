@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from stem_amqp.errors import ProcessDiedError, TimeLimitError
-from stem_amqp.message import DELIVERY_COUNT
+from stem_amqp.message import ACQUIRED_COUNT, DELIVERY_COUNT
 from stem_amqp.results.base import Progress
 from stem_amqp.settings import Settings
 from stem_amqp.states import Reason
@@ -49,7 +49,8 @@ class Quarantine:
     def suspects(self, delivery: Delivery) -> bool:
         """Say whether a message was delivered in vain so often that it may be what kills workers.
 
-        A classic queue counts nothing: there the first redelivery is enough.
+        What a stopping worker returned, or a consumer timeout took away, was no failure: RabbitMQ 4.3
+        and newer do not count it. A classic queue counts nothing: there the first redelivery is enough.
 
         Args:
             delivery: the delivery.
@@ -57,7 +58,8 @@ class Quarantine:
         after = self._settings.quarantine_after
         if not delivery.redelivered or not after:
             return False
-        count = delivery.headers.get(DELIVERY_COUNT)
+        counted = 0 if ACQUIRED_COUNT in delivery.headers else None
+        count = delivery.headers.get(DELIVERY_COUNT, counted)
         if isinstance(count, int) and count < after:
             return False
         return self._can_isolate()

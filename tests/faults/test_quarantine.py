@@ -179,6 +179,8 @@ async def test_an_application_that_cannot_be_imported_is_said_to_be_one(stem, ca
         ({"x-delivery-count": 2}, True, False),
         ({"x-delivery-count": 3}, True, True),
         ({"x-delivery-count": 3}, False, False),
+        ({"x-acquired-count": 9}, True, False),
+        ({"x-acquired-count": 9, "x-delivery-count": 3}, True, True),
         ({}, True, True),
         ({}, False, False),
     ],

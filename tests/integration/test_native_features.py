@@ -222,6 +222,27 @@ async def test_native_retries_are_not_taken_for_crashes(rabbit, monkeypatch):
     assert processes == [os.getpid()] * 5
 
 
+async def test_what_was_returned_politely_is_not_suspected(rabbit, monkeypatch):
+    """On every release: a deploy is no reason to run a task in a process of its own."""
+    stem = rabbit("version: 1\nqueues: {q: }", grace_period=0, quarantine_after=2)
+    processes = []
+
+    @stem.task("slow", queue="q")
+    async def slow() -> None:
+        processes.append(os.getpid())
+        if len(processes) == 1:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(sys.modules[__name__], "application", stem, raising=False)
+    async with stem:
+        handle = await slow.enqueue()
+        async with stem.worker(["q"]).running():
+            await eventually(lambda: processes, "the first run")
+        async with stem.worker(["q"]).running():
+            await handle.result(timeout=PATIENCE)
+    assert processes == [os.getpid()] * 2
+
+
 async def test_a_deploy_spends_no_native_attempt(rabbit):
     """What a stopping worker returns politely comes back at once, as the same attempt."""
     stem = rabbit(NATIVE % 1, grace_period=0)
