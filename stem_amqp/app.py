@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing_extensions import Unpack
 from stem_amqp.assembly import Connected, connect
 from stem_amqp.blocking.producer import BlockingProducer
 from stem_amqp.clock import Clock
-from stem_amqp.definition import Registry
+from stem_amqp.definition import Registry, TaskDefinition
 from stem_amqp.durations import Duration
 from stem_amqp.errors import StemError
 from stem_amqp.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_name
@@ -26,6 +27,7 @@ from stem_amqp.signals import Signals
 from stem_amqp.signing.keyring import KeyChange, KeyRing
 from stem_amqp.signing.source import ring_from
 from stem_amqp.task import TaskDecorator
+from stem_amqp.topology.lint import lint_time_limits
 from stem_amqp.topology.load import load_topology
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
@@ -34,6 +36,8 @@ from stem_amqp.worker.context import current_or_none
 from stem_amqp.worker.runner import Worker, WorkerParts
 
 T = TypeVar("T")
+
+log = logging.getLogger("stem_amqp.worker")
 
 
 class Stem:
@@ -125,6 +129,19 @@ class Stem:
         ]
         default = [] if self.registry or self.topology.declared else [self.settings.default_queue]
         return tuple(dict.fromkeys([*self.topology.declared, *named, *routed, *default]))
+
+    @property
+    def time_limits(self) -> tuple[tuple[str, str, float], ...]:
+        """The tasks that have a time limit: their names, their queues, and the limit in seconds."""
+        return tuple(
+            (task.name, self._queue_of(task), task.options.time_limit)
+            for task in self.registry
+            if task.options.time_limit is not None
+        )
+
+    def _queue_of(self, task: TaskDefinition) -> str:
+        routed = task.options.queue or self.topology.route(task.name)
+        return routed or self.settings.default_queue
 
     @property
     def keys(self) -> KeyRing | None:
@@ -371,6 +388,8 @@ class Stem:
             StemError: the application is not connected.
         """
         connected = self.connected
+        for warning in lint_time_limits(self.topology, self.time_limits):
+            log.warning("%s", warning)
         parts = WorkerParts(
             transport=connected.transport,
             backend=connected.backend,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stem_amqp.clock import Clock
 from stem_amqp.producer import Producer
 from stem_amqp.provision.apply import ensure
+from stem_amqp.provision.demands import refuse_unsupported
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.results.factory import backend_tls
@@ -80,6 +81,7 @@ def create_transport(settings: Settings, clock: Clock | None = None) -> Transpor
     return AmqpTransport(
         urls,
         name=f"stem-amqp {settings.namespace} {socket.gethostname()}:{os.getpid()}",
+        namespace=settings.namespace,
         heartbeat=settings.amqp_heartbeat,
         connect_timeout=settings.connect_timeout,
         publish_timeout=settings.publish_timeout,
@@ -116,7 +118,8 @@ async def connect(app: Stem, clock: Clock | None, settings: Settings | None = No
         settings: what to use instead of the application's, such as other time limits.
 
     Raises:
-        BrokerError: the broker cannot be reached, refuses, or has another topology.
+        BrokerError: the broker cannot be reached, refuses, has another topology, or is of a release
+            that has not what the topology asks for.
         BackendError: the backend cannot be reached.
         ConfigurationError: the keys cannot be used, or one that is needed is missing.
     """
@@ -125,6 +128,7 @@ async def connect(app: Stem, clock: Clock | None, settings: Settings | None = No
     transport = create_transport(settings, clock)
     broker = await transport.connect()
     try:
+        refuse_unsupported(app.topology, app.queues, broker)
         await provision(app, transport, settings.provision)
         if settings.provision is Provision.APPLY:
             transport.redeclare = lambda: provision(app, transport, Provision.APPLY)

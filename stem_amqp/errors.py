@@ -162,6 +162,10 @@ class TopologyMismatchError(BrokerError):
     """An entity on the broker differs from the topology in what cannot be changed."""
 
 
+class FeatureMissingError(BrokerError):
+    """The topology wants what this release of the broker has not."""
+
+
 class TopologyMissingError(BrokerError):
     """An entity of the topology is not on the broker."""
 

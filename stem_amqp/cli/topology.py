@@ -24,8 +24,9 @@ from stem_amqp.cli.session import broker_of
 from stem_amqp.cli.topology_view import entities_view
 from stem_amqp.errors import ConfigurationError, TopologyError
 from stem_amqp.provision.apply import apply
+from stem_amqp.provision.demands import refuse_unsupported
 from stem_amqp.topology.entities import Entities, Exchange
-from stem_amqp.topology.lint import lint
+from stem_amqp.topology.lint import lint, lint_time_limits
 from stem_amqp.topology.schema import schema_text
 from stem_amqp.transport.base import BrokerInfo
 
@@ -60,7 +61,7 @@ def validate_command(
     except TopologyError as error:
         _show_mistakes([error, *error.more], as_json=as_json)
         raise typer.Exit(ExitCode.NO) from None
-    warnings = lint(stem.topology)
+    warnings = [*lint(stem.topology), *lint_time_limits(stem.topology, stem.time_limits)]
     bad = strict and bool(warnings)
     if as_json:
         show_json({"valid": not bad, "mistakes": [], "warnings": warnings})
@@ -130,6 +131,7 @@ def _load(
 async def _apply(stem: Stem, *, dry_run: bool, as_json: bool) -> None:
     entities = entities_of(stem)
     async with broker_of(stem) as (transport, broker):
+        refuse_unsupported(stem.topology, stem.queues, broker)
         missing = await transport.missing(entities)
         if not dry_run:
             await apply(transport, entities, wait=0)

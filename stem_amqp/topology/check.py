@@ -26,6 +26,8 @@ def mistakes(topology: Topology) -> list[Mistake]:
     return [
         *_backoffs(topology),
         *_delivery_limits(topology),
+        *_native_retries(topology),
+        *_of_quorum_queues(topology),
         *_exchanges(topology),
         *_bindings(topology),
     ]
@@ -46,14 +48,15 @@ def own_exchanges() -> tuple[str, ...]:
     )
 
 
+def _specs(topology: Topology) -> Iterator[tuple[Place, QueueSpec, QueueSpec]]:
+    """Go through what stands in the file: its place, what it says itself, and with what it inherits."""
+    yield ("defaults",), topology.defaults, topology.defaults
+    for name, own in topology.queues.items():
+        yield ("queues", name), own, topology.queue(name)
+
+
 def _backoffs(topology: Topology) -> Iterator[Mistake]:
-    specs: list[tuple[Place, QueueSpec, QueueSpec]] = [
-        (("defaults",), topology.defaults, topology.defaults)
-    ]
-    specs += [
-        (("queues", name), own, topology.queue(name)) for name, own in topology.queues.items()
-    ]
-    for place, own, merged in specs:
+    for place, own, merged in _specs(topology):
         # an inherited backoff is judged where it stands
         sets_backoff = own.retry is not None and "backoff" in own.retry.model_fields_set
         if merged.retry is not None and sets_backoff:
@@ -79,6 +82,46 @@ def _delivery_limits(topology: Topology) -> Iterator[Mistake]:
                 problem="a classic queue counts no deliveries",
                 remedy="Remove it, or make the queue a quorum queue.",
             )
+
+
+def _native_retries(topology: Topology) -> Iterator[Mistake]:
+    for place, own, merged in _specs(topology):
+        native = merged.native_retry
+        if native is None:
+            continue
+        here = "native_retry" in own.model_fields_set
+        if here and native.max is not None and native.max < native.min:
+            yield Mistake(
+                place=(*place, "native_retry"),
+                problem=f"max ({format_seconds(native.max)}) is shorter than min"
+                f" ({format_seconds(native.min)})",
+                remedy="min is the first wait and the step, max the longest wait.",
+            )
+        if own.retry is not None and "backoff" in own.retry.model_fields_set:
+            yield Mistake(
+                place=(*place, "retry", "backoff"),
+                problem="has no effect beside native_retry, which has its own curve",
+                remedy="Remove it, or write native_retry: null for the delay queues.",
+            )
+
+
+_QUORUM_ONLY = {
+    "native_retry": "a classic queue delays no retries",
+    "strict_priority": "a classic queue has priorities by the key priority, on every release",
+    "consumer_timeout": "a classic queue has no timeout from RabbitMQ 4.3 on",
+}
+
+
+def _of_quorum_queues(topology: Topology) -> Iterator[Mistake]:
+    for place, own, merged in _specs(topology):
+        for key, why in _QUORUM_ONLY.items():
+            said = {key, "type"} & own.model_fields_set
+            if merged.type == "classic" and said and getattr(merged, key):
+                yield Mistake(
+                    place=(*place, key if key in own.model_fields_set else "type"),
+                    problem=f"{key}: {why}",
+                    remedy=f"Remove {key}, or make the queue a quorum queue.",
+                )
 
 
 def _exchanges(topology: Topology) -> Iterator[Mistake]:

@@ -85,13 +85,29 @@ def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
         "x-overflow": "reject-publish",
     }
     if spec.type == "quorum":
-        arguments |= _AT_LEAST_ONCE | {"x-delivery-limit": spec.delivery_limit}
+        arguments |= _AT_LEAST_ONCE | {"x-delivery-limit": spec.returns}
+        arguments |= _native_retry(spec)
+        if spec.consumer_timeout is not None:
+            arguments["x-consumer-timeout"] = round(spec.consumer_timeout * 1000)
     elif spec.priority is not None:
         arguments["x-max-priority"] = spec.priority
     if spec.single_active_consumer:
         arguments["x-single-active-consumer"] = True
     arguments |= _limits(spec.ttl, spec.max_length)
     return Queue(name=names.work(logical), arguments=arguments, logical=logical)
+
+
+def _native_retry(spec: QueueSpec) -> dict[str, Any]:
+    native = spec.native_retry
+    if native is None:
+        return {}
+    # only what failed waits: what a deploy returns politely is there for the next worker at once
+    longest = native.min if native.max is None else native.max
+    return {
+        "x-delayed-retry-type": "failed",
+        "x-delayed-retry-min": round(native.min * 1000),
+        "x-delayed-retry-max": round(longest * 1000),
+    }
 
 
 def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:

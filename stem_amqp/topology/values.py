@@ -21,6 +21,11 @@ from stem_amqp.topology.mistake import queue_name_mistake, shown, wrong
 LONGEST_TTL = 315_360_000.0
 """Seconds of the longest TTL that RabbitMQ takes, ten years."""
 
+LONGEST_DELAY = 49 * 86400.0
+"""Seconds, a bit less than 32 bits of milliseconds."""
+SHORTEST_TIMEOUT = 60.0
+"""Seconds between two looks of RabbitMQ at its consumers."""
+
 
 def count(least: int, most: int, why: str) -> AfterValidator:
     """Refuse numbers out of range, with the reason."""
@@ -38,6 +43,21 @@ def count(least: int, most: int, why: str) -> AfterValidator:
 def _ttl(value: float) -> float:
     if not 0.001 <= value <= LONGEST_TTL:  # noqa: PLR2004 - one millisecond, RabbitMQ's unit
         raise wrong(f"must be from 1ms to 3650d, not {value:g} seconds", "Write such as 1h or 14d.")
+    return value
+
+
+def _delay(value: float) -> float:
+    if not 0.001 <= value <= LONGEST_DELAY:  # noqa: PLR2004 - one millisecond, RabbitMQ's unit
+        raise wrong(f"must be from 1ms to 49d, not {value:g} seconds", "Write such as 1s or 5m.")
+    return value
+
+
+def _timeout(value: float) -> float:
+    if not SHORTEST_TIMEOUT <= value <= LONGEST_DELAY:
+        raise wrong(
+            f"must be from 1m to 49d, not {value:g} seconds",
+            "RabbitMQ looks once a minute. Write such as 2h.",
+        )
     return value
 
 
@@ -137,6 +157,12 @@ Wait = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEM
 """Seconds, also written as ``30s`` or ``5m``."""
 Ttl = Annotated[
     float, BeforeValidator(seconds), AfterValidator(_ttl), WithJsonSchema(_DURATION_SCHEMA)
+]
+Delay = Annotated[
+    float, BeforeValidator(seconds), AfterValidator(_delay), WithJsonSchema(_DURATION_SCHEMA)
+]
+Timeout = Annotated[
+    float, BeforeValidator(seconds), AfterValidator(_timeout), WithJsonSchema(_DURATION_SCHEMA)
 ]
 Factor = Annotated[
     float,

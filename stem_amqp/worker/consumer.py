@@ -31,6 +31,7 @@ class QueueConsumer:
         concurrency: jobs at once.
         prefetch: unsettled deliveries at most; what exceeds the concurrency waits here.
         tag: the consumer tag.
+        native: whether the queue retries by itself.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class QueueConsumer:
         concurrency: int,
         prefetch: int,
         tag: str,
+        native: bool = False,
     ) -> None:
         self.queue = queue
         self.name = name
@@ -58,6 +60,7 @@ class QueueConsumer:
         self._announcer = announcer
         self._quarantine = quarantine
         self._tag = tag
+        self._native = native
         self._slots = asyncio.Semaphore(concurrency) if prefetch > concurrency else None
         self._jobs: dict[Job, asyncio.Task[None]] = {}
         self._consumer: Consumer | None = None
@@ -86,6 +89,7 @@ class QueueConsumer:
             queue=self.queue,
             reply_to=delivery.reply_to,
             redelivered=delivery.redelivered,
+            native=self._native,
             suspect=delivery.redelivered and self._quarantine.suspects(delivery),
             type=delivery.type,
             correlation_id=delivery.correlation_id,

@@ -209,6 +209,7 @@ class Worker:
                 concurrency=size,
                 prefetch=unsettled,
                 tag=f"{self.name}:{queue}",
+                native=parts.topology.queue(queue).native_retry is not None,
             )
             for queue, (size, unsettled) in sizes.items()
         ]

@@ -21,7 +21,7 @@ from stem_amqp.errors import (
     ReplyRefusedError,
     StaleDeliveryError,
 )
-from stem_amqp.message import NOT_BEFORE, SINCE, UNIQUE_KEY, TaskMessage, carried_headers
+from stem_amqp.message import ATTEMPT, NOT_BEFORE, SINCE, UNIQUE_KEY, TaskMessage, carried_headers
 from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.states import Reason, TaskState
@@ -106,7 +106,10 @@ class Settler:
         """
         now = self._clock.time()
         try:
-            await self._carry_out(delivery, job, outcome, now)
+            if isinstance(outcome, Retried) and outcome.native:
+                await self._return_failed(delivery, job, outcome, now)
+            else:
+                await self._carry_out(delivery, job, outcome, now)
         except StaleDeliveryError:
             log.warning(
                 "%s: the channel went away before its outcome (%s) could be acknowledged;"
@@ -161,6 +164,21 @@ class Settler:
             await self._release_key(job, job.message, outcome)
         await delivery.ack()
 
+    async def _return_failed(
+        self, delivery: Delivery, job: Job, outcome: Retried, now: float
+    ) -> None:
+        """Let the queue itself keep a failed task until its next attempt.
+
+        Only ``basic.reject`` counts as a failure, and makes RabbitMQ wait longer each time.
+        """
+        await self._store(
+            job,
+            TaskState.RETRYING,
+            error=outcome.failure.error,
+            next_run=now + outcome.delay,
+        )
+        await delivery.reject(requeue=True)
+
     async def _release_key(self, job: Job, message: TaskMessage, outcome: Outcome) -> None:
         """Let the next of the same calls come, if a unique task has ended for good."""
         ended = isinstance(outcome, Succeeded | Dead | Revoked)
@@ -184,6 +202,9 @@ class Settler:
         # A time to wait for hides when the task was enqueued: so its age comes along
         headers |= since(job, now) or {SINCE: job.message.enqueued_at if job.message else ""}
         headers[NOT_BEFORE] = timestamp(now + delay)
+        if job.attempt:
+            # RabbitMQ counts a new message from 0 again
+            headers[ATTEMPT] = job.attempt
         units = decimal_delay.exact_units(delay) if delay > 0 else 0
         return delayed(delivery, self._names, job.queue, units=units, headers=headers)
 
@@ -232,7 +253,13 @@ class Settler:
 
     async def _bury(self, delivery: Delivery, job: Job, outcome: Dead, now: float) -> None:
         letter = dead_letter(
-            delivery, self._names, job.queue, outcome, now=now, worker=self._worker
+            delivery,
+            self._names,
+            job.queue,
+            outcome,
+            attempt=job.attempt,
+            now=now,
+            worker=self._worker,
         )
 
         async def held(error: BaseException) -> None:

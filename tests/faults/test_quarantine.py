@@ -1,5 +1,6 @@
 """A task that kills its process: it is found out, and those that were prefetched with it are not hurt."""
 
+import asyncio
 import collections
 import signal
 import subprocess
@@ -11,9 +12,11 @@ import pytest
 from support import eventually
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
+from stem_amqp.assembly import create_transport, entities_of
 from stem_amqp.dead_letter import ALL, DeadLetters
-from stem_amqp.message import REASON
+from stem_amqp.message import ATTEMPT, REASON
+from stem_amqp.topology.load import parse_topology
+from stem_amqp.transport.amqp.features import NATIVE_RETRY, has
 
 APPLICATION = """
     import os, signal, sys
@@ -157,6 +160,47 @@ async def test_a_task_that_kills_its_process_is_dead_lettered_and_its_neighbours
     assert worker.poll() is None
 
 
+NATIVE = """
+version: 1
+queues: {q: {native_retry: {min: 100ms}, retry: {max_retries: 1}}}
+"""
+
+
+@pytest.mark.timeout(120)
+async def test_on_a_queue_with_native_retries_its_retries_come_first(
+    stem, start, tmp_path, monkeypatch
+):
+    """RabbitMQ counts failures and deaths alike: only what exceeds the retries is under suspicion.
+
+    A release without native retries refuses the worker, with the reason.
+    """
+    (tmp_path / "topology.yaml").write_text(NATIVE)
+    monkeypatch.setenv("STEM_TOPOLOGY", "topology.yaml")
+    stem.topology = parse_topology(NATIVE)
+    transport = create_transport(stem.settings)
+    broker = await transport.connect()
+    await transport.close()
+    if not has(broker, NATIVE_RETRY):
+        worker = start()
+        assert await asyncio.to_thread(worker.wait, 30) == 5
+        assert "needs RabbitMQ 4.3.1" in (tmp_path / "log").read_text()
+        stem.topology = parse_topology("version: 1")
+        return
+    deaths = 0
+    async with stem:
+        call = stem.prepare("poison", {"how": "kill"}, queue="q", max_retries=1)
+        await stem.enqueue_many([call])
+        worker = start()
+        while not (found := await letters(stem)):
+            if worker.poll() is not None:
+                deaths += 1
+                assert deaths <= 5, (tmp_path / "log").read_text()
+                worker = start()
+        assert found[0].headers[REASON] == "crashed"
+        assert found[0].headers[ATTEMPT] == 3
+    assert deaths == 3
+
+
 async def empty(stem):
     """Say whether the work queue has nothing to deliver, and nothing is under way."""
     name = stem.names.work("q")
@@ -180,6 +224,8 @@ async def test_an_application_that_cannot_be_imported_is_said_to_be_one(stem, ca
         ({"x-delivery-count": 2}, True, False),
         ({"x-delivery-count": 3}, True, True),
         ({"x-delivery-count": 3}, False, False),
+        ({"x-acquired-count": 9}, True, False),
+        ({"x-acquired-count": 9, "x-delivery-count": 3}, True, True),
         ({}, True, True),
         ({}, False, False),
     ],

@@ -53,6 +53,7 @@ class AmqpTransport(Transport):
     Args:
         urls: the brokers' URLs, tried in this order.
         name: what operators see as the connections' name, with their role.
+        namespace: what operators see as the connections' namespace.
         heartbeat: seconds between AMQP heartbeats; a broker silent for two of them is given up.
         connect_timeout: seconds for one attempt at one URL, and for an answer of the broker.
         publish_timeout: seconds in which a publish must be confirmed.
@@ -68,6 +69,7 @@ class AmqpTransport(Transport):
         urls: Sequence[str],
         *,
         name: str = "stem-amqp",
+        namespace: str = "",
         heartbeat: float = 30,
         connect_timeout: float = 10,
         publish_timeout: float = 10,
@@ -78,6 +80,7 @@ class AmqpTransport(Transport):
         dialer = Dialer(
             urls=tuple(url.with_heartbeat(heartbeat) for url in parse_urls(urls)),
             name=name,
+            namespace=namespace,
             timeout=connect_timeout,
             ssl_context=ssl_context,
             server_name=server_name,

@@ -86,6 +86,7 @@ class Link:
             self.send(0, self.broker.greeting())
         elif isinstance(frame, commands.Connection.StartOk):
             self.name = frame.client_properties["connection_name"]
+            self.broker.introduced.append(frame.client_properties)
             self.send(0, commands.Connection.Tune(2047, 131072, 60))
         elif isinstance(frame, commands.Connection.Open):
             self.send(0, commands.Connection.OpenOk())
@@ -165,6 +166,7 @@ class ScriptedBroker:
         self.published = []
         self.consuming = []
         self.strays = []
+        self.introduced = []
         self.asked = []
         self.locked = set()
         self.on_publish = self.confirm

@@ -6,6 +6,7 @@ import logging
 import pytest
 from pamqp import commands
 
+from stem_amqp import __version__
 from stem_amqp.errors import BrokerUnavailableError, StaleDeliveryError
 from stem_amqp.transport.amqp import consumer as consumer_module
 from stem_amqp.transport.amqp import session
@@ -236,6 +237,18 @@ async def test_a_failing_observer_does_not_stop_the_healing(scripted, consume, e
     scripted.cut()
     await eventually(lambda: len(scripted.consuming) == 2 and consumer.consuming, "a consumer")
     assert "on_connection_change failed" in caplog.text
+
+
+async def test_a_connection_says_who_it_is(scripted, connect):
+    """The management UI shows the name in its list, and all of it on the connection's page."""
+    transport = await connect(name="stem-amqp shop host:1", namespace="shop")
+    await transport.consume("q", print, prefetch=1, tag="c1")
+    for said, role in zip(scripted.introduced, ("publishing", "consuming"), strict=True):
+        assert said["connection_name"] == f"stem-amqp shop host:1 {role}"
+        assert (said["product"], said["version"]) == ("stem-amqp", __version__)
+        assert (said["role"], said["namespace"]) == (role, "shop")
+        assert "aiormq" in said["information"]
+        assert said["capabilities"]["consumer_cancel_notify"]
 
 
 async def test_an_alarm_does_not_stop_what_is_asked_for(scripted, connect):
