@@ -12,6 +12,7 @@ from stem_amqp.assembly import create_transport, entities_of
 from stem_amqp.certificate_report import look_at_certificates, tls_urls
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import StemError
+from stem_amqp.provision.versions import as_they_stand
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import redacted
 from stem_amqp.transport.base import Transport
@@ -159,7 +160,7 @@ class _Examination:
         return f"{info} at {where}, round trip {taken:.1f} ms"
 
     async def _topology(self) -> str:
-        entities = entities_of(self.app)
+        entities = await as_they_stand(self.transport, entities_of(self.app))
         missing = [entity.name for entity in await self.transport.missing(entities)]
         total = len(entities.exchanges) + len(entities.queues)
         if missing:
@@ -175,11 +176,15 @@ class _Examination:
         return f"{total} exchanges and queues are there, in namespace {self.app.names.namespace}"
 
     async def _consumers(self) -> str:
-        work = {queue: self.app.names.work(queue) for queue in (*self.app.queues, *self.required)}
-        status = await self.transport.status(work.values())
+        names, topology = self.app.names, self.app.topology
+        work = {
+            queue: tuple(names.works(queue, topology.queue(queue).version).values())
+            for queue in (*self.app.queues, *self.required)
+        }
+        status = await self.transport.status(name for works in work.values() for name in works)
         counts = {
-            queue: 0 if (found := status[name]) is None else found.consumers
-            for queue, name in work.items()
+            queue: sum(found.consumers for name in works if (found := status[name]) is not None)
+            for queue, works in work.items()
         }
         idle = [queue for queue in self.required if not counts[queue]]
         if idle:

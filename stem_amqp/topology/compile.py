@@ -40,6 +40,7 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
         mistake = queue_name_mistake(name, ("queues", name))
         if mistake is not None:
             raise TopologyError(mistake.problem, key=dotted(mistake.place), remedy=mistake.remedy)
+    work = {name: names.work(name, topology.queue(name).version) for name in logical}
     return Entities(
         exchanges=(*_exchanges(names), *_extra_exchanges(topology, names)),
         queues=(
@@ -53,11 +54,11 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
             *(Binding(source=names.dead, destination=names.dlq(q), key=q) for q in logical),
             *_delay_bindings(names),
             *(
-                Binding(source=names.deliver, destination=names.work(q), key=delivery_key(q))
+                Binding(source=names.deliver, destination=work[q], key=delivery_key(q))
                 for q in logical
             ),
             *_extra_bindings(topology, names),
-            *(Binding(source=names.tasks, destination=names.work(q), key=q) for q in logical),
+            *(Binding(source=names.tasks, destination=work[q], key=q) for q in logical),
         ),
     )
 
@@ -91,7 +92,12 @@ def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
     if spec.single_active_consumer:
         arguments["x-single-active-consumer"] = True
     arguments |= _limits(spec.ttl, spec.max_length)
-    return Queue(name=names.work(logical), arguments=arguments, logical=logical)
+    return Queue(
+        name=names.work(logical, spec.version),
+        arguments=arguments,
+        logical=logical,
+        version=spec.version,
+    )
 
 
 def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
@@ -173,7 +179,7 @@ def _extra_bindings(topology: Topology, names: Names) -> Iterator[Binding]:
             destination=(
                 destination.replace(NAMESPACE, names.namespace)
                 if to_exchange
-                else names.work(destination)
+                else names.work(destination, topology.queue(destination).version)
             ),
             key=spec.key,
             to_exchange=to_exchange,

@@ -32,11 +32,13 @@ class Queue:
         name: its name on the broker.
         arguments: the ``x-`` arguments.
         logical: the logical queue whose work or dead-letter queue it is.
+        version: of a work queue, its version in the topology; 0 for every other queue.
     """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     logical: str | None = None
+    version: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@ from stem_amqp.topology.values import (
     Bytes,
     Deliveries,
     Factor,
+    Generation,
     Length,
     LogicalName,
     Pattern,
@@ -113,6 +114,11 @@ class DeadLetterSpec(Spec):
 class QueueSpec(Spec):
     """A logical queue: its work queue, its dead-letter queue and how workers consume it."""
 
+    version: Generation = Field(
+        default=1,
+        description="The work queue's version. RabbitMQ cannot change a queue's arguments: raise this"
+        " by one together with them, and stem-amqp topology migrate replaces the queue under load.",
+    )
     type: Literal["quorum", "classic"] = Field(
         default="quorum",
         description="quorum is replicated and dead-letters at-least-once; classic does neither,"

@@ -191,6 +191,7 @@ class ConnectionChange:
 
 
 OnConnectionChange = Callable[[ConnectionChange], None]
+OnMissing = Callable[[], Awaitable[bool]]
 Redeclare = Callable[[], Awaitable[None]]
 
 
@@ -263,6 +264,7 @@ class Transport(ABC):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> Consumer:
         """Start to consume a queue on a channel of its own, with per-consumer QoS.
 
@@ -272,6 +274,8 @@ class Transport(ABC):
             prefetch: unsettled deliveries at most, at least 1.
             tag: the consumer tag, as operators see it.
             exclusive: be the only consumer.
+            on_missing: called when the queue has gone later on, and `redeclare` does not bring it
+                back: True lets the consumer end, False lets it go on waiting for the queue.
 
         Raises:
             TopologyMissingError: there is no such queue, and `redeclare` could not bring it.
@@ -350,6 +354,7 @@ __all__ = [
     "Headers",
     "OnConnectionChange",
     "OnDelivery",
+    "OnMissing",
     "Publication",
     "Queue",
     "QueueStatus",

@@ -30,6 +30,7 @@ from stem_amqp.transport.base import (
     ConnectionChange,
     Delivery,
     OnDelivery,
+    OnMissing,
     Publication,
     QueueStatus,
     Transport,
@@ -136,6 +137,7 @@ class AmqpTransport(Transport):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> AmqpConsumer:
         """Start to consume a queue on a channel of its own, with per-consumer QoS.
 
@@ -151,7 +153,7 @@ class AmqpTransport(Transport):
             prefetch=max(1, prefetch),
             exclusive=exclusive,
         )
-        return await self._start(subscription)
+        return await self._start(subscription, on_missing)
 
     def browse(self, queue: str) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Look through a queue from its head; what is not settled goes back.
@@ -250,7 +252,9 @@ class AmqpTransport(Transport):
         async with browse(self._consuming, queue) as deliveries:
             yield deliveries
 
-    async def _start(self, subscription: Subscription) -> AmqpConsumer:
+    async def _start(
+        self, subscription: Subscription, on_missing: OnMissing | None = None
+    ) -> AmqpConsumer:
         await self._consuming.open()
         consumer = AmqpConsumer(
             self._consuming,
@@ -258,6 +262,7 @@ class AmqpTransport(Transport):
             restore=self._restore,
             on_change=self._changed,
             on_close=self._consumers.discard,
+            on_missing=on_missing,
         )
         await self._patiently(consumer.start)
         self._consumers.add(consumer)

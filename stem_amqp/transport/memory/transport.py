@@ -15,6 +15,7 @@ from stem_amqp.transport.base import (
     ConnectionChange,
     Delivery,
     OnDelivery,
+    OnMissing,
     Publication,
     QueueStatus,
     Transport,
@@ -119,6 +120,7 @@ class MemoryTransport(Transport):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> MemoryConsumer:
         """Start to consume a queue.
 
@@ -135,6 +137,7 @@ class MemoryTransport(Transport):
             prefetch=prefetch,
             tag=tag,
             exclusive=exclusive,
+            on_missing=on_missing,
         )
         await self._link.begin(consumer)
         return consumer

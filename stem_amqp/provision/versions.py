@@ -1,0 +1,91 @@
+"""Which version of a work queue is whose turn, while and after one is replaced by the next.
+
+RabbitMQ cannot change a queue's arguments, so a changed queue is another one, with a version in its name.
+Only one of them may be bound, or every task would be in both: the one that is there first, until
+`stem_amqp.provision.migrate` switches the bindings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from stem_amqp.topology.entities import Entities, Queue
+from stem_amqp.topology.names import VERSIONS_AHEAD, at_version
+from stem_amqp.transport.base import Transport
+
+log = logging.getLogger("stem_amqp.provision")
+_told: set[tuple[str, str]] = set()
+"""What was said once in this process, which looks again whenever it connects."""
+
+
+async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
+    """Leave out what another version of a queue has to do at this time.
+
+    A queue of which a later version is there is neither declared nor bound: the topology here is
+    outdated. A queue of which an earlier version is there is declared, and not bound yet.
+
+    Args:
+        transport: connected.
+        entities: the compiled topology.
+
+    Raises:
+        BrokerError: the broker cannot be reached, or refuses.
+    """
+    queues = [queue for queue in entities.queues if queue.version]
+    there = await _there(transport, queues)
+    outdated: set[str] = set()
+    waiting: set[str] = set()
+    for queue in queues:
+        later = [version for version, name in _later(queue).items() if name in there]
+        earlier = [version for version, name in _earlier(queue).items() if name in there]
+        if later:
+            outdated.add(queue.name)
+            _tell(
+                queue,
+                f"queue {queue.logical} has moved to version {max(later)}; this process's topology says"
+                f" {queue.version}. Give it the new topology file.",
+            )
+        elif earlier:
+            waiting.add(queue.name)
+            _tell(
+                queue,
+                f"queue {queue.logical}: version {queue.version} is there, and tasks still go to"
+                f" version {max(earlier)}. Switch over: stem-amqp topology migrate {queue.logical}",
+            )
+    if not outdated and not waiting:
+        return entities
+    return Entities(
+        exchanges=entities.exchanges,
+        queues=tuple(queue for queue in entities.queues if queue.name not in outdated),
+        bindings=tuple(
+            binding
+            for binding in entities.bindings
+            if binding.to_exchange or binding.destination not in outdated | waiting
+        ),
+        policies=entities.policies,
+    )
+
+
+async def _there(transport: Transport, queues: Iterable[Queue]) -> set[str]:
+    names = [name for queue in queues for name in (_earlier(queue) | _later(queue)).values()]
+    return {name for name, found in (await transport.status(names)).items() if found is not None}
+
+
+def _earlier(queue: Queue) -> dict[int, str]:
+    return _versions(queue, range(1, queue.version))
+
+
+def _later(queue: Queue) -> dict[int, str]:
+    return _versions(queue, range(queue.version + 1, queue.version + VERSIONS_AHEAD + 1))
+
+
+def _versions(queue: Queue, versions: Iterable[int]) -> dict[int, str]:
+    first = queue.name.removesuffix(at_version("", queue.version))
+    return {version: at_version(first, version) for version in versions}
+
+
+def _tell(queue: Queue, text: str) -> None:
+    if (queue.name, text) not in _told:
+        _told.add((queue.name, text))
+        log.warning("%s", text)
