@@ -33,7 +33,7 @@ async def verify(transport: Transport, entities: Entities, *, wait: float = DEFA
     async def look() -> list[Exchange | Queue]:
         return await transport.missing(await as_they_stand(transport, entities))
 
-    missing = await patience("verify the topology", wait)(look)
+    missing: list[Exchange | Queue] = await patience("verify the topology", wait)(look)
     if missing:
         total = len(entities.exchanges) + len(entities.queues)
         raise TopologyMissingError(
