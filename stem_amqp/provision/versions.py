@@ -33,6 +33,8 @@ async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
         BrokerError: the broker cannot be reached, or refuses.
     """
     queues = [queue for queue in entities.queues if queue.version]
+    if not queues:
+        return entities
     there = await _there(transport, queues)
     outdated: set[str] = set()
     waiting: set[str] = set()
