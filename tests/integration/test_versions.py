@@ -8,7 +8,9 @@ import pytest
 from support import eventually
 
 from stem_amqp.assembly import entities_of
+from stem_amqp.health import check_health
 from stem_amqp.provision import apply, verify
+from stem_amqp.queue_report import queue_report
 from stem_amqp.topology.entities import Entities, Queue
 from stem_amqp.topology.model import Topology
 
@@ -166,3 +168,22 @@ async def test_more_deliveries_than_slots_run_no_more_at_once(forget):
                 gate.set()
                 await eventually(lambda: worker.statistics().done == 6)
     assert most == 2
+
+
+async def test_the_report_and_health_know_both_versions(forget):
+    """An operator sees where tasks still are, and a worker of either version counts."""
+    async with forget() as old, forget(version=2) as new:
+        await old.enqueue("t", {"number": 1})
+        report = await queue_report(new, new.connected.transport, management=None)
+        assert [(line.name, line.ready) for line in report.queues] == [
+            (new.names.work("q"), 1),
+            (new.names.work("q", 2), 0),
+        ]
+        async with old.worker(["q"]).running():
+            health = await check_health(new, require_consumers=["q"])
+            details = {check.name: check.detail for check in health.checks}
+            assert details["consumers"] == "q 2"
+            assert health.healthy, health
+        await remove(new, 1)
+        report = await queue_report(old, old.connected.transport, management=None)
+        assert [line.name for line in report.queues] == [new.names.work("q", 2)]
