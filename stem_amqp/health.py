@@ -207,7 +207,11 @@ class _Examination:
 
     async def _dead_letters(self) -> str:
         limit = self.app.settings.dlq_alarm
-        names = {self.app.names.dlq(queue): queue for queue in self.app.queues}
+        spec = self.app.topology.queue
+        names = {
+            self.app.names.dlq(queue, spec(queue).dead_letter.version): queue
+            for queue in self.app.queues
+        }
         status = await self.transport.status(names)
         counts = {queue: found.ready for name, queue in names.items() if (found := status[name])}
         many = [f"{queue} {count}" for queue, count in counts.items() if count >= limit]

@@ -90,14 +90,15 @@ async def queue_report(
     delays = names.delay_queues()
     works = {queue: names.works(queue, app.topology.queue(queue).version) for queue in logical}
     work = [name for versions in works.values() for name in versions.values()]
-    asked = [*work, *map(names.dlq, logical), *delays, names.unroutable]
+    dead = {q: names.dlq(q, app.topology.queue(q).dead_letter.version) for q in logical}
+    asked = [*work, *dead.values(), *delays, names.unroutable]
     status, unsettled = await asyncio.gather(
         transport.status(asked), _unsettled(management, f"{names.namespace}.")
     )
     return QueueReport(
         at=transport.clock.time(),
         queues=tuple(
-            _line(queue, status[name], status[names.dlq(queue)], name, unsettled)
+            _line(queue, status[name], status[dead[queue]], name, unsettled)
             for queue in logical
             for name in _there(works[queue], status, app.topology.queue(queue).version)
         ),

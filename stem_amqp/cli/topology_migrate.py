@@ -93,7 +93,7 @@ class _Run:
         async with broker_of(stem) as (transport, broker):
             management = await _answering(stem)
             entities = entities_of(stem)
-            found = await find_migrations(transport, entities, stem.names, queues)
+            found = await find_migrations(transport, entities, queues)
             document = {
                 "namespace": stem.names.namespace,
                 "broker": str(broker),
@@ -165,7 +165,7 @@ async def _answering(stem: Stem) -> Management | None:
 
 def _describe(migration: Migration, lines: list[str], *, idle: bool) -> None:
     new, old = migration.new.name, migration.names
-    typer.echo(f"queue {migration.queue}: {old} → {new}")
+    typer.echo(f"{migration.new.title}: {old} → {new}")
     for line in lines:
         typer.echo(f"  {line}")
     steps = [
@@ -175,7 +175,7 @@ def _describe(migration: Migration, lines: list[str], *, idle: bool) -> None:
         f"wait until {old} is empty; its messages are moved if nobody consumes it",
         f"delete {old}",
     ]
-    if idle:
+    if idle or migration.new.dead:
         del steps[1]
     for number, step in enumerate(steps, 1):
         typer.echo(f"  {number}. {step}")

@@ -35,7 +35,7 @@ class DeadLetterQueue:
     def __init__(self, app: Stem, queue: str) -> None:
         self._app = app
         self._queue = queue
-        self.name = app.names.dlq(queue)
+        self.name = _name(app, queue)
 
     async def count(self) -> int:
         """Return how many letters are ready in it.
@@ -85,7 +85,7 @@ class DeadLetterQueue:
 
     async def _missing(self) -> str:
         names = self._app.names
-        known = {names.dlq(queue): queue for queue in self._app.queues}
+        known = {_name(self._app, queue): queue for queue in self._app.queues}
         statuses = await self._app.connected.transport.status(known)
         there = sorted(known[name] for name, status in statuses.items() if status is not None)
         close = difflib.get_close_matches(self._queue, there, n=1)
@@ -98,6 +98,10 @@ class DeadLetterQueue:
                 f" host. Known here, but without one too: {', '.join(known.values())}."
             )
         return f"there is no dead-letter queue {self.name!r}{hint}\n  {remedy}"
+
+
+def _name(app: Stem, queue: str) -> str:
+    return app.names.dlq(queue, app.topology.queue(queue).dead_letter.version)
 
 
 class Look:

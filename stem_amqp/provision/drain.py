@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stem_amqp.errors import ManagementError
+from stem_amqp.headers import RESERVED_PREFIXES
 from stem_amqp.management import Management
 from stem_amqp.message import carried_headers
 from stem_amqp.transport.base import Delivery, Publication, Transport
@@ -85,7 +86,7 @@ async def content(transport: Transport, management: Management | None, name: str
     )
 
 
-async def carry_over(transport: Transport, name: str, target: str) -> int:
+async def carry_over(transport: Transport, name: str, target: str, *, deaths: bool = False) -> int:
     """Take what is ready in a queue over to another one, each confirmed before it is given up.
 
     Body, properties and headers stay as they are, without what RabbitMQ wrote on their way.
@@ -94,6 +95,8 @@ async def carry_over(transport: Transport, name: str, target: str) -> int:
         transport: connected.
         name: the queue that is drained.
         target: the queue to put it into.
+        deaths: keep RabbitMQ's death records too. A dead-letter queue has no dead-letter exchange, so that
+            they cannot be taken for a cycle there, and they say why a letter is dead.
 
     Returns:
         How many messages were taken over.
@@ -105,12 +108,16 @@ async def carry_over(transport: Transport, name: str, target: str) -> int:
     moved = 0
     async with transport.browse(name) as deliveries:
         async for delivery in deliveries:
-            await transport.replace(delivery, _as_it_is(delivery, target))
+            await transport.replace(delivery, _as_it_is(delivery, target, deaths))
             moved += 1
     return moved
 
 
-def _as_it_is(delivery: Delivery, target: str) -> Publication:
+def _as_it_is(delivery: Delivery, target: str, deaths: bool) -> Publication:
+    headers = carried_headers(delivery.headers)
+    if deaths:
+        records = {n: v for n, v in delivery.headers.items() if n.startswith(RESERVED_PREFIXES)}
+        headers |= records
     return Publication(
         exchange="",
         routing_key=target,
@@ -121,5 +128,5 @@ def _as_it_is(delivery: Delivery, target: str) -> Publication:
         priority=delivery.priority,
         app_id=delivery.app_id,
         content_type=delivery.content_type or "application/octet-stream",
-        headers=carried_headers(delivery.headers),
+        headers=headers,
     )

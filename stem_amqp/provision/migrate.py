@@ -98,7 +98,7 @@ class Migrator:
         switched = await self._is_bound(new)
         if switched:
             self._tell(f"{new} has bindings already: going on with what was begun")
-        elif not self._without_consumers:
+        elif not self._without_consumers and not migration.new.dead:
             await self._wait_for_consumer(migration)
         overlap = await self._switch(migration)
         moved, left = 0, ""
@@ -167,7 +167,9 @@ class Migrator:
             if latest is None:
                 return True
             if latest.ready and not latest.consumers:
-                moved += await carry_over(self._transport, name, migration.new.name)
+                moved += await carry_over(
+                    self._transport, name, migration.new.name, deaths=migration.new.dead
+                )
             if str(latest) != told:
                 told = str(latest)
                 sure = "; making sure that it is" if not latest.total and self._management else ""

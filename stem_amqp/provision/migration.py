@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from stem_amqp.errors import ConfigurationError, TopologyMismatchError, TopologyMissingError
 from stem_amqp.management import Management
 from stem_amqp.topology.entities import Binding, Entities, Queue
-from stem_amqp.topology.names import Names
+from stem_amqp.topology.names import earlier_versions
 from stem_amqp.transport.base import Transport
 
 
@@ -39,14 +39,13 @@ class Migration:
 
 
 async def find_migrations(
-    transport: Transport, entities: Entities, names: Names, queues: Iterable[str] = ()
+    transport: Transport, entities: Entities, queues: Iterable[str] = ()
 ) -> list[Migration]:
     """Find the queues that have an earlier version on the broker.
 
     Args:
         transport: connected.
         entities: the compiled topology.
-        names: the names in the namespace.
         queues: logical queues; none for all.
 
     Raises:
@@ -56,7 +55,7 @@ async def find_migrations(
     """
     asked = set(queues)
     works = [q for q in entities.queues if q.version and (not asked or q.logical in asked)]
-    earlier = {work.name: _earlier(names, work) for work in works}
+    earlier = {work.name: earlier_versions(work.name, work.version) for work in works}
     status = await transport.status(
         [name for work in works for name in (work.name, *earlier[work.name].values())]
     )
@@ -73,7 +72,7 @@ async def find_migrations(
             )
         elif status[work.name] is None and work.logical in asked:
             raise TopologyMissingError(
-                f"queue {work.logical} is not on the broker: there is nothing to migrate\n"
+                f"{work.title} is not on the broker: there is nothing to migrate\n"
                 "  Declare it: stem-amqp topology apply"
             )
         elif status[work.name] is not None:
@@ -86,19 +85,16 @@ async def find_migrations(
     return found
 
 
-def _earlier(names: Names, work: Queue) -> dict[int, str]:
-    return {version: names.work(work.logical or "", version) for version in range(1, work.version)}
-
-
 async def _difference(transport: Transport, work: Queue) -> list[str]:
     """Return what to write into the file for a queue that is there with other arguments."""
     try:
         await transport.declare(Entities(queues=(work,)))
     except TopologyMismatchError as error:
-        line = f"queues: {{{work.logical}: {{version: {work.version + 1}}}}}"
+        version = f"{{version: {work.version + 1}}}"
+        line = f"{{dead_letter: {version}}}" if work.dead else version
         return [
             f"  {str(error).partition(chr(10))[0]}",
-            f"    Write, beside what the queue has already: {line}",
+            f"    Write, beside what the queue has already: queues: {{{work.logical}: {line}}}",
         ]
     return []
 

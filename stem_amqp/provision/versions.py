@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 
 from stem_amqp.topology.entities import Entities, Queue
-from stem_amqp.topology.names import VERSIONS_AHEAD, at_version
+from stem_amqp.topology.names import earlier_versions, later_versions
 from stem_amqp.transport.base import Transport
 
 log = logging.getLogger("stem_amqp.provision")
@@ -39,20 +39,28 @@ async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
     outdated: set[str] = set()
     waiting: set[str] = set()
     for queue in queues:
-        later = [version for version, name in _later(queue).items() if name in there]
-        earlier = [version for version, name in _earlier(queue).items() if name in there]
+        later = [
+            version
+            for version, name in later_versions(queue.name, queue.version).items()
+            if name in there
+        ]
+        earlier = [
+            version
+            for version, name in earlier_versions(queue.name, queue.version).items()
+            if name in there
+        ]
         if later:
             outdated.add(queue.name)
             _tell(
                 queue,
-                f"queue {queue.logical} has moved to version {max(later)}; this process's topology says"
+                f"{queue.title} has moved to version {max(later)}; this process's topology says"
                 f" {queue.version}. Give it the new topology file.",
             )
         elif earlier:
             waiting.add(queue.name)
             _tell(
                 queue,
-                f"queue {queue.logical}: version {queue.version} is there, and tasks still go to"
+                f"{queue.title}: version {queue.version} is there, and messages still go to"
                 f" version {max(earlier)}. Switch over: stem-amqp topology migrate {queue.logical}",
             )
     if not outdated and not waiting:
@@ -70,21 +78,15 @@ async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
 
 
 async def _there(transport: Transport, queues: Iterable[Queue]) -> set[str]:
-    names = [name for queue in queues for name in (_earlier(queue) | _later(queue)).values()]
+    names = [
+        name
+        for queue in queues
+        for name in (
+            *earlier_versions(queue.name, queue.version).values(),
+            *later_versions(queue.name, queue.version).values(),
+        )
+    ]
     return {name for name, found in (await transport.status(names)).items() if found is not None}
-
-
-def _earlier(queue: Queue) -> dict[int, str]:
-    return _versions(queue, range(1, queue.version))
-
-
-def _later(queue: Queue) -> dict[int, str]:
-    return _versions(queue, range(queue.version + 1, queue.version + VERSIONS_AHEAD + 1))
-
-
-def _versions(queue: Queue, versions: Iterable[int]) -> dict[int, str]:
-    first = queue.name.removesuffix(at_version("", queue.version))
-    return {version: at_version(first, version) for version in versions}
 
 
 def _tell(queue: Queue, text: str) -> None:

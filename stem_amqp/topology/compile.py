@@ -41,6 +41,7 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
         if mistake is not None:
             raise TopologyError(mistake.problem, key=dotted(mistake.place), remedy=mistake.remedy)
     work = {name: names.work(name, topology.queue(name).version) for name in logical}
+    dead = {name: names.dlq(name, topology.queue(name).dead_letter.version) for name in logical}
     return Entities(
         exchanges=(*_exchanges(names), *_extra_exchanges(topology, names)),
         queues=(
@@ -51,7 +52,7 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
         ),
         bindings=(
             Binding(source=names.unroutable, destination=names.unroutable),
-            *(Binding(source=names.dead, destination=names.dlq(q), key=q) for q in logical),
+            *(Binding(source=names.dead, destination=dead[q], key=q) for q in logical),
             *_delay_bindings(names),
             *(
                 Binding(source=names.deliver, destination=work[q], key=delivery_key(q))
@@ -107,7 +108,13 @@ def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
         # A refused dead letter stays where it failed: with the worker, or in its work queue, where
         # 32 of those that RabbitMQ itself dead-letters stop its dead-lettering
         limits["x-overflow"] = "reject-publish" if kept.overflow == "refuse" else "drop-head"
-    return Queue(name=names.dlq(logical), arguments=_parking() | limits, logical=logical)
+    return Queue(
+        name=names.dlq(logical, kept.version),
+        arguments=_parking() | limits,
+        logical=logical,
+        version=kept.version,
+        dead=True,
+    )
 
 
 def _unroutable_queue(names: Names) -> Queue:

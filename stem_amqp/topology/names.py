@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stem_amqp.delay import LEVELS, ttl_ms
 
-VERSIONS_AHEAD = 3
+VERSIONS_AHEAD = 2
 """How many versions ahead of its own topology a process looks for a queue that has moved on."""
 _VERSION_ENDING = re.compile(r"\.v\d+\Z")
 
@@ -66,9 +66,9 @@ class Names:
         """
         return {one: self.work(queue, one) for one in range(1, version + VERSIONS_AHEAD + 1)}
 
-    def dlq(self, queue: str) -> str:
-        """Return the dead-letter queue of a logical queue."""
-        return f"{self.namespace}.{queue}.dlq"
+    def dlq(self, queue: str, version: int = 1) -> str:
+        """Return the dead-letter queue of a logical queue, in one of its versions."""
+        return at_version(f"{self.namespace}.{queue}.dlq", version)
 
     def delay_exchange(self, level: int) -> str:
         """Return the exchange for one digit of a delay."""
@@ -107,6 +107,31 @@ class Names:
 def at_version(name: str, version: int) -> str:
     """Return a queue's name in one of its versions: ``stem.orders``, then ``stem.orders.v2``."""
     return name if version == 1 else f"{name}.v{version}"
+
+
+def earlier_versions(name: str, version: int) -> dict[int, str]:
+    """Return the names that a queue had in earlier versions, the oldest first.
+
+    Args:
+        name: its name.
+        version: its version.
+    """
+    return _versions(name, version, range(1, version))
+
+
+def later_versions(name: str, version: int) -> dict[int, str]:
+    """Return the names that a queue will have in its next versions, as far as one looks ahead.
+
+    Args:
+        name: its name.
+        version: its version.
+    """
+    return _versions(name, version, range(version + 1, version + VERSIONS_AHEAD + 1))
+
+
+def _versions(name: str, version: int, wanted: range) -> dict[int, str]:
+    first = name.removesuffix(at_version("", version))
+    return {one: at_version(first, one) for one in wanted}
 
 
 RESERVED = frozenset(

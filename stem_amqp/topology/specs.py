@@ -91,6 +91,11 @@ DLQ_BYTES = 1_073_741_824
 class DeadLetterSpec(Spec):
     """How long and how many dead letters are kept. None is dropped unless that is asked for."""
 
+    version: Generation = Field(
+        default=1,
+        description="The dead-letter queue's version: raise it by one together with its limits, and"
+        " stem-amqp topology migrate replaces the queue.",
+    )
     ttl: Ttl | None = Field(
         default=None, description="Dead letters older than this are dropped. Default: never."
     )

@@ -6,6 +6,7 @@ import pytest
 from support import eventually
 
 from stem_amqp.assembly import entities_of
+from stem_amqp.dead_letter.browse import DeadLetterQueue
 from stem_amqp.errors import ConfigurationError, MigrationTimeoutError, TopologyMissingError
 from stem_amqp.management import Management
 from stem_amqp.provision import apply
@@ -40,7 +41,7 @@ class Case:
 
     async def migrations(self, *queues):
         """Find what there is to migrate."""
-        return await find_migrations(self.transport, entities_of(self.new), self.new.names, queues)
+        return await find_migrations(self.transport, entities_of(self.new), queues)
 
     async def migrate(self, die_at=None, timeout=30, **options):
         """Run the tool, and let it end where it says something."""
@@ -244,3 +245,43 @@ async def test_a_process_that_binds_the_old_queue_late_is_put_right(managed):
         await managed.migrate(die_at="switched")
     await managed.old.enqueue("t", {"number": 1})
     assert (await managed.ready(1), await managed.ready(2)) == (0, 1)
+
+
+async def test_dead_letters_are_moved_with_their_reasons(make_stem):
+    """RabbitMQ's own records say why, and are kept: nothing dead-letters them again."""
+    limits = [{"max_length": 50}, {"max_length": 60, "version": 2}]
+    backend = f"memory://{uuid.uuid4().hex}"
+    old, new = (
+        make_stem(topology=topology(dead_letter=one), backend_url=backend) for one in limits
+    )
+    new.settings = new.settings.replace(provision="none")
+    async with old, new:
+        for number in range(3):
+            await old.enqueue("t", {"number": number}, queue="q")
+        async with old.connected.transport.browse(old.names.work("q")) as deliveries:
+            async for delivery in deliveries:
+                await delivery.reject(requeue=False)
+
+        async def dead():
+            return await DeadLetterQueue(old, "q").count() == 3
+
+        await eventually(dead)
+        before = [letter.reason async for letter in letters(old)]
+        (migration,) = await find_migrations(new.connected.transport, entities_of(new), ["q"])
+        assert migration.new.title == "dead-letter queue q"
+        tool = Migrator(
+            new.connected.transport, None, new.names, tell=lambda text: None, timeout=30
+        )
+        account = await tool.migrate(migration)
+        assert account.moved == 3
+        assert [letter.reason async for letter in letters(new)] == before == ["rejected"] * 3
+        await new.connected.transport.delete(
+            Entities(queues=tuple(Queue(name=old.names.dlq("q", one)) for one in (1, 2)))
+        )
+
+
+async def letters(stem):
+    """Look through the dead letters of a queue."""
+    async with DeadLetterQueue(stem, "q").look() as look:
+        async for _, letter in look:
+            yield letter

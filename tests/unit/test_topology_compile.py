@@ -335,7 +335,10 @@ def test_a_later_version_is_another_queue_behind_the_same_logical_name():
 exchanges: {shop: {type: fanout}}
 bindings: [{source: shop, destination: orders}]"""
     entities = compiled(text)
-    assert next(q.name for q in entities.queues if q.version) == "stem.orders.v2"
+    assert {(q.name, q.dead) for q in entities.queues if q.version} == {
+        ("stem.orders.v2", False),
+        ("stem.orders.dlq", True),
+    }
     assert "stem.orders.dlq" in {queue.name for queue in entities.queues}
     assert "stem.orders" not in {queue.name for queue in entities.queues}
     bound = {(b.source, b.key) for b in entities.bindings if b.destination == "stem.orders.v2"}
