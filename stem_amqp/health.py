@@ -12,7 +12,7 @@ from stem_amqp.assembly import create_transport, entities_of
 from stem_amqp.certificate_report import look_at_certificates, tls_urls
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import StemError
-from stem_amqp.provision.versions import as_they_stand
+from stem_amqp.provision.versions import as_they_stand, look_at_versions
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import redacted
 from stem_amqp.transport.base import Transport
@@ -181,7 +181,9 @@ class _Examination:
             queue: tuple(names.works(queue, topology.queue(queue).version).values())
             for queue in (*self.app.queues, *self.required)
         }
-        status = await self.transport.status(name for works in work.values() for name in works)
+        sure = [names.work(queue, topology.queue(queue).version) for queue in work]
+        others = {name for works in work.values() for name in works}.difference(sure)
+        status = await look_at_versions(self.transport, sure, others)
         counts = {
             queue: sum(found.consumers for name in works if (found := status[name]) is not None)
             for queue, works in work.items()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stem_amqp.app import Stem
 from stem_amqp.management import Management, Unsettled
+from stem_amqp.provision.versions import look_at_versions
 from stem_amqp.transport.base import QueueStatus, Transport
 
 
@@ -89,11 +90,12 @@ async def queue_report(
     logical = tuple(queues) or app.queues
     delays = names.delay_queues()
     works = {queue: names.works(queue, app.topology.queue(queue).version) for queue in logical}
-    work = [name for versions in works.values() for name in versions.values()]
+    own = [works[queue][app.topology.queue(queue).version] for queue in logical]
+    others = {name for one in works.values() for name in one.values()}.difference(own)
     dead = {q: names.dlq(q, app.topology.queue(q).dead_letter.version) for q in logical}
-    asked = [*work, *dead.values(), *delays, names.unroutable]
+    asked = [*own, *dead.values(), *delays, names.unroutable]
     status, unsettled = await asyncio.gather(
-        transport.status(asked), _unsettled(management, f"{names.namespace}.")
+        look_at_versions(transport, asked, others), _unsettled(management, f"{names.namespace}.")
     )
     return QueueReport(
         at=transport.clock.time(),

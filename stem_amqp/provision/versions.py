@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from stem_amqp.errors import BrokerRefusedError
 from stem_amqp.topology.entities import Entities, Queue
 from stem_amqp.topology.names import earlier_versions, later_versions
-from stem_amqp.transport.base import Transport
+from stem_amqp.transport.base import QueueStatus, Transport
 
 log = logging.getLogger("stem_amqp.provision")
 _told: set[tuple[str, str]] = set()
@@ -77,6 +78,29 @@ async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
     )
 
 
+async def look_at_versions(
+    transport: Transport, sure: Iterable[str], possible: Iterable[str]
+) -> dict[str, QueueStatus | None]:
+    """Return the status of queues, and of their other versions as far as the user may look at them.
+
+    From RabbitMQ 4.3 on, looking at a queue takes a right to it, whether it is there or not.
+
+    Args:
+        transport: connected.
+        sure: names of queues that the user has to do with.
+        possible: names of other versions, which are taken for missing where they may not be looked at.
+
+    Raises:
+        BrokerError: the broker cannot be reached, or refuses.
+    """
+    certain, others = tuple(sure), tuple(possible)
+    try:
+        return await transport.status((*certain, *others))
+    except BrokerRefusedError as error:
+        log.debug("other versions are not looked for: %s", error)
+    return dict.fromkeys(others) | await transport.status(certain)
+
+
 async def _there(transport: Transport, queues: Iterable[Queue]) -> set[str]:
     names = [
         name
@@ -86,7 +110,8 @@ async def _there(transport: Transport, queues: Iterable[Queue]) -> set[str]:
             *later_versions(queue.name, queue.version).values(),
         )
     ]
-    return {name for name, found in (await transport.status(names)).items() if found is not None}
+    status = await look_at_versions(transport, (), names)
+    return {name for name, found in status.items() if found is not None}
 
 
 def _tell(queue: Queue, text: str) -> None:

@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 
+from stem_amqp.provision.versions import look_at_versions
 from stem_amqp.topology.names import at_version
 from stem_amqp.transport.base import Consumer, Delivery, Transport
 from stem_amqp.worker.announce import Announcer
@@ -95,7 +96,9 @@ class QueueConsumer:
 
     async def _there(self) -> list[int]:
         """Return the versions that are on the broker."""
-        status = await self._transport.status(self._names.values())
+        own = self._names[self._version]
+        others = [name for name in self._names.values() if name != own]
+        status = await look_at_versions(self._transport, (own,), others)
         return [version for version, name in self._names.items() if status[name] is not None]
 
     async def _consume(self, version: int) -> None:
