@@ -12,6 +12,7 @@ from stem_amqp.assembly import create_transport, entities_of
 from stem_amqp.certificate_report import look_at_certificates, uses_tls
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import ConfigurationError, StemError
+from stem_amqp.provision.versions import as_they_stand, look_at_versions
 from stem_amqp.results.factory import backend_tls
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import redacted
@@ -166,7 +167,7 @@ class _Examination:
         return f"{info} at {where}, round trip {taken:.1f} ms"
 
     async def _topology(self) -> str:
-        entities = entities_of(self.app)
+        entities = await as_they_stand(self.transport, entities_of(self.app))
         missing = [entity.name for entity in await self.transport.missing(entities)]
         total = len(entities.exchanges) + len(entities.queues)
         if missing:
@@ -182,11 +183,17 @@ class _Examination:
         return f"{total} exchanges and queues are there, in namespace {self.app.names.namespace}"
 
     async def _consumers(self) -> str:
-        work = {queue: self.app.names.work(queue) for queue in (*self.app.queues, *self.required)}
-        status = await self.transport.status(work.values())
+        names, topology = self.app.names, self.app.topology
+        work = {
+            queue: tuple(names.works(queue, topology.queue(queue).version).values())
+            for queue in (*self.app.queues, *self.required)
+        }
+        sure = [names.work(queue, topology.queue(queue).version) for queue in work]
+        others = {name for works in work.values() for name in works}.difference(sure)
+        status = await look_at_versions(self.transport, sure, others)
         counts = {
-            queue: 0 if (found := status[name]) is None else found.consumers
-            for queue, name in work.items()
+            queue: sum(found.consumers for name in works if (found := status[name]) is not None)
+            for queue, works in work.items()
         }
         idle = [queue for queue in self.required if not counts[queue]]
         if idle:
@@ -209,7 +216,11 @@ class _Examination:
 
     async def _dead_letters(self) -> str:
         limit = self.app.settings.dlq_alarm
-        names = {self.app.names.dlq(queue): queue for queue in self.app.queues}
+        spec = self.app.topology.queue
+        names = {
+            self.app.names.dlq(queue, spec(queue).dead_letter.version): queue
+            for queue in self.app.queues
+        }
         status = await self.transport.status(names)
         counts = {queue: found.ready for name, queue in names.items() if (found := status[name])}
         many = [f"{queue} {count}" for queue, count in counts.items() if count >= limit]

@@ -21,16 +21,19 @@ from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
 from stem_amqp.cli.output import count, note, show, show_error, show_json, show_warning
 from stem_amqp.cli.session import broker_of
+from stem_amqp.cli.topology_migrate import migrate_command
 from stem_amqp.cli.topology_view import entities_view
 from stem_amqp.errors import ConfigurationError, TopologyError
 from stem_amqp.provision.apply import apply
 from stem_amqp.provision.demands import refuse_unsupported
+from stem_amqp.provision.versions import as_they_stand
 from stem_amqp.topology.entities import Entities, Exchange
 from stem_amqp.topology.lint import lint, lint_time_limits
 from stem_amqp.topology.schema import schema_text
 from stem_amqp.transport.base import BrokerInfo
 
 app = opt.command_app("Check, declare or show the topology.")
+app.command("migrate", epilog=EPILOG)(migrate_command)
 
 File = Annotated[
     Path | None,
@@ -132,6 +135,7 @@ async def _apply(stem: Stem, *, dry_run: bool, as_json: bool) -> None:
     entities = entities_of(stem)
     async with broker_of(stem) as (transport, broker):
         refuse_unsupported(stem.topology, stem.queues, broker)
+        entities = await as_they_stand(transport, entities)
         missing = await transport.missing(entities)
         if not dry_run:
             await apply(transport, entities, wait=0)

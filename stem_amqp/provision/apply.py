@@ -7,6 +7,7 @@ import time
 
 from stem_amqp.provision.patience import DEFAULT_WAIT, patience
 from stem_amqp.provision.verify import verify
+from stem_amqp.provision.versions import as_they_stand
 from stem_amqp.settings import Provision
 from stem_amqp.topology.entities import Entities
 from stem_amqp.transport.base import Transport
@@ -16,6 +17,8 @@ log = logging.getLogger("stem_amqp.provision")
 
 async def apply(transport: Transport, entities: Entities, *, wait: float = DEFAULT_WAIT) -> None:
     """Declare everything that is missing; applying twice changes nothing.
+
+    Of a queue with versions, see `as_they_stand`.
 
     Args:
         transport: the connected transport.
@@ -29,7 +32,11 @@ async def apply(transport: Transport, entities: Entities, *, wait: float = DEFAU
         BrokerRefusedError: the user may not declare it.
     """
     started = time.monotonic()
-    await patience("declare the topology", wait)(transport.declare, entities)
+
+    async def declare() -> None:
+        await transport.declare(await as_they_stand(transport, entities))
+
+    await patience("declare the topology", wait)(declare)
     log.debug(
         "the topology stands: %d exchanges, %d queues, %d bindings, in %.2f s",
         len(entities.exchanges),

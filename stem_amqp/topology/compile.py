@@ -40,6 +40,8 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
         mistake = queue_name_mistake(name, ("queues", name))
         if mistake is not None:
             raise TopologyError(mistake.problem, key=dotted(mistake.place), remedy=mistake.remedy)
+    work = {name: names.work(name, topology.queue(name).version) for name in logical}
+    dead = {name: names.dlq(name, topology.queue(name).dead_letter.version) for name in logical}
     return Entities(
         exchanges=(*_exchanges(names), *_extra_exchanges(topology, names)),
         queues=(
@@ -50,14 +52,14 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
         ),
         bindings=(
             Binding(source=names.unroutable, destination=names.unroutable),
-            *(Binding(source=names.dead, destination=names.dlq(q), key=q) for q in logical),
+            *(Binding(source=names.dead, destination=dead[q], key=q) for q in logical),
             *_delay_bindings(names),
             *(
-                Binding(source=names.deliver, destination=names.work(q), key=delivery_key(q))
+                Binding(source=names.deliver, destination=work[q], key=delivery_key(q))
                 for q in logical
             ),
             *_extra_bindings(topology, names),
-            *(Binding(source=names.tasks, destination=names.work(q), key=q) for q in logical),
+            *(Binding(source=names.tasks, destination=work[q], key=q) for q in logical),
         ),
     )
 
@@ -94,7 +96,12 @@ def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
     if spec.single_active_consumer:
         arguments["x-single-active-consumer"] = True
     arguments |= _limits(spec.ttl, spec.max_length)
-    return Queue(name=names.work(logical), arguments=arguments, logical=logical)
+    return Queue(
+        name=names.work(logical, spec.version),
+        arguments=arguments,
+        logical=logical,
+        version=spec.version,
+    )
 
 
 def _native_retry(spec: QueueSpec) -> dict[str, Any]:
@@ -117,7 +124,13 @@ def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
         # A refused dead letter stays where it failed: with the worker, or in its work queue, where
         # 32 of those that RabbitMQ itself dead-letters stop its dead-lettering
         limits["x-overflow"] = "reject-publish" if kept.overflow == "refuse" else "drop-head"
-    return Queue(name=names.dlq(logical), arguments=_parking() | limits, logical=logical)
+    return Queue(
+        name=names.dlq(logical, kept.version),
+        arguments=_parking() | limits,
+        logical=logical,
+        version=kept.version,
+        dead=True,
+    )
 
 
 def _unroutable_queue(names: Names) -> Queue:
@@ -189,7 +202,7 @@ def _extra_bindings(topology: Topology, names: Names) -> Iterator[Binding]:
             destination=(
                 destination.replace(NAMESPACE, names.namespace)
                 if to_exchange
-                else names.work(destination)
+                else names.work(destination, topology.queue(destination).version)
             ),
             key=spec.key,
             to_exchange=to_exchange,

@@ -21,6 +21,7 @@ from stem_amqp.topology.values import (
     Delay,
     Deliveries,
     Factor,
+    Generation,
     Length,
     LogicalName,
     Pattern,
@@ -92,6 +93,11 @@ DLQ_BYTES = 1_073_741_824
 class DeadLetterSpec(Spec):
     """How long and how many dead letters are kept. None is dropped unless that is asked for."""
 
+    version: Generation = Field(
+        default=1,
+        description="The dead-letter queue's version: raise it by one together with its limits, and"
+        " stem-amqp topology migrate replaces the queue.",
+    )
     ttl: Ttl | None = Field(
         default=None, description="Dead letters older than this are dropped. Default: never."
     )
@@ -132,6 +138,11 @@ class NativeRetrySpec(Spec):
 class QueueSpec(Spec):
     """A logical queue: its work queue, its dead-letter queue and how workers consume it."""
 
+    version: Generation = Field(
+        default=1,
+        description="The work queue's version. RabbitMQ cannot change a queue's arguments: raise this"
+        " by one together with them, and stem-amqp topology migrate replaces the queue under load.",
+    )
     type: Literal["quorum", "classic"] = Field(
         default="quorum",
         description="quorum is replicated and dead-letters at-least-once; classic does neither,"

@@ -191,4 +191,9 @@ Version = Annotated[
     AfterValidator(_version),
     Field(json_schema_extra={"const": 1}),
 ]
+Generation = Annotated[
+    StrictInt,
+    count(1, 9999, "The first version is 1."),
+    Field(json_schema_extra={"minimum": 1, "maximum": 9999}),
+]
 Pattern = Annotated[StrictStr, AfterValidator(_pattern)]

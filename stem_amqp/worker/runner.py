@@ -200,7 +200,8 @@ class Worker:
         return [
             QueueConsumer(
                 queue=queue,
-                name=parts.names.work(queue),
+                names=parts.names.works(queue, parts.topology.queue(queue).version),
+                version=parts.topology.queue(queue).version,
                 transport=parts.transport,
                 executor=executor,
                 settler=settler,

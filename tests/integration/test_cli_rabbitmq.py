@@ -321,6 +321,34 @@ def test_another_topology_on_the_broker_is_refused(cli):
     assert "x-delivery-limit is 100 on the broker and 7 in the topology" in ran.err
 
 
+def test_migrate_says_what_it_would_do_and_does_what_it_can(cli, stem_namespace):
+    """Without the management API the old queue is drained, and left for somebody who knows."""
+    name = stem_namespace.name
+    stem_namespace.delete_later(queues=[f"{name}.orders.v2"])
+    cli("topology", "apply", *APP)
+    cli("enqueue", "orders.sync", *ORDER, *APP)
+    migrate = ("topology", "migrate", *APP, "--topology", "next.yaml")
+    cli.write("next.yaml", "version: 1\nqueues:\n  orders: {ttl: 1h}\n")
+    ran = cli(*migrate)
+    assert ran.code == 2
+    assert re.search(r"x-message-ttl is .* on the broker and 3600000", ran.err)
+    assert "queues: {orders: {version: 2}}" in ran.err
+    cli.write("next.yaml", "version: 1\nqueues:\n  orders: {ttl: 1h, version: 2}\n")
+    ran = cli(*migrate, "orders", "--dry-run")
+    assert (ran.code, ran.out.splitlines()[0]) == (
+        0,
+        f"queue orders: {name}.orders → {name}.orders.v2",
+    )
+    assert cli(*migrate, "orders", "--yes", "--timeout", "0s").code == 4
+    ran = cli(*migrate, "--yes", "--without-consumers", "--json")
+    assert ran.code == 1
+    (account,) = ran.json["queues"]
+    assert account["moved"] == 1
+    assert "without the management API" in account["left"]
+    report = cli("queues", "shop:stem", "--topology", "next.yaml").out
+    assert re.search(r"^orders +0 .*\norders\.v2 +1 ", report, re.MULTILINE)
+
+
 def test_health_is_a_gate_for_deploys(cli):
     """Not healthy before the topology stands and the worker runs; healthy then."""
     ran = cli("health", "shop:stem")

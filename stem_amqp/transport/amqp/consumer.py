@@ -13,7 +13,7 @@ from stem_amqp.transport.amqp.connection import BACK_OFF, Connection, attempt_le
 from stem_amqp.transport.amqp.failures import QueueLockedError
 from stem_amqp.transport.amqp.session import Session, Subscription
 from stem_amqp.transport.amqp.tasks import end
-from stem_amqp.transport.base import ConnectionChange, Consumer, OnConnectionChange
+from stem_amqp.transport.base import ConnectionChange, Consumer, OnConnectionChange, OnMissing
 
 logger = logging.getLogger("stem_amqp.transport")
 
@@ -41,6 +41,7 @@ class AmqpConsumer(Consumer):
         restore: called when the queue is missing.
         on_change: called when it is interrupted by more than a lost connection, and restored.
         on_close: called when it is closed.
+        on_missing: asked when the queue is gone for good; True lets the consumer end.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class AmqpConsumer(Consumer):
         restore: Restore,
         on_change: OnConnectionChange,
         on_close: Callable[[AmqpConsumer], None],
+        on_missing: OnMissing | None = None,
     ) -> None:
         self.queue = subscription.queue
         self.prefetch = subscription.prefetch
@@ -59,6 +61,7 @@ class AmqpConsumer(Consumer):
         self._restore = restore
         self._on_change = on_change
         self._on_close = on_close
+        self._on_missing = on_missing
         self._session: Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._retired: dict[asyncio.Task[None], Session] = {}
@@ -144,16 +147,31 @@ class AmqpConsumer(Consumer):
             self._retire(session)
             if session.cancelled:
                 await asyncio.sleep(PAUSE)
-            session = await self._open_again()
-            self._session, self._locked_since = session, None
+            opened = await self._open_again()
+            self._session, self._locked_since = opened, None
             change = ConnectionChange(
                 restored=True, role="consuming", error=error, downtime=loop.time() - began
             )
+            if opened is None:
+                # what it was for is consumed elsewhere: nobody is to wait for this queue
+                logger.info("the queue %s is gone, and so is its consumer", self.queue)
+                if connected:
+                    self._on_change(change)
+                return
             self._report(change, connected)
+            session = opened
 
-    async def _open_again(self) -> Session:
+    async def _open_again(self) -> Session | None:
         retrying = AsyncRetrying(wait=BACK_OFF, before_sleep=self._log_attempt)
-        return await retrying(self._open)
+        return await retrying(self._open_or_leave)
+
+    async def _open_or_leave(self) -> Session | None:
+        try:
+            return await self._open()
+        except TopologyMissingError:
+            if self._on_missing is None or not await self._on_missing():
+                raise
+            return None
 
     def _retire(self, session: Session) -> None:
         task = asyncio.create_task(self._outlive(session), name=f"stem-amqp retire {self.queue}")

@@ -17,7 +17,7 @@ from stem_amqp.transport.amqp.browser import browse
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.connection import BACK_OFF, Connection, Dialer
 from stem_amqp.transport.amqp.consumer import AmqpConsumer
-from stem_amqp.transport.amqp.declare import declare, delete, purge
+from stem_amqp.transport.amqp.declare import declare, delete, purge, rebind
 from stem_amqp.transport.amqp.failures import InterruptedCallError
 from stem_amqp.transport.amqp.probe import missing, status
 from stem_amqp.transport.amqp.publisher import Publisher
@@ -26,10 +26,12 @@ from stem_amqp.transport.amqp.tasks import SingleFlight
 from stem_amqp.transport.amqp.urls import parse_urls
 from stem_amqp.transport.base import (
     OTHER_PROPERTIES,
+    Binding,
     BrokerInfo,
     ConnectionChange,
     Delivery,
     OnDelivery,
+    OnMissing,
     Publication,
     QueueStatus,
     Transport,
@@ -139,6 +141,7 @@ class AmqpTransport(Transport):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> AmqpConsumer:
         """Start to consume a queue on a channel of its own, with per-consumer QoS.
 
@@ -154,7 +157,7 @@ class AmqpTransport(Transport):
             prefetch=max(1, prefetch),
             exclusive=exclusive,
         )
-        return await self._start(subscription)
+        return await self._start(subscription, on_missing)
 
     def browse(self, queue: str) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Look through a queue from its head; what is not settled goes back.
@@ -254,6 +257,23 @@ class AmqpTransport(Transport):
         """
         return await self._ask(purge, queue)
 
+    async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+        """Add bindings and take others away right after, so that no message is unroutable in between.
+
+        A message that is published in the moment in which both are there goes both ways. Taking away
+        a binding that is not there is no error.
+
+        Args:
+            bind: what to add.
+            unbind: what to take away.
+
+        Raises:
+            TopologyMissingError: a source or destination of a new binding is not there.
+            BrokerRefusedError: the user may not bind.
+            BrokerUnavailableError: there is no connection.
+        """
+        await self._ask(lambda connection, both: rebind(connection, *both), (bind, unbind))
+
     async def delete(self, entities: Entities) -> None:
         """Delete exchanges and queues with all that is in them; what is not there is no error.
 
@@ -269,7 +289,9 @@ class AmqpTransport(Transport):
         async with browse(self._consuming, queue) as deliveries:
             yield deliveries
 
-    async def _start(self, subscription: Subscription) -> AmqpConsumer:
+    async def _start(
+        self, subscription: Subscription, on_missing: OnMissing | None = None
+    ) -> AmqpConsumer:
         await self._consuming.open()
         consumer = AmqpConsumer(
             self._consuming,
@@ -277,6 +299,7 @@ class AmqpTransport(Transport):
             restore=self._restore,
             on_change=self._changed,
             on_close=self._consumers.discard,
+            on_missing=on_missing,
         )
         await self._patiently(consumer.start)
         self._consumers.add(consumer)
