@@ -12,6 +12,7 @@ StemError
 ├── BrokerError
 │   ├── BrokerUnavailableError    no connection could be had
 │   ├── BrokerRefusedError        credentials, virtual host or permission
+│   ├── ManagementError           the management API does not answer, or refuses
 │   ├── TopologyMismatchError     the broker's entity differs from the topology
 │   ├── TopologyMissingError      an entity of the topology is not on the broker
 │   ├── StaleDeliveryError        settling a delivery of a channel that is gone
@@ -157,8 +158,27 @@ class BrokerRefusedError(BrokerError):
     """The broker refused: credentials, virtual host, permission or a limit."""
 
 
+class ManagementError(BrokerError):
+    """The management API does not answer, refuses, or does not know what it was asked for."""
+
+
 class TopologyMismatchError(BrokerError):
-    """An entity on the broker differs from the topology in what cannot be changed."""
+    """An entity on the broker differs from the topology in what cannot be changed.
+
+    Args:
+        text: the message, with the remedy.
+        argument: the argument that differs, where that is known.
+        wanted: its value in the topology, as RabbitMQ writes it.
+        current: its value on the broker.
+    """
+
+    def __init__(
+        self, text: str, *, argument: str = "", wanted: str = "", current: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.argument = argument
+        self.wanted = wanted
+        self.current = current
 
 
 class TopologyMissingError(BrokerError):

@@ -8,7 +8,7 @@ lost connection, a closed channel or a cancelled consumer, every `Consumer` cons
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -332,6 +332,23 @@ class Transport(ABC):
 
         Raises:
             TopologyMissingError: there is no such queue.
+        """
+
+    @abstractmethod
+    async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+        """Add bindings and take others away right after, so that no message is unroutable in between.
+
+        A message that is published in the moment in which both are there goes both ways. Taking away
+        a binding that is not there is no error.
+
+        Args:
+            bind: what to add.
+            unbind: what to take away.
+
+        Raises:
+            TopologyMissingError: a source or destination of a new binding is not there.
+            BrokerRefusedError: the user may not bind.
+            BrokerUnavailableError: there is no connection.
         """
 
     @abstractmethod

@@ -221,11 +221,14 @@ def _mismatch(subject: str, text: str) -> TopologyMismatchError:
     if found is None:
         return TopologyMismatchError(f"{subject}: {text}")
     kind, name, argument = found["kind"], found["name"], found["argument"]
+    current, wanted = _value(found["theirs"]), _value(found["ours"])
     return TopologyMismatchError(
         f"{kind} {name!r} was declared with other arguments: {argument} is"
-        f" {_value(found['theirs'])} on the broker and {_value(found['ours'])} in the topology.\n"
-        f"  RabbitMQ cannot change it: delete the {kind} when it is empty, or give the topology"
-        " the old value"
+        f" {current} on the broker and {wanted} in the topology.\n"
+        f"  RabbitMQ cannot change it. See all differences, and what to do: stem-amqp topology plan",
+        argument=argument,
+        wanted=wanted,
+        current=current,
     )
 
 

@@ -17,7 +17,7 @@ from stem_amqp.transport.amqp.browser import browse
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.connection import BACK_OFF, Connection, Dialer
 from stem_amqp.transport.amqp.consumer import AmqpConsumer
-from stem_amqp.transport.amqp.declare import declare, delete, purge
+from stem_amqp.transport.amqp.declare import declare, delete, purge, rebind
 from stem_amqp.transport.amqp.failures import InterruptedCallError
 from stem_amqp.transport.amqp.probe import missing, status
 from stem_amqp.transport.amqp.publisher import Publisher
@@ -26,6 +26,7 @@ from stem_amqp.transport.amqp.tasks import SingleFlight
 from stem_amqp.transport.amqp.urls import parse_urls
 from stem_amqp.transport.base import (
     OTHER_PROPERTIES,
+    Binding,
     BrokerInfo,
     ConnectionChange,
     Delivery,
@@ -234,6 +235,23 @@ class AmqpTransport(Transport):
             BrokerUnavailableError: there is no connection.
         """
         return await self._ask(purge, queue)
+
+    async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+        """Add bindings and take others away right after, so that no message is unroutable in between.
+
+        A message that is published in the moment in which both are there goes both ways. Taking away
+        a binding that is not there is no error.
+
+        Args:
+            bind: what to add.
+            unbind: what to take away.
+
+        Raises:
+            TopologyMissingError: a source or destination of a new binding is not there.
+            BrokerRefusedError: the user may not bind.
+            BrokerUnavailableError: there is no connection.
+        """
+        await self._ask(lambda connection, both: rebind(connection, *both), (bind, unbind))
 
     async def delete(self, entities: Entities) -> None:
         """Delete exchanges and queues with all that is in them; what is not there is no error.

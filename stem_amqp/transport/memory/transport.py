@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from stem_amqp.clock import Clock
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.topology.entities import Entities, Exchange, Queue
 from stem_amqp.transport.base import (
+    Binding,
     BrokerInfo,
     ConnectionChange,
     Delivery,
@@ -222,6 +223,19 @@ class MemoryTransport(Transport):
         """
         connection = await self._link.connected()
         return connection.engine.purge(connection.queue(queue))
+
+    async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+        """Add bindings and take others away in one step.
+
+        Args:
+            bind: what to add.
+            unbind: what to take away; what is not there is no error.
+
+        Raises:
+            TopologyMissingError: a source or destination of a new binding is not there.
+        """
+        connection = await self._link.connected()
+        declare.rebind(connection.engine, bind, unbind)
 
     async def delete(self, entities: Entities) -> None:
         """Delete exchanges and queues with all that is in them; what is not there is no error."""
