@@ -129,13 +129,13 @@ async def _remove_queue(queue: Queue, transport: Transport, management: Manageme
     found = inventory.queues.get(queue.name)
     if found is None:
         return ""
-    if why := _in_use(found):
+    if why := await _held(found, transport):
         return why
     into = [binding for binding in inventory.bindings if _leads_to(binding, queue.name)]
     await transport.rebind([], into)
     # what came in before the bindings went: only now can nothing more come
     found = (await take_inventory(management, queue.name)).queues.get(queue.name)
-    if found is not None and (why := _in_use(found)):
+    if found is not None and (why := await _held(found, transport)):
         await transport.rebind(into, [])
         return why
     await transport.delete(Entities(queues=(queue,)))
@@ -145,6 +145,17 @@ async def _remove_queue(queue: Queue, transport: Transport, management: Manageme
 
 def _leads_to(binding: Binding, queue: str) -> bool:
     return binding.destination == queue and not binding.to_exchange
+
+
+async def _held(found: FoundQueue, transport: Transport) -> str:
+    """Return why a queue must not be deleted, or nothing.
+
+    The management API's numbers are some seconds old: what is ready, the broker itself is asked for.
+    """
+    status = (await transport.status([found.name]))[found.name]
+    if status is not None and status.ready:
+        return f"there are {status.ready} messages in it"
+    return _in_use(found)
 
 
 def _in_use(found: FoundQueue) -> str:

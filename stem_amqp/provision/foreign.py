@@ -32,7 +32,7 @@ def is_of_this_namespace(names: Names, inventory: Inventory) -> Callable[[str], 
             for name in inventory.exchanges
             if name.startswith(prefix) and name.endswith(".tasks")
         )
-        if {other.dead, other.deliver} <= inventory.exchanges.keys()
+        if other != names and {other.dead, other.deliver} <= inventory.exchanges.keys()
     ]
     passing = tuple(f"{prefix}{word}" for word in PASSING)
 

@@ -134,7 +134,7 @@ async def test_a_policy_that_rabbitmq_refuses_says_why(site):
     name = site.app.names.work("orders")
     broken = Policy(name=name, pattern="^x$", definition={"no-such-setting": 1})
     site.extra = Entities(policies=(broken,))
-    with pytest.raises(ManagementError, match="not recognised|no-such-setting"):
+    with pytest.raises(ManagementError, match="no-such-setting"):
         await site.apply()
 
 
