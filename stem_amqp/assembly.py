@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stem_amqp.clock import Clock
+from stem_amqp.management import Management
 from stem_amqp.producer import Producer
 from stem_amqp.provision.apply import ensure
 from stem_amqp.provision.demands import refuse_unsupported
@@ -106,7 +107,8 @@ async def provision(app: Stem, transport: Transport, mode: Provision) -> None:
         TopologyMismatchError: something is there with other arguments.
         TopologyMissingError: something is missing, and is not to be declared.
     """
-    await ensure(mode, transport, entities_of(app))
+    management = None if app.settings.in_memory else Management.of(app.settings)
+    await ensure(mode, transport, entities_of(app), management=management)
 
 
 async def connect(app: Stem, clock: Clock | None, settings: Settings | None = None) -> Connected:

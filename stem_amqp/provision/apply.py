@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+from stem_amqp.management import Management
+from stem_amqp.provision.change import put_policy
 from stem_amqp.provision.patience import DEFAULT_WAIT, patience
 from stem_amqp.provision.verify import verify
 from stem_amqp.provision.versions import as_they_stand
@@ -47,7 +49,12 @@ async def apply(transport: Transport, entities: Entities, *, wait: float = DEFAU
 
 
 async def ensure(
-    mode: Provision, transport: Transport, entities: Entities, *, wait: float = DEFAULT_WAIT
+    mode: Provision,
+    transport: Transport,
+    entities: Entities,
+    *,
+    management: Management | None = None,
+    wait: float = DEFAULT_WAIT,
 ) -> None:
     """Do about the topology what the ``provision`` setting says: apply, verify or nothing.
 
@@ -55,12 +62,17 @@ async def ensure(
         mode: the setting.
         transport: the connected transport.
         entities: the compiled topology.
+        management: the management API, which sets policies; without one they are left alone.
         wait: seconds to go on trying while the broker is unavailable.
 
     Raises:
         BrokerError: as `apply` and `verify` do.
     """
     if mode is Provision.APPLY:
+        if management is not None:
+            # before the queues, so that none is ever without its settings
+            for policy in entities.policies:
+                await put_policy(management, policy)
         await apply(transport, entities, wait=wait)
     elif mode is Provision.VERIFY:
         await verify(transport, entities, wait=wait)
