@@ -17,6 +17,7 @@ import typer
 from stem_amqp.app import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.cli import options as opt
+from stem_amqp.cli import topology_export
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
 from stem_amqp.cli.output import count, note, show, show_error, show_json, show_warning
@@ -30,6 +31,7 @@ from stem_amqp.topology.schema import schema_text
 from stem_amqp.transport.base import BrokerInfo
 
 app = opt.command_app("Check, declare or show the topology.")
+app.add_typer(topology_export.app)
 
 File = Annotated[
     Path | None,
