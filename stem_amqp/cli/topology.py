@@ -17,7 +17,7 @@ import typer
 from stem_amqp.app import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.cli import options as opt
-from stem_amqp.cli import topology_export, topology_graph
+from stem_amqp.cli import topology_export, topology_graph, topology_import
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
 from stem_amqp.cli.output import count, note, show, show_error, show_json, show_warning
@@ -32,6 +32,7 @@ from stem_amqp.transport.base import BrokerInfo
 
 app = opt.command_app("Check, declare or show the topology.")
 app.add_typer(topology_export.app)
+app.add_typer(topology_import.app)
 app.add_typer(topology_graph.app)
 
 File = Annotated[
