@@ -17,7 +17,7 @@ from stem_amqp.errors import ConfigurationError
 from stem_amqp.management import Management
 from stem_amqp.topology.adopt import adopt
 from stem_amqp.topology.adopted_file import adopted_text
-from stem_amqp.topology.definitions_file import Standing, read_definitions
+from stem_amqp.topology.definitions_file import Standing, read_definitions, standing_of
 
 app = opt.command_app()
 
@@ -69,8 +69,7 @@ def import_command(
             api = Management(
                 url=api.url, user=api.user, password=api.password, virtual_host=virtual_host
             )
-        # what the API answers has no virtual host's name in it, or this one
-        standing = read_definitions(fetch_definitions(api), None, api.url)
+        standing = standing_of(fetch_definitions(api))
         source = f"the virtual host {api.virtual_host} of {api.url}"
     else:
         assert definitions is not None  # noqa: S101 - for type checkers
@@ -79,7 +78,8 @@ def import_command(
     adopted = adopt(standing, stem.names)
     if not adopted.queues:
         show_warning(_nothing(standing, stem.names.namespace))
-    for remark in adopted.remarks:
+    # on standard output they are read in the file itself
+    for remark in adopted.remarks if output is not None else ():
         show_warning(remark)
     write(adopted_text(adopted, source), output)
     note(

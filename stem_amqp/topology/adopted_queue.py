@@ -10,7 +10,6 @@ from stem_amqp.topology.entities import Queue
 from stem_amqp.topology.specs import DeadLetterSpec, QueueSpec, Spec
 
 _MILLISECONDS = (
-    ("w", 604_800_000),
     ("d", 86_400_000),
     ("h", 3_600_000),
     ("m", 60_000),
