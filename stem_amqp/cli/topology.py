@@ -1,5 +1,7 @@
 """``stem-amqp topology``: check, declare or show what is on the broker.
 
+``export``, ``import`` and ``graph`` stand in modules of their own.
+
 ``--json`` prints, for ``validate``, an object with ``valid``, ``mistakes`` (objects with ``file``,
 ``line``, ``key``, ``problem``, ``remedy``) and ``warnings`` (``key``, ``problem``, ``remedy``); for
 ``apply`` ``broker``, ``namespace``, ``created`` (``exchanges``, ``queues``) and ``present``; for
@@ -30,7 +32,7 @@ from stem_amqp.topology.lint import lint
 from stem_amqp.topology.schema import schema_text
 from stem_amqp.transport.base import BrokerInfo
 
-app = opt.command_app("Check, declare or show the topology.")
+app = opt.command_app("Check, declare, show, draw, export or import the topology.")
 app.add_typer(topology_export.app)
 app.add_typer(topology_import.app)
 app.add_typer(topology_graph.app)

@@ -14,6 +14,7 @@ _PAD = 14.0
 _TITLE = 22.0
 _ROW = BOX_HEIGHT + 30
 _CELL = 76.0
+_ARROW = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,11 @@ class Frame:
     right: float
     bottom: float
     out: float
+
+
+def hop_width(boxes: Mapping[str, Box]) -> float:
+    """Return the width of the frame around one hop, in pixels."""
+    return boxes[DELAY_EXCHANGE].w + boxes[DELAY_QUEUE].w + _ARROW + 2 * _PAD
 
 
 def draw_delays(
@@ -56,7 +62,7 @@ def _one_hop(
 ) -> Frame:
     exchange, queue = boxes[DELAY_EXCHANGE], boxes[DELAY_QUEUE]
     exchange.x = right - _PAD - exchange.w
-    queue.x = exchange.x - 40 - queue.w
+    queue.x = exchange.x - _ARROW - queue.w
     exchange.y = queue.y = y + _TITLE
     left = queue.x - _PAD
     height = _TITLE + BOX_HEIGHT + 12

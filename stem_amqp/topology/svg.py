@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stem_amqp.topology.delay_drawing import draw_delays
+from stem_amqp.topology.delay_drawing import draw_delays, hop_width
 from stem_amqp.topology.drawing import BOX_HEIGHT, SMALL_MONO, Anchor, Box, Canvas, Point, box_of
 from stem_amqp.topology.graph import (
     DELAY_EXCHANGE,
@@ -85,7 +85,9 @@ class _Picture:
         self._gap1 = x
         x = self._column(work, x + self._gap(work))
         self._gap2 = x
-        worker = max(x + 74, self._gap1 + 480 - self._boxes[WORKER].w / 2)
+        # the way back through the delays ends right of the exchanges
+        back = 0.0 if self._graph.everything else hop_width(self._boxes) + 96
+        worker = max(x + 74, self._gap1 + back - self._boxes[WORKER].w / 2)
         x = self._column((WORKER,), worker)
         keys = [edge.text for edge in self._in.get(DELAY_EXCHANGE, ())]
         widest = max((len(part) for text in keys for part in text.split("\n")), default=18)
@@ -316,6 +318,8 @@ class _Picture:
     def _rest(self) -> None:
         """Draw what has no place in the layout, so that nothing is left out."""
         back = 0
+        at: Point
+        anchor: Anchor
         for edge in self._graph.edges:
             if edge in self._drawn or {edge.source, edge.target} & self._delays:
                 continue

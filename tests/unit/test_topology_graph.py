@@ -3,7 +3,7 @@
 import itertools
 import re
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from cli_support import command_line
@@ -45,10 +45,10 @@ bindings:
 }
 
 
-def graph(name, *, everything=False):
+def graph(name, *, everything=False, names=NAMES):
     """Return the graph of one of the files."""
-    entities = compile_topology(parse_topology(FILES[name]), NAMES)
-    return entities, graph_of(entities, NAMES, everything=everything)
+    entities = compile_topology(parse_topology(FILES[name]), names)
+    return entities, graph_of(entities, names, everything=everything)
 
 
 def boxes(root):
@@ -78,7 +78,7 @@ def cli(capsys, monkeypatch, tmp_path):
 def test_the_picture_shows_every_queue_and_key(name, everything):
     """As text that can be searched; delay queues by their title."""
     entities, drawn = graph(name, everything=everything)
-    root = ElementTree.fromstring(svg(drawn))
+    root = ET.fromstring(svg(drawn))
     texts = {element.text for element in root.iter() if element.text}
     delays = NAMES.delay_queues()
     expected = {q.name for q in entities.queues if everything or q.name not in delays}
@@ -96,11 +96,17 @@ def test_the_picture_shows_every_queue_and_key(name, everything):
 @pytest.mark.parametrize("name", FILES)
 def test_boxes_lie_apart_and_within_the_picture(name, everything):
     """Nothing covers anything."""
-    root = ElementTree.fromstring(svg(graph(name, everything=everything)[1]))
+    root = ET.fromstring(svg(graph(name, everything=everything)[1]))
     found = boxes(root)
     assert len(found) > 8
     for a, b in itertools.combinations(found, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
+    (frame,) = [rect for rect in root.iter(f"{SVG}rect") if rect.get("class") == "group"]
+    left, top = float(frame.get("x")), float(frame.get("y"))
+    right, bottom = left + float(frame.get("width")), top + float(frame.get("height"))
+    for box in found:
+        inside = left <= box[0] and box[2] <= right and top <= box[1] and box[3] <= bottom
+        assert inside or box[2] < left or right < box[0] or box[3] < top or bottom < box[1], box
     width, height = float(root.get("width")), float(root.get("height"))
     assert min(box[0] for box in found) >= 0
     assert min(box[1] for box in found) >= 0
