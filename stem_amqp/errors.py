@@ -276,6 +276,10 @@ class TimeLimitError(StemError, TimeoutError):
     """A run took longer than its hard time limit."""
 
 
+class ProcessDiedError(StemError):
+    """The child process in which a task ran died, of a signal or with an exit code."""
+
+
 class SoftTimeLimitError(StemError, TimeoutError):
     """The soft time limit is reached: clean up and leave before the hard one."""
 

@@ -38,6 +38,8 @@ class TaskKeywords(TypedDict, total=False):
     result_ttl: how long the result is kept.
     unique: of the calls that are the same one is on its way at a time: a `Unique`, a window such as
         ``"1h"``, or True: until it has finished.
+    executor: ``"process"`` runs it in a process of the worker's pool; default: async functions in the
+        event loop, the others in threads.
     description, tags, idempotent, attributes: metadata for people and tools.
     """
 
@@ -55,6 +57,7 @@ class TaskKeywords(TypedDict, total=False):
     ignore_result: bool
     result_ttl: Duration | None
     unique: Unique | Duration | bool | None
+    executor: Literal["process"] | None
     description: str
     tags: tuple[str, ...] | list[str]
     idempotent: bool
@@ -120,6 +123,7 @@ class TaskOptions:
     ignore_result: bool = False
     result_ttl: float | None = None
     unique: Unique | None = None
+    executor: Literal["process"] | None = None
     description: str = ""
     tags: tuple[str, ...] = ()
     idempotent: bool = False
@@ -151,6 +155,7 @@ class TaskOptions:
                 values[name] = _exceptions(name, values[name])
         if "unique" in values:
             values["unique"] = Unique.parse(values["unique"])
+        _check_executor(values)
         if "tags" in values:
             values["tags"] = tuple(values["tags"])
         _check_shared(values)
@@ -332,6 +337,14 @@ def _exceptions(name: str, value: Any) -> tuple[type[Exception], ...]:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise ConfigurationError(f"{name} takes exception types, not {kind!r}")
     return types
+
+
+def _check_executor(values: Mapping[str, Any]) -> None:
+    if values.get("executor", "process") != "process":
+        raise ConfigurationError(
+            f"executor is 'process' or left out, not {values['executor']!r}: without it, async"
+            " functions run in the event loop and the others in threads"
+        )
 
 
 def _check_properties(values: Mapping[str, Any]) -> None:

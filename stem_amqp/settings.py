@@ -137,6 +137,24 @@ class Settings(BaseSettings):
         ge=0,
         description="Deliveries in vain after which a task runs in a process of its own; 0: never.",
     )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        description="Synchronous tasks at once in a worker; 0: as many as its concurrency.",
+    )
+    pool_processes: int = Field(
+        default=0,
+        ge=0,
+        description="Processes of a worker for tasks with executor='process'; 0: one a core.",
+    )
+    pool_max_tasks: int = Field(
+        default=0, ge=0, description="Tasks after which such a process is renewed; 0: never."
+    )
+    pool_max_memory: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes of resident memory above which such a process is renewed; 0: never.",
+    )
     signals_enabled: bool = Field(default=True, description="Whether signals are sent at all.")
     enabled_signals: dict[str, bool] = Field(
         default_factory=dict, description='Exceptions, as JSON: {"worker-heartbeat": false}.'
@@ -224,6 +242,11 @@ class Settings(BaseSettings):
                 message = problem["msg"].removeprefix("Value error, ")
                 lines.append(f"{PREFIX}{name.upper()}: {message}")
             raise ConfigurationError("\n".join(lines)) from None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the broker is the one inside of this process."""
+        return self.broker_url[0].get_secret_value().startswith("memory:")
 
     def replace(self, **values: Any) -> Self:
         """Return a copy with other values, checked like the first."""

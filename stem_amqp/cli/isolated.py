@@ -1,4 +1,4 @@
-"""The child process in which one suspected task runs: ``python -m stem_amqp.cli.isolated FD``.
+"""A child process in which tasks run: ``python -m stem_amqp.cli.isolated FD``.
 
 The worker that starts it is at the other end of the socket; when that goes away, so does the child.
 """
@@ -6,8 +6,10 @@ The worker that starts it is at the other end of the socket; when that goes away
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -65,28 +67,53 @@ async def serve(connection: socket.socket) -> None:
         connection: the socket.
     """
     reader, writer = await asyncio.open_connection(sock=connection)
-    order = read(await reader.readexactly(size_of(await reader.readexactly(SIZE))))
-    end = asyncio.create_task(_end_with(reader), name="end with the worker")
+    orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    listening = asyncio.create_task(_listen(reader, orders), name="listen to the worker")
     try:
-        app = _application(order)
+        app = _application(await orders.get())
         async with app:
             writer.write(frame({"ready": True}))
-            outcome = await _run(app, order, writer)
-            writer.write(frame({"outcome": outcome_fields(outcome)}))
-            await writer.drain()
+            await _work(app, orders, writer)
     except StemError as error:
         writer.write(frame({"unavailable": str(error)}))
         await writer.drain()
     finally:
-        end.cancel()
+        listening.cancel()
 
 
-async def _run(app: Stem, order: dict[str, Any], writer: asyncio.StreamWriter) -> Any:
-    executor = Executor(
+async def _listen(reader: asyncio.StreamReader, orders: asyncio.Queue[dict[str, Any]]) -> None:
+    """Take orders; end this process when the worker is gone, whatever the task is about to do."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            size = size_of(await reader.readexactly(SIZE))
+            orders.put_nowait(read(await reader.readexactly(size)))
+    os._exit(1)
+
+
+async def _work(
+    app: Stem, orders: asyncio.Queue[dict[str, Any]], writer: asyncio.StreamWriter
+) -> None:
+    """Run one job after the other, until the worker says that it was the last."""
+    threads = ThreadPool(1)
+    executor = _executor(app, writer, threads)
+    while "job" in (order := await orders.get()):
+        with task_fields():
+            outcome = await executor.execute(job_of(order["job"]))
+        done = {
+            "outcome": outcome_fields(outcome),
+            "memory": resident_bytes(),
+            "tainted": threads.abandoned > 0,
+        }
+        writer.write(frame(done))
+        await writer.drain()
+
+
+def _executor(app: Stem, writer: asyncio.StreamWriter, threads: ThreadPool) -> Executor:
+    return Executor(
         registry=app.registry,
         topology=app.topology,
         clock=app.connected.transport.clock,
-        threads=ThreadPool(1),
+        threads=threads,
         watcher=_Watcher(writer),
         app=app,
         seal=app.connected.seal,
@@ -95,8 +122,6 @@ async def _run(app: Stem, order: dict[str, Any], writer: asyncio.StreamWriter) -
         backend=app.connected.backend,
         result_ttl=app.settings.result_ttl,
     )
-    with task_fields():
-        return await executor.execute(job_of(order["job"]))
 
 
 def _application(order: dict[str, Any]) -> Stem:
@@ -128,10 +153,14 @@ def _find(origin: str) -> Stem:
     return app
 
 
-async def _end_with(reader: asyncio.StreamReader) -> None:
-    """End this process when the worker is gone, whatever the task is about to do."""
-    await reader.read()
-    os._exit(1)
+def resident_bytes() -> int:
+    """Return the bytes of memory that this process holds now; where that cannot be had, at most."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * resource.getpagesize()
 
 
 def main() -> None:

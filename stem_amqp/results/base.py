@@ -32,7 +32,8 @@ class Progress:
     at: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# not frozen: there is one for each task, and a frozen one takes four times as long to make
+@dataclass(kw_only=True, slots=True)
 class Transition:
     """A change of a task's record. The store accepts it only if `states.may_follow` allows it.
 

@@ -56,6 +56,7 @@ class ResultWriter:
             reraise=True,
         )
         self._entries: list[_Entry] = []
+        self._has_progress = False
         self._flushing: asyncio.Task[None] | None = None
         self._closed = False
         self._failing = False
@@ -101,6 +102,8 @@ class ResultWriter:
 
     def _add(self, entry: _Entry) -> None:
         self._entries.append(entry)
+        if isinstance(entry.change, ProgressUpdate):
+            self._has_progress = True
         if self._flushing is None:
             # It starts in the loop's next turn, and so gets all of this one.
             self._flushing = asyncio.create_task(self._flush(), name="stem-amqp result writer")
@@ -114,7 +117,11 @@ class ResultWriter:
 
     def _next_batch(self) -> list[_Entry]:
         """Take what comes next; a change waits if its task's progress is to be stored before it."""
-        batch: list[_Entry] = []
+        if not self._has_progress:
+            # nearly always, so nothing needs to be looked at
+            batch, self._entries = self._entries[:BATCH_LIMIT], self._entries[BATCH_LIMIT:]
+            return batch
+        batch = []
         later: list[_Entry] = []
         progressed: set[str] = set()
         delayed: set[str] = set()
@@ -132,6 +139,7 @@ class ResultWriter:
             if isinstance(entry.change, ProgressUpdate):
                 progressed.add(task_id)
         self._entries = later
+        self._has_progress = any(isinstance(entry.change, ProgressUpdate) for entry in later)
         return batch
 
     async def _store(self, batch: Sequence[_Entry]) -> None:

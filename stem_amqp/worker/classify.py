@@ -9,7 +9,7 @@ from pydantic_core import PydanticSerializationError
 
 from stem_amqp.definition import TaskDefinition
 from stem_amqp.durations import seconds
-from stem_amqp.errors import Reject, Retry, Snooze
+from stem_amqp.errors import ProcessDiedError, Reject, Retry, Snooze
 from stem_amqp.message import ERROR_LIMIT, TRACEBACK_LIMIT, shortened
 from stem_amqp.retry import RetryPolicy
 from stem_amqp.states import Reason
@@ -78,11 +78,11 @@ def classify(
     if isinstance(error, PydanticSerializationError):
         # Another run would do its work again and end just so
         return Dead(reason=Reason.UNSERIALIZABLE_RESULT, failure=failure)
-    requested = isinstance(error, Retry)
+    requested, crashed = isinstance(error, Retry), isinstance(error, ProcessDiedError)
     if not requested and not _may_be_retried(error, definition):
-        return Dead(reason=Reason.NOT_RETRYABLE, failure=failure)
+        return Dead(reason=Reason.CRASHED if crashed else Reason.NOT_RETRYABLE, failure=failure)
     if attempt >= max_retries:
-        return Dead(reason=Reason.RETRIES_EXHAUSTED, failure=failure)
+        return Dead(reason=Reason.CRASHED if crashed else Reason.RETRIES_EXHAUSTED, failure=failure)
     try:
         return _retried(error, failure, attempt, policy, elapsed)
     except Exception as broken:  # noqa: BLE001 - a strategy of the user's failed; nothing is lost

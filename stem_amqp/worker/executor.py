@@ -36,6 +36,7 @@ from stem_amqp.worker.outcome import (
     Revoked,
     Succeeded,
 )
+from stem_amqp.worker.processes import ProcessPool
 from stem_amqp.worker.quarantine import Quarantine
 from stem_amqp.worker.rate import TokenBucket
 from stem_amqp.worker.threads import ThreadPool
@@ -78,6 +79,7 @@ class Executor:
         threads: where synchronous functions run.
         watcher: who hears of runs.
         quarantine: runs what is suspected; None runs everything here.
+        processes: run what asks for a process; None runs everything here.
         app: what contexts enqueue with.
         worker: the worker's name.
         max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
@@ -95,6 +97,7 @@ class Executor:
         threads: ThreadPool,
         watcher: Watcher,
         quarantine: Quarantine | None = None,
+        processes: ProcessPool | None = None,
         app: EnqueuesCalls | None,
         worker: str,
         max_age: float,
@@ -109,6 +112,7 @@ class Executor:
         self._threads = threads
         self._watcher = watcher
         self._quarantine = quarantine
+        self._processes = processes
         self._app = app
         self._worker = worker
         self._max_age = max_age
@@ -224,6 +228,10 @@ class Executor:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
+            if self._processes is not None and definition.options.executor == "process":
+                return await self._processes.run(
+                    job, limit, lambda progress: self._watcher.progressed(job, progress)
+                )
             with entered(context):
                 if limit is None:
                     value = await self._call(definition, kwargs, soft_limit)

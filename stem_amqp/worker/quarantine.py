@@ -12,16 +12,22 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from stem_amqp.errors import ProcessDiedError, TimeLimitError
 from stem_amqp.results.base import Progress
 from stem_amqp.settings import Settings
+from stem_amqp.states import Reason
 from stem_amqp.transport.base import Delivery
-from stem_amqp.worker.child import ChildRun
+from stem_amqp.worker.child import ChildProcess, ChildUnavailableError
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.origin import origin_of
-from stem_amqp.worker.outcome import Outcome
+from stem_amqp.worker.outcome import Dead, Failure, Outcome, Postponed
 
 log = logging.getLogger("stem_amqp.worker")
 
+OVERTIME = 10.0
+"""Seconds that a child may run beyond the task's hard time limit, which it enforces itself."""
+LATER = 30.0
+"""Seconds after which a task is tried again whose child could not be started."""
 DELIVERY_COUNT = "x-delivery-count"
 """How often a quorum queue has delivered a message before; from RabbitMQ 4.3 on only the deliveries
 that failed count, before that also those that were returned politely."""
@@ -72,7 +78,34 @@ class Quarantine:
             raise RuntimeError("a job is suspected only where it can be isolated")
         async with self._alone:
             log.warning("%s was delivered in vain too often: it runs in its own process", job)
-            return await ChildRun(self._origin, self._settings, on_progress).run(job, limit)
+            try:
+                return await self._run(self._origin, job, limit, on_progress)
+            except (ProcessDiedError, TimeLimitError) as error:
+                return Dead(reason=Reason.CRASHED, failure=Failure(error=str(error)))
+            except ChildUnavailableError as error:
+                log.error(  # noqa: TRY400 - what happened in the child is in its own log
+                    "%s is to run in a process of its own, which cannot start: %s; trying again"
+                    " in %g s",
+                    job,
+                    error,
+                    LATER,
+                )
+                return Postponed(delay=LATER)
+
+    async def _run(
+        self,
+        origin: str,
+        job: Job,
+        limit: float | None,
+        on_progress: Callable[[Progress], None],
+    ) -> Outcome:
+        child = await ChildProcess.start(origin, self._settings)
+        try:
+            outcome = await child.run(job, on_progress, limit=limit, overtime=OVERTIME)
+            await child.end()
+            return outcome
+        finally:
+            await child.kill()
 
     def _can_isolate(self) -> bool:
         if self._origin is None:

@@ -29,6 +29,7 @@ from stem_amqp.worker.control_listener import ControlListener
 from stem_amqp.worker.executor import Executor
 from stem_amqp.worker.logs import task_fields
 from stem_amqp.worker.observer import Observer
+from stem_amqp.worker.processes import ProcessPool
 from stem_amqp.worker.quarantine import Quarantine
 from stem_amqp.worker.revocations import Revocations
 from stem_amqp.worker.settle import Settler
@@ -132,7 +133,10 @@ class Worker:
         self._hurry = asyncio.Event()
         self._stop_reason = ""
         sizes = {queue: self._size(queue, concurrency, prefetch) for queue in dict.fromkeys(queues)}
-        self._threads = ThreadPool(sum(size for size, _ in sizes.values()))
+        self._threads = ThreadPool(
+            parts.settings.threads or sum(size for size, _ in sizes.values())
+        )
+        self._processes = self._make_processes()
         self._announcer = Announcer(parts.signals, parts.transport.clock, self.name)
         self._observer = self._make_observer()
         self._consumers = self._make_consumers(sizes)
@@ -151,6 +155,17 @@ class Worker:
             result_ttl=parts.settings.result_ttl,
         )
 
+    def _make_processes(self) -> ProcessPool | None:
+        """Return the pool if a task asks for one, and it can be had."""
+        parts = self._parts
+        names = [task.name for task in parts.registry if task.options.executor == "process"]
+        if not names or parts.settings.in_memory:
+            # an in-memory broker is in this process alone, and so are its tasks
+            return None
+        pool = ProcessPool(parts.app, parts.settings)
+        pool.check(names[0])
+        return pool
+
     def _make_consumers(self, sizes: Mapping[str, tuple[int, int]]) -> list[QueueConsumer]:
         parts = self._parts
         quarantine = Quarantine(parts.app, parts.settings)
@@ -161,6 +176,7 @@ class Worker:
             threads=self._threads,
             watcher=self._observer,
             quarantine=quarantine,
+            processes=self._processes,
             app=parts.app,
             worker=self.name,
             max_age=parts.settings.max_age,
@@ -326,6 +342,8 @@ class Worker:
             await consumer.close()
         await self._parts.writer.flush()
         self._threads.close()
+        if self._processes is not None:
+            await self._processes.close()
         log.info("worker %s has stopped: %s", self.name, self._stop_reason or "failed to start")
 
     async def _drained(self) -> None:

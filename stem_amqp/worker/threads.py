@@ -62,14 +62,15 @@ class ThreadPool:
     """Threads for synchronous tasks.
 
     Args:
-        size: runs at once that are expected. Runs that outlived their time limit hold a thread
-            until they return, so there may be more threads than that.
+        size: runs at once. Runs that outlived their time limit hold a thread until they return, so
+            there may be more threads than that.
     """
 
     def __init__(self, size: int) -> None:
         self._executor = ThreadPoolExecutor(
             max_workers=size * 2 + 16, thread_name_prefix="stem-amqp-task"
         )
+        self._free = asyncio.Semaphore(size)
         self.abandoned = 0
 
     async def run(
@@ -86,6 +87,10 @@ class ThreadPool:
             function: what to run.
             soft_limit: seconds after which `SoftTimeLimitError` is raised in the thread.
         """
+        async with self._free:
+            return await self._run(function, soft_limit)
+
+    async def _run(self, function: Callable[[], T], soft_limit: float | None) -> T:
         loop = asyncio.get_running_loop()
         run = ThreadRun(function)
         future = loop.run_in_executor(self._executor, contextvars.copy_context().run, run)
