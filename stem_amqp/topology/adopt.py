@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stem_amqp.topology.adopted_queue import queue_keys
-from stem_amqp.topology.check import NAMESPACE
+from stem_amqp.topology.check import NAME_BYTES, NAMESPACE
 from stem_amqp.topology.compile import compile_topology
 from stem_amqp.topology.definitions_file import Standing
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
@@ -136,7 +136,7 @@ class _Adoption:
             word = exchange.name.removeprefix(f"{self.names.namespace}.")
             if exchange.name in standard or word == exchange.name:
                 continue
-            if collides(word) or not _sayable(exchange.name):
+            if collides(word) or not self._sayable(exchange.name):
                 self.remarks.append(
                     f"exchange {exchange.name}: its name cannot stand in a topology file"
                 )
@@ -153,7 +153,7 @@ class _Adoption:
         taken = [
             e for e in ends - ours if e.startswith(prefix) and collides(e.removeprefix(prefix))
         ]
-        if taken or not all(_sayable(end) for end in ends):
+        if taken or not all(map(self._sayable, ends)):
             return "a name in it cannot stand in a topology file"
         return None
 
@@ -180,6 +180,11 @@ class _Adoption:
         """Return a name as the file says it: with {namespace} for the namespace."""
         prefix = f"{self.names.namespace}."
         return f"{NAMESPACE}.{name.removeprefix(prefix)}" if name.startswith(prefix) else name
+
+    def _sayable(self, name: str) -> bool:
+        """Say whether an exchange's name can stand in a topology file."""
+        plain = name == name.strip() and name.isprintable() and not {"{", "}"} & set(name)
+        return plain and 0 < len(self._written(name).encode()) <= NAME_BYTES
 
     # what is left ------------------------------------------------------------------------------
 
@@ -260,11 +265,6 @@ class _Adoption:
 def _identity(binding: Binding) -> tuple[Any, ...]:
     arguments = repr(sorted(binding.arguments.items()))
     return binding.source, binding.destination, binding.key, binding.to_exchange, arguments
-
-
-def _sayable(name: str) -> bool:
-    plain = name == name.strip() and name.isprintable() and not {"{", "}"} & set(name)
-    return plain and len(name.encode()) <= 127  # noqa: PLR2004 - as the file's check has it
 
 
 def _argument_remarks(kind: str, wanted: Exchange | Queue, found: Exchange | Queue) -> list[str]:

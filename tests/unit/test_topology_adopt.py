@@ -5,13 +5,15 @@ import json
 
 import pytest
 from cli_support import command_line
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stem_amqp.topology.adopt import adopt
 from stem_amqp.topology.adopted_file import adopted_text
 from stem_amqp.topology.compile import compile_topology
 from stem_amqp.topology.definitions import definitions, definitions_text
 from stem_amqp.topology.definitions_file import read_definitions, standing_of
-from stem_amqp.topology.entities import Binding, Exchange, Policy, Queue
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
 from stem_amqp.topology.load import load_topology, parse_topology
 from stem_amqp.topology.names import Names
 
@@ -182,6 +184,92 @@ def test_a_name_with_a_line_break_stays_in_its_comment():
     """Nothing on a broker can write keys into the file."""
     found = adopted(compiled(FILES["defaults"]), queues=(Queue(name="a\nqueues: {evil: }"),))
     assert parse_topology(adopted_text(found, "a\nb")).declared == ("default",)
+
+
+_words = st.sampled_from(
+    [
+        "a",
+        "b.c",
+        "b.c.dlq",
+        "tasks",
+        "dead",
+        "reply.x",
+        "delay.1",
+        "",
+        " x",
+        "{n}",
+        "Ü\n",
+        "1",
+        "null",
+    ]
+)
+_names = st.builds(
+    str.__add__, st.sampled_from(["shop.", "shop.", "", "amq.", "shop.a"]), _words
+) | st.text(max_size=140)
+_values = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+_arguments = st.dictionaries(
+    st.sampled_from(
+        [
+            "x-delivery-limit",
+            "x-max-priority",
+            "x-message-ttl",
+            "x-max-length",
+            "x-max-length-bytes",
+            "x-overflow",
+            "x-single-active-consumer",
+            "x-dead-letter-exchange",
+            "x-other",
+        ]
+    ),
+    _values,
+    max_size=4,
+)
+_queues = st.builds(
+    lambda name, kind, arguments: Queue(name=name, arguments={"x-queue-type": kind, **arguments}),
+    _names,
+    st.sampled_from(["quorum", "classic", "stream"]),
+    _arguments,
+)
+_exchanges = st.builds(
+    Exchange,
+    name=_names,
+    type=st.sampled_from(["topic", "direct", "fanout", "headers"]),
+    arguments=st.dictionaries(st.sampled_from(["alternate-exchange", "x"]), _values, max_size=2),
+)
+_bindings = st.builds(
+    Binding,
+    source=_names,
+    destination=_names,
+    key=_words,
+    to_exchange=st.booleans(),
+    arguments=st.dictionaries(_words, _values, max_size=2),
+)
+
+
+@given(
+    st.lists(_queues, max_size=4, unique_by=lambda queue: queue.name),
+    st.lists(_exchanges, max_size=4, unique_by=lambda exchange: exchange.name),
+    st.lists(_bindings, max_size=4),
+)
+def test_whatever_stands_there_the_file_is_valid_and_names_it(queues, exchanges, bindings):
+    """Each queue and exchange is declared by the file, or named in a comment."""
+    more = {"queues": queues, "exchanges": exchanges, "bindings": bindings}
+    found = adopt(standing_of(definitions(Entities(**more))), NAMES)
+    topology = parse_topology(adopted_text(found, "a test"))
+    again = compile_topology(topology, NAMES)
+    declared = {entity.name for entity in (*again.queues, *again.exchanges)}
+    external = {name.replace("{namespace}", "shop") for name in topology.exchanges}
+    remarks = "\n".join(found.remarks)
+    for entity in (*queues, *exchanges):
+        passing = entity.name.startswith(("shop.reply.", "shop.group.", "amq."))
+        known = entity.name in declared | external | {""} or f" {entity.name}: " in remarks
+        assert known or passing, entity
+    for binding in bindings:
+        made = any(
+            (b.source, b.destination, b.key) == (binding.source, binding.destination, binding.key)
+            for b in again.bindings
+        )
+        assert made or not binding.source or f"binding of {binding.source} to the" in remarks
 
 
 def test_several_virtual_hosts_have_to_be_told_apart():
