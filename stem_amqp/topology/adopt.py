@@ -249,6 +249,8 @@ class _Adoption:
                 continue
             self.remarks.append(f"{what}: {why}")
         for policy in standing.policies:
+            if policy in compiled.policies:
+                continue
             kind = "operator policy" if policy.operator else "policy"
             self.remarks.append(
                 f"{kind} {policy.name}: pattern {policy.pattern}, {policy.apply_to}, priority"
