@@ -1,5 +1,7 @@
 """``stem-amqp topology``: check, plan, apply, verify or show what is on the broker.
 
+``export``, ``import`` and ``graph`` stand in modules of their own.
+
 ``--json`` prints, for ``validate``, an object with ``valid``, ``mistakes`` (objects with ``file``,
 ``line``, ``key``, ``problem``, ``remedy``) and ``warnings`` (``key``, ``problem``, ``remedy``); for
 ``plan``, ``verify`` and ``apply`` ``namespace``, ``source`` (``management`` or ``amqp``),
@@ -19,6 +21,7 @@ import typer
 from stem_amqp.app import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.cli import options as opt
+from stem_amqp.cli import topology_export, topology_graph, topology_import
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
 from stem_amqp.cli.output import count, note, show, show_error, show_json, show_warning
@@ -38,8 +41,11 @@ from stem_amqp.topology.lint import lint, lint_time_limits
 from stem_amqp.topology.schema import schema_text
 from stem_amqp.transport.base import Transport
 
-app = opt.command_app("Check, plan, apply, migrate, verify or show the topology.")
+app = opt.command_app("Check, plan, apply, migrate, export, import or draw the topology.")
 app.command("migrate", epilog=EPILOG)(migrate_command)
+app.add_typer(topology_export.app)
+app.add_typer(topology_import.app)
+app.add_typer(topology_graph.app)
 CHANGES = 2
 """The exit code of a plan with something to do, as other planning tools have it."""
 

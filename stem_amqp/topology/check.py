@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "{namespace}"
 """Stands for the namespace in the names of exchanges."""
-_NAME_BYTES = 127
+NAME_BYTES = 127
 """Of an exchange's name: with the namespace in it, it must end before RabbitMQ's 255."""
 
 
@@ -170,8 +170,8 @@ def _exchange_type(place: Place, spec: ExchangeSpec) -> Iterator[Mistake]:
 def _exchange_name(name: str) -> str | None:
     if not name or name != name.strip() or not name.isprintable():
         return f"{shown(name)} is no exchange name"
-    if len(name.encode()) > _NAME_BYTES:
-        return f"the exchange name is longer than {_NAME_BYTES} bytes"
+    if len(name.encode()) > NAME_BYTES:
+        return f"the exchange name is longer than {NAME_BYTES} bytes"
     if re.search(r"[{}]", name.replace(NAMESPACE, "")):
         return f"{shown(name)} has braces around something else than namespace"
     return None

@@ -18,7 +18,7 @@ LAYERS = (
     {"provision", "results", "producer"},
     {"worker"},
     {"app", "assembly", "task", "portal", "blocking"},
-    {"dead_letter", "control", "health", "queue_report", "certificate_report"},
+    {"dead_letter", "control", "health", "broker_definitions", "queue_report", "certificate_report"},
     {"cli", "testing", "contrib", "__main__"},
 )  # fmt: skip
 
