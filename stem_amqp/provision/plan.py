@@ -279,12 +279,7 @@ def _undeclared(entities: Entities, inventory: Inventory, names: Names) -> Itera
     wanted = {exchange.name for exchange in entities.exchanges}
     wanted |= {queue.name for queue in entities.queues}
     ours = is_of_this_namespace(names, inventory)
-    versioned = {
-        name
-        for queue in entities.queues
-        if queue.logical is not None
-        for name in (names.work(queue.logical), names.dlq(queue.logical))
-    }
+    versioned = _versioned(entities, names)
     for binding in inventory.bindings:
         if {binding.source, binding.destination} <= wanted and _identity(binding) not in {
             _identity(known) for known in entities.bindings
@@ -311,3 +306,13 @@ def _undeclared(entities: Entities, inventory: Inventory, names: Names) -> Itera
     for policy in inventory.policies:
         if (policy.name, policy.operator) not in known and ours(policy.name):
             yield Step(kind="policy", name=policy.name, entity=policy)
+
+
+def _versioned(entities: Entities, names: Names) -> set[str]:
+    """Return the first versions of the queues that have versions."""
+    return {
+        name
+        for queue in entities.queues
+        if queue.logical is not None
+        for name in (names.work(queue.logical), names.dlq(queue.logical))
+    }

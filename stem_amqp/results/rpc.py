@@ -207,7 +207,9 @@ class RpcBackend(ResultBackend):
                 log.debug("nobody waits for task %s any more: %s is gone", change.task_id, address)
             except (PublishRefusedError, BrokerRefusedError) as error:
                 if isinstance(error, PublishRefusedError) and self._refusals.lasting(address):
-                    log.debug("task %s: nobody hears of its end: %s is away", change.task_id, address)
+                    log.debug(
+                        "task %s: nobody hears of its end: %s is away", change.task_id, address
+                    )
                     continue
                 raise ReplyRefusedError(
                     f"the reply to queue {address!r} is refused: {error}\n"
