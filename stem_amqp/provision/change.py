@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 
 from stem_amqp.errors import TopologyMismatchError
@@ -90,7 +91,8 @@ async def prune(
     """Remove what nobody declares, if nothing uses it and nothing is in it.
 
     Bindings go first; then each queue is looked at again, because a quorum queue cannot be asked to go
-    only if it is empty. Exchanges go last, and only those that no binding leads to or from.
+    only if it is empty; then exchanges, only those that no binding leads to or from; policies go last,
+    and not those of a queue that is left.
 
     Args:
         steps: what nobody declares; see `Plan.undeclared`.
@@ -108,10 +110,6 @@ async def prune(
     bindings = [step.entity for step in steps if isinstance(step.entity, Binding)]
     await transport.rebind([], bindings)
     for step in steps:
-        if isinstance(step.entity, Policy):
-            kind = "operator-policies" if step.entity.operator else "policies"
-            await management.delete(kind, management.virtual_host, step.entity.name)
-    for step in steps:
         if isinstance(step.entity, Queue):
             why = await _remove_queue(step.entity, transport, management)
             if why:
@@ -121,6 +119,15 @@ async def prune(
             why = await _remove_exchange(step.entity, transport, management)
             if why:
                 left.append((step, why))
+    names = [step.name for step, _ in left if step.kind == "queue"]
+    for step in steps:
+        if isinstance(step.entity, Policy):
+            kept = [name for name in names if re.search(step.entity.pattern, name)]
+            if kept:
+                left.append((step, f"the queue {kept[0]}, which is left, lives by it"))
+                continue
+            kind = "operator-policies" if step.entity.operator else "policies"
+            await management.delete(kind, management.virtual_host, step.entity.name)
     return left
 
 
@@ -155,6 +162,8 @@ async def _held(found: FoundQueue, transport: Transport) -> str:
     status = (await transport.status([found.name]))[found.name]
     if status is not None and status.ready:
         return f"there are {status.ready} messages in it"
+    if status is not None and status.consumers:
+        return f"{status.consumers} consumers use it"
     return _in_use(found)
 
 

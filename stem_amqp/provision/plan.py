@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -279,21 +279,33 @@ def _undeclared(entities: Entities, inventory: Inventory, names: Names) -> Itera
     wanted = {exchange.name for exchange in entities.exchanges}
     wanted |= {queue.name for queue in entities.queues}
     ours = is_of_this_namespace(names, inventory)
-    versioned = _versioned(entities, names)
+    bound = {_identity(known) for known in entities.bindings}
     for binding in inventory.bindings:
-        if {binding.source, binding.destination} <= wanted and _identity(binding) not in {
-            _identity(known) for known in entities.bindings
-        }:
+        if {binding.source, binding.destination} <= wanted and _identity(binding) not in bound:
             yield Step(kind="binding", name=describe(binding), entity=binding)
+    versioned = _versioned(entities, names)
     for queue in inventory.queues.values():
         transient = queue.exclusive or queue.auto_delete or not queue.durable
-        if _VERSION.sub("", queue.name) in versioned:
-            continue  # another version's time is not over, or has not come: see `provision.versions`
-        if queue.name not in wanted and not transient and ours(queue.name):
-            found = Queue(name=queue.name, arguments=queue.arguments)
-            held = Detail(key="messages", wanted="0", current=str(queue.messages))
-            used = Detail(key="consumers", wanted="0", current=str(queue.consumers))
-            yield Step(kind="queue", name=queue.name, entity=found, details=(held, used))
+        if queue.name in wanted or transient or not ours(queue.name):
+            continue
+        # another version's time is not over, or has not come: see `provision.versions`
+        if _VERSION.sub("", queue.name) not in versioned:
+            yield _left_over(queue)
+    yield from _other_left_overs(entities, inventory, ours)
+
+
+def _left_over(queue: FoundQueue) -> Step:
+    held = Detail(key="messages", wanted="0", current=str(queue.messages))
+    used = Detail(key="consumers", wanted="0", current=str(queue.consumers))
+    found = Queue(name=queue.name, arguments=queue.arguments)
+    return Step(kind="queue", name=queue.name, entity=found, details=(held, used))
+
+
+def _other_left_overs(
+    entities: Entities, inventory: Inventory, ours: Callable[[str], bool]
+) -> Iterator[Step]:
+    """Yield exchanges and policies that nobody declares."""
+    wanted = {exchange.name for exchange in entities.exchanges}
     for exchange in inventory.exchanges.values():
         if exchange.name not in wanted and ours(exchange.name):
             # an exchange of a plugin's type is deleted by its name as well

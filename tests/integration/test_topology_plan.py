@@ -139,9 +139,9 @@ async def test_a_policy_that_rabbitmq_refuses_says_why(site):
 
 
 async def test_prune_removes_what_is_empty_and_leaves_what_is_not(site):
-    """A queue with a message or a consumer, and an exchange with a foreign binding, stay."""
+    """A queue with a message stays; a stale binding and what is empty go."""
     names = site.app.names
-    site.write("queues: {orders: , old: , full: , used: }\n")
+    site.write("queues: {orders: , old: , full: }\n")
     await site.apply()
     old_binding = Binding(source=names.tasks, destination=names.work("orders"), key="stale")
     await site.transport.declare(
