@@ -16,7 +16,7 @@ export STEM_TEST_INSTALL ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo examples bench soak lint format types schema check-schema clean python-venv
+.PHONY: help test demo examples bench faults soak lint format types schema check-schema graph clean python-venv
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,6 +32,9 @@ examples: $(TEST) ## Run every example and compare its output
 
 bench: $(BENCH)/.installed ## Measure stem-amqp and its peers; see docs/benchmarks.md
 	PYTHONPATH=tests/benchmarks $(BENCH)/bin/python -m bench $(ARGS)
+
+faults: $(TEST) ## Break brokers, networks and workers, and print what became of every task
+	$(BIN)/pytest tests/faults -m account $(ARGS)
 
 soak: $(TEST) ## Break a private RabbitMQ and its clients at random: MINUTES=30 SEED=
 	PYTHONPATH=tests $(BIN)/python -m faults.harness.soak $(or $(MINUTES),5) $(SEED)
@@ -56,6 +59,10 @@ check-schema: $(TEST) ## Fail if topology/schema.json is not up to date
 	@$(BIN)/stem-amqp topology schema > $(VENV)/schema.json
 	@diff -u topology/schema.json $(VENV)/schema.json \
 		|| { echo "topology/schema.json is out of date: run 'make schema' and commit it" >&2; exit 1; }
+
+graph: $(TEST) ## Draw the default topology into docs/topology.svg
+	env -u STEM_NAMESPACE $(BIN)/stem-amqp topology graph topology/default.yaml \
+		--format svg --output docs/topology.svg
 
 clean: ## Remove everything that make and the tools have made
 	rm -rf $(VENV) .build dist .mypy_cache .ruff_cache .pytest_cache

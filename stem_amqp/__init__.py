@@ -13,7 +13,7 @@ Layers; a module imports only from its own line or from those above it:
 3. `transport`: the contract, RabbitMQ through aio-pika, and the in-memory broker
 4. `provision`, `results`, `producer`
 5. `worker`: consume, execute, settle
-6. `task`, `assembly`, `app`
+6. `task`, `assembly`, `blocking`, `app`
 7. operations: `dead_letter`, `control`, `health`
 8. `cli`, `testing`
 
@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stem_amqp.app import Stem
+    from stem_amqp.blocking.handle import BlockingHandle
+    from stem_amqp.blocking.producer import BlockingProducer
     from stem_amqp.errors import (
         ArgumentsError,
         BackendError,
@@ -60,6 +62,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentsError",
     "BackendError",
+    "BlockingHandle",
+    "BlockingProducer",
     "BrokerError",
     "Call",
     "ConfigurationError",
@@ -92,6 +96,8 @@ __all__ = [
 _HOMES = {
     "ArgumentsError": "errors",
     "BackendError": "errors",
+    "BlockingHandle": "blocking.handle",
+    "BlockingProducer": "blocking.producer",
     "BrokerError": "errors",
     "Call": "producer",
     "ConfigurationError": "errors",

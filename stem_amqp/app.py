@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,12 +12,14 @@ from typing import Any, Self, TypeVar
 from typing_extensions import Unpack
 
 from stem_amqp.assembly import Connected, connect
+from stem_amqp.blocking.producer import BlockingProducer
 from stem_amqp.clock import Clock
-from stem_amqp.definition import Registry
+from stem_amqp.definition import Registry, TaskDefinition
+from stem_amqp.durations import Duration
 from stem_amqp.errors import StemError
 from stem_amqp.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_name
 from stem_amqp.portal import Portal, run_in
-from stem_amqp.producer import Call, Enqueued
+from stem_amqp.producer import Call
 from stem_amqp.results.base import TaskRecord
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.settings import Settings
@@ -24,13 +27,17 @@ from stem_amqp.signals import Signals
 from stem_amqp.signing.keyring import KeyChange, KeyRing
 from stem_amqp.signing.source import ring_from
 from stem_amqp.task import TaskDecorator
+from stem_amqp.topology.lint import lint_time_limits
 from stem_amqp.topology.load import load_topology
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
+from stem_amqp.transport.memory import MemoryTransport
 from stem_amqp.worker.context import current_or_none
 from stem_amqp.worker.runner import Worker, WorkerParts
 
 T = TypeVar("T")
+
+log = logging.getLogger("stem_amqp.worker")
 
 
 class Stem:
@@ -80,10 +87,11 @@ class Stem:
             enabled=self.settings.signals_enabled,
             enabled_signals=self.settings.enabled_signals,
         )
-        self._clock = clock
+        self.clock = clock
         self._connected: Connected | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._portal: Portal | None = None
+        self._blocking = BlockingProducer(self)
         self._keys: KeyRing | None = None
         self._users = 0
         self._lock = asyncio.Lock()
@@ -123,6 +131,19 @@ class Stem:
         return tuple(dict.fromkeys([*self.topology.declared, *named, *routed, *default]))
 
     @property
+    def time_limits(self) -> tuple[tuple[str, str, float], ...]:
+        """The tasks that have a time limit: their names, their queues, and the limit in seconds."""
+        return tuple(
+            (task.name, self._queue_of(task), task.options.time_limit)
+            for task in self.registry
+            if task.options.time_limit is not None
+        )
+
+    def _queue_of(self, task: TaskDefinition) -> str:
+        routed = task.options.queue or self.topology.route(task.name)
+        return routed or self.settings.default_queue
+
+    @property
     def keys(self) -> KeyRing | None:
         """The keys that the settings name; None where they name none.
 
@@ -156,7 +177,7 @@ class Stem:
         """
         async with self._lock:
             if self._connected is None:
-                self._connected = await connect(self, self._clock)
+                self._connected = await connect(self, self.clock)
                 self._loop = asyncio.get_running_loop()
             self._users += 1
             return self._connected
@@ -226,6 +247,36 @@ class Stem:
             raise StemError("not connected: use `with stem:` first")
         return run_in(self._loop, coroutine)
 
+    def blocking(self, *, timeout: Duration | None = None) -> BlockingProducer:
+        """Make a producer for code without an event loop: Django, Flask, scripts, the REPL.
+
+        ``with stem.blocking() as producer:`` opens and closes it; without ``with`` it opens on its
+        first call, and closes at the interpreter's exit.
+
+        Args:
+            timeout: seconds or a duration such as ``"5s"`` that a call may take, connecting
+                included; None: the settings' connect timeout and publish timeout together.
+
+        Raises:
+            ConfigurationError: the timeout cannot be used.
+        """
+        return BlockingProducer(self, timeout=timeout)
+
+    @property
+    def blocking_producer(self) -> BlockingProducer:
+        """The producer that every ``task.enqueue_blocking(…)`` of this process shares."""
+        return self._blocking
+
+    def in_memory(self) -> tuple[asyncio.AbstractEventLoop, Connected] | None:
+        """Return event loop and connections where the in-memory broker is in use here, else None.
+
+        It lives in one event loop at a time, so a blocking producer works in that one too.
+        """
+        if self._connected is None or self._loop is None or not self._loop.is_running():
+            return None
+        in_memory = isinstance(self._connected.transport, MemoryTransport)
+        return (self._loop, self._connected) if in_memory else None
+
     @property
     def connected(self) -> Connected:
         """The open connections.
@@ -280,7 +331,8 @@ class Stem:
         """Enqueue a prepared call; see `enqueue`."""
         context = current_or_none()
         lineage = context.lineage if context is not None else None
-        return self._handle(call, await self.connected.producer.enqueue(call, lineage))
+        producer = self.connected.producer
+        return producer.handle(call, await producer.enqueue(call, lineage))
 
     async def enqueue_many(self, calls: Iterable[Call]) -> list[TaskHandle[Any]]:
         """Enqueue many calls, with a window of them awaiting their confirm at a time.
@@ -304,19 +356,9 @@ class Stem:
                 kept.append(call)
                 yield call
 
-        enqueued = await self.connected.producer.enqueue_many(keeping(), lineage)
-        return [self._handle(call, one) for call, one in zip(kept, enqueued, strict=True)]
-
-    def _handle(self, call: Call, enqueued: Enqueued) -> TaskHandle[Any]:
-        return TaskHandle(
-            enqueued.message.id,
-            backend=self.connected.backend,
-            task=call.task,
-            queue=enqueued.queue,
-            decode=call.definition.arguments.returns.validate_json if call.definition else None,
-            ignore_result=enqueued.ignore_result,
-            existing=enqueued.existing,
-        )
+        producer = self.connected.producer
+        enqueued = await producer.enqueue_many(keeping(), lineage)
+        return [producer.handle(call, one) for call, one in zip(kept, enqueued, strict=True)]
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """Return a handle for a task by its id."""
@@ -346,6 +388,8 @@ class Stem:
             StemError: the application is not connected.
         """
         connected = self.connected
+        for warning in lint_time_limits(self.topology, self.time_limits):
+            log.warning("%s", warning)
         parts = WorkerParts(
             transport=connected.transport,
             backend=connected.backend,

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stem_amqp.clock import Clock
+from stem_amqp.management import Management
 from stem_amqp.producer import Producer
 from stem_amqp.provision.apply import ensure
+from stem_amqp.provision.demands import refuse_unsupported
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
+from stem_amqp.results.factory import backend_tls
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import Provision, Settings
 from stem_amqp.signing.seal import Seal
@@ -79,6 +82,7 @@ def create_transport(settings: Settings, clock: Clock | None = None) -> Transpor
     return AmqpTransport(
         urls,
         name=f"stem-amqp {settings.namespace} {socket.gethostname()}:{os.getpid()}",
+        namespace=settings.namespace,
         heartbeat=settings.amqp_heartbeat,
         connect_timeout=settings.connect_timeout,
         publish_timeout=settings.publish_timeout,
@@ -103,22 +107,30 @@ async def provision(app: Stem, transport: Transport, mode: Provision) -> None:
         TopologyMismatchError: something is there with other arguments.
         TopologyMissingError: something is missing, and is not to be declared.
     """
-    await ensure(mode, transport, entities_of(app))
+    management = None if app.settings.in_memory else Management.of(app.settings)
+    await ensure(mode, transport, entities_of(app), management=management)
 
 
-async def connect(app: Stem, clock: Clock | None) -> Connected:
+async def connect(app: Stem, clock: Clock | None, settings: Settings | None = None) -> Connected:
     """Open everything that an application needs.
 
+    Args:
+        app: the application.
+        clock: the time that an in-memory broker measures with.
+        settings: what to use instead of the application's, such as other time limits.
+
     Raises:
-        BrokerError: the broker cannot be reached, refuses, or has another topology.
+        BrokerError: the broker cannot be reached, refuses, has another topology, or is of a release
+            that has not what the topology asks for.
         BackendError: the backend cannot be reached.
         ConfigurationError: the keys cannot be used, or one that is needed is missing.
     """
-    settings = app.settings
+    settings = settings or app.settings
     seal = seal_from(settings, app.keys)
     transport = create_transport(settings, clock)
     broker = await transport.connect()
     try:
+        refuse_unsupported(app.topology, app.queues, broker)
         await provision(app, transport, settings.provision)
         if settings.provision is Provision.APPLY:
             transport.redeclare = lambda: provision(app, transport, Provision.APPLY)
@@ -128,6 +140,7 @@ async def connect(app: Stem, clock: Clock | None) -> Connected:
             transport=transport,
             names=app.names,
             ttl=settings.result_ttl,
+            tls_paths=backend_tls(settings),
         )
         await backend.open()
     except BaseException:

@@ -11,11 +11,14 @@ import re
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from stem_amqp.errors import ConfigurationError
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
+_SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+"""PostgreSQL's message that asks for TLS: its length and the code for it."""
 _FIELDS_BEFORE_VALIDITY = 3
 """Serial number, signature algorithm and issuer."""
 
@@ -36,7 +39,9 @@ def end_of_file(path: Path) -> datetime:
         raise ConfigurationError(f"{path} holds no certificate in PEM format") from None
 
 
-async def end_of_server(host: str, port: int, context: ssl.SSLContext, name: str) -> datetime:
+async def end_of_server(
+    host: str, port: int, context: ssl.SSLContext, name: str, *, postgres: bool = False
+) -> datetime:
     """Return when the certificate of a server ends, even of one that is not to be trusted.
 
     It is looked at and nothing is sent; whoever sends something verifies it first.
@@ -46,6 +51,7 @@ async def end_of_server(host: str, port: int, context: ssl.SSLContext, name: str
         port: its TCP port.
         context: a context of this call alone: its verification is switched off.
         name: the server name to ask for.
+        postgres: whether it is a PostgreSQL, where TLS is asked for first.
 
     Raises:
         OSError: no TLS session could be had.
@@ -53,8 +59,14 @@ async def end_of_server(host: str, port: int, context: ssl.SSLContext, name: str
     """
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+    early: dict[str, Any] = {} if postgres else {"ssl": context, "server_hostname": name}
+    reader, writer = await asyncio.open_connection(host, port, **early)
     try:
+        if postgres:
+            writer.write(_SSL_REQUEST)
+            if await reader.readexactly(1) != b"S":
+                raise ConnectionError("it speaks no TLS")
+            await writer.start_tls(context, server_hostname=name)
         return end_of(writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b"")
     finally:
         writer.transport.abort()

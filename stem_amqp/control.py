@@ -25,7 +25,8 @@ async def revoke(
 
     Raises:
         StemError: no worker is up that could hear of it.
-        PublishError: the broker did not take the command.
+        PublishError: the broker did not take the command, or not for every worker: a worker's queue
+            on a dead node of a cluster refuses it, and the others may have it.
     """
     command = Revoke(task_id=task_id, reason=reason, terminate=terminate)
     publication = Publication(

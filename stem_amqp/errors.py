@@ -12,8 +12,10 @@ StemError
 ├── BrokerError
 │   ├── BrokerUnavailableError    no connection could be had
 │   ├── BrokerRefusedError        credentials, virtual host or permission
+│   ├── ManagementError           the management API does not answer, or refuses
 │   ├── TopologyMismatchError     the broker's entity differs from the topology
 │   ├── TopologyMissingError      an entity of the topology is not on the broker
+│   ├── MigrationTimeoutError     a queue's migration did not get on in time
 │   ├── StaleDeliveryError        settling a delivery of a channel that is gone
 │   └── PublishError
 │       ├── UnwritableError       it cannot be written as AMQP, now or later
@@ -22,6 +24,7 @@ StemError
 │       └── PublishTimeoutError   no confirm in time: it may or may not have arrived
 ├── BackendError                  the result backend
 │   ├── BackendUnavailableError
+│   ├── ReplyRefusedError         the broker refuses the reply to a producer
 │   └── ResultUnavailableError    this backend cannot know the answer
 ├── DuplicateTaskError            a unique task is on its way already
 ├── DeadLetterNotFoundError       no dead letter of that id in the queue
@@ -157,8 +160,31 @@ class BrokerRefusedError(BrokerError):
     """The broker refused: credentials, virtual host, permission or a limit."""
 
 
+class ManagementError(BrokerError):
+    """The management API does not answer, refuses, or does not know what it was asked for."""
+
+
 class TopologyMismatchError(BrokerError):
-    """An entity on the broker differs from the topology in what cannot be changed."""
+    """An entity on the broker differs from the topology in what cannot be changed.
+
+    Args:
+        text: the message, with the remedy.
+        argument: the argument that differs, where that is known.
+        wanted: its value in the topology, as RabbitMQ writes it.
+        current: its value on the broker.
+    """
+
+    def __init__(
+        self, text: str, *, argument: str = "", wanted: str = "", current: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.argument = argument
+        self.wanted = wanted
+        self.current = current
+
+
+class FeatureMissingError(BrokerError):
+    """The topology wants what this release of the broker has not."""
 
 
 class TopologyMissingError(BrokerError):
@@ -235,8 +261,16 @@ class BackendUnavailableError(BackendError):
     """The result backend cannot be reached."""
 
 
+class ReplyRefusedError(BackendError):
+    """The broker refuses a reply: its queue is full, or the worker may not write to it."""
+
+
 class ResultUnavailableError(BackendError):
     """This backend cannot answer the question; the message names one that can."""
+
+
+class MigrationTimeoutError(BrokerError, TimeoutError):
+    """A queue's migration did not get on in time; it goes on where it was when it is started again."""
 
 
 class ResultTimeoutError(StemError, TimeoutError):

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 from stem_amqp.app import Stem
 from stem_amqp.assembly import create_transport, entities_of
-from stem_amqp.certificate_report import look_at_certificates, tls_urls
+from stem_amqp.certificate_report import look_at_certificates, uses_tls
 from stem_amqp.durations import format_seconds
-from stem_amqp.errors import StemError
+from stem_amqp.errors import ConfigurationError, StemError
+from stem_amqp.provision.versions import as_they_stand, look_at_versions
+from stem_amqp.results.factory import backend_tls
 from stem_amqp.results.factory import create as create_backend
 from stem_amqp.settings import redacted
 from stem_amqp.transport.base import Transport
@@ -98,7 +100,7 @@ class _Examination:
     _warning: bool = False
 
     async def run(self) -> None:
-        if tls_urls(self.app.settings):
+        if self._uses_tls():
             await self._check("certificates", self._certificates)
         if await self._check("broker", self._broker):
             await self._check("topology", self._topology)
@@ -110,6 +112,12 @@ class _Examination:
             self.checks.append(Check(name="backend", ok=False, detail="rpc:// needs the broker"))
         else:
             await self._check("backend", self._backend)
+
+    def _uses_tls(self) -> bool:
+        try:
+            return uses_tls(self.app.settings)
+        except ConfigurationError:
+            return False  # what is wrong with the URL is told by the check of the backend
 
     def note_timeout(self, timeout: float) -> None:
         self.checks.append(
@@ -159,7 +167,7 @@ class _Examination:
         return f"{info} at {where}, round trip {taken:.1f} ms"
 
     async def _topology(self) -> str:
-        entities = entities_of(self.app)
+        entities = await as_they_stand(self.transport, entities_of(self.app))
         missing = [entity.name for entity in await self.transport.missing(entities)]
         total = len(entities.exchanges) + len(entities.queues)
         if missing:
@@ -175,11 +183,17 @@ class _Examination:
         return f"{total} exchanges and queues are there, in namespace {self.app.names.namespace}"
 
     async def _consumers(self) -> str:
-        work = {queue: self.app.names.work(queue) for queue in (*self.app.queues, *self.required)}
-        status = await self.transport.status(work.values())
+        names, topology = self.app.names, self.app.topology
+        work = {
+            queue: tuple(names.works(queue, topology.queue(queue).version).values())
+            for queue in (*self.app.queues, *self.required)
+        }
+        sure = [names.work(queue, topology.queue(queue).version) for queue in work]
+        others = {name for works in work.values() for name in works}.difference(sure)
+        status = await look_at_versions(self.transport, sure, others)
         counts = {
-            queue: 0 if (found := status[name]) is None else found.consumers
-            for queue, name in work.items()
+            queue: sum(found.consumers for name in works if (found := status[name]) is not None)
+            for queue, works in work.items()
         }
         idle = [queue for queue in self.required if not counts[queue]]
         if idle:
@@ -202,7 +216,11 @@ class _Examination:
 
     async def _dead_letters(self) -> str:
         limit = self.app.settings.dlq_alarm
-        names = {self.app.names.dlq(queue): queue for queue in self.app.queues}
+        spec = self.app.topology.queue
+        names = {
+            self.app.names.dlq(queue, spec(queue).dead_letter.version): queue
+            for queue in self.app.queues
+        }
         status = await self.transport.status(names)
         counts = {queue: found.ready for name, queue in names.items() if (found := status[name])}
         many = [f"{queue} {count}" for queue, count in counts.items() if count >= limit]
@@ -223,6 +241,7 @@ class _Examination:
             transport=self.transport,
             names=self.app.names,
             ttl=settings.result_ttl,
+            tls_paths=backend_tls(settings),
         )
         await backend.open()
         try:

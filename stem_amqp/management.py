@@ -1,22 +1,20 @@
-"""A small, read-only client of RabbitMQ's management API, for what AMQP cannot tell.
-
-It is never needed: every failure is an answer with a reason, not an exception.
-"""
+"""A small client of RabbitMQ's management API, for what AMQP cannot tell or do."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from stem_amqp.errors import ConfigurationError
+from stem_amqp.errors import ConfigurationError, ManagementError
 from stem_amqp.settings import Settings, redacted
 
 DEFAULT_PORT = 15672
@@ -24,10 +22,6 @@ TIMEOUT = 3.0
 """Seconds to wait for an answer: the numbers are an addition, and nobody should wait for them."""
 _PAGE = 500
 """Queues in one answer; RabbitMQ's own limit."""
-_STATUS = {
-    401: "the management API refuses the user, who needs the tag 'monitoring',",
-    404: "there is no management API, or no such virtual host,",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,45 +92,135 @@ class Management:
             prefix: the beginning of the queues' names, such as ``stem.``.
         """
         try:
-            return Unsettled(counts=await asyncio.to_thread(self._unsettled, prefix))
-        except urllib.error.HTTPError as error:
-            reason = _STATUS.get(error.code, f"the management API answers {error.code}")
-        except urllib.error.URLError as error:
-            why = getattr(error.reason, "strerror", None) or error.reason
-            reason = f"the management API does not answer ({why})"
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"the management API gives no usable answer ({error!r})"
-        return Unsettled(counts=None, reason=f"{reason} at {redacted(self.url)}")
+            found = await self.listing("queues", prefix, "name,messages_unacknowledged")
+        except ManagementError as error:
+            return Unsettled(counts=None, reason=str(error).partition("\n")[0])
+        return Unsettled(
+            counts={
+                queue["name"]: int(queue["messages_unacknowledged"])
+                for queue in found
+                # without statistics, which can be switched off, or for a queue that is a second old
+                if "messages_unacknowledged" in queue
+            }
+        )
 
-    def _unsettled(self, prefix: str) -> dict[str, int]:
-        return {
-            queue["name"]: int(queue["messages_unacknowledged"])
-            for queue in self._queues(f"^{re.escape(prefix)}")
-            # without statistics, which can be switched off, or for a queue that is a second old
-            if "messages_unacknowledged" in queue
-        }
+    async def listing(self, kind: str, prefix: str, columns: str) -> list[dict[str, Any]]:
+        """Return the queues or exchanges of the virtual host whose names begin so, on all pages.
 
-    def _queues(self, pattern: str) -> Iterator[dict[str, Any]]:
+        Args:
+            kind: ``queues`` or ``exchanges``.
+            prefix: the beginning of their names; empty: all of them.
+            columns: what to tell of each, separated by commas.
+
+        Raises:
+            ManagementError: the API does not answer, or refuses.
+        """
+        return await asyncio.to_thread(self._pages, kind, prefix, columns)
+
+    async def get(self, *path: str) -> Any:
+        """Return what is at a path, below ``/api``.
+
+        Args:
+            *path: its parts, such as ``policies`` and the virtual host, without escapes.
+
+        Raises:
+            ManagementError: the API does not answer, or refuses.
+        """
+        return await asyncio.to_thread(self._ask, "GET", path)
+
+    async def put(self, *path: str, content: Mapping[str, Any]) -> None:
+        """Write what is at a path, below ``/api``.
+
+        Args:
+            *path: its parts, without escapes.
+            content: JSON values.
+
+        Raises:
+            ManagementError: the API does not answer, or refuses.
+        """
+        await asyncio.to_thread(self._ask, "PUT", path, content)
+
+    async def delete(self, *path: str) -> None:
+        """Delete what is at a path, below ``/api``.
+
+        Args:
+            *path: its parts, without escapes.
+
+        Raises:
+            ManagementError: the API does not answer, or refuses.
+        """
+        await asyncio.to_thread(self._ask, "DELETE", path)
+
+    def _pages(self, kind: str, prefix: str, columns: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         page, pages = 0, 1
         while page < pages:
             page += 1
-            answer = self._get(
-                f"/api/queues/{urllib.parse.quote(self.virtual_host, safe='')}",
+            answer = self._ask(
+                "GET",
+                (kind, self.virtual_host),
                 page=page,
                 page_size=_PAGE,
-                name=pattern,
+                name=f"^{re.escape(prefix)}",
                 use_regex="true",
-                columns="name,messages_unacknowledged",
+                columns=columns,
             )
-            pages = answer["page_count"]
-            yield from answer["items"]
+            try:
+                pages = answer["page_count"]
+                found += answer["items"]
+            except (KeyError, TypeError) as error:
+                raise self._unusable(error) from error
+        return found
 
-    def _get(self, path: str, **query: Any) -> Any:
-        url = f"{self.url}{path}?{urllib.parse.urlencode(query)}"
+    def _ask(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        content: Mapping[str, Any] | None = None,
+        **query: Any,
+    ) -> Any:
+        parts = "/".join(urllib.parse.quote(part, safe="") for part in path)
+        url = f"{self.url}/api/{parts}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})  # noqa: S310 - of() lets only HTTP pass
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
-            return json.load(response)
+        request = urllib.request.Request(  # noqa: S310 - of() lets only HTTP pass
+            url,
+            method=method,
+            data=None if content is None else json.dumps(content).encode(),
+            headers={"Authorization": f"Basic {token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
+                body = response.read()
+                return json.loads(body) if body else None
+        except urllib.error.HTTPError as error:
+            raise self._refused(error, method) from None
+        except urllib.error.URLError as error:
+            why = getattr(error.reason, "strerror", None) or error.reason
+            raise self._failed(f"the management API does not answer ({why})") from None
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from error
+
+    def _refused(self, error: urllib.error.HTTPError, method: str) -> ManagementError:
+        """Say what an answer means that is none."""
+        tag = "policymaker" if method != "GET" else "monitoring"
+        if error.code in {401, 403}:
+            what = f"the management API refuses the user, who needs the tag {tag!r},"
+            remedy = f"rabbitmqctl set_user_tags {self.user} {tag}"
+            return self._failed(what, remedy)
+        if error.code == 404:  # noqa: PLR2004 - HTTP's not found
+            return self._failed("there is no management API, or no such virtual host,")
+        said = ""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            said = f": {json.loads(error.read()).get('reason', '')}"
+        return self._failed(f"the management API answers {error.code}{said}")
+
+    def _unusable(self, error: Exception) -> ManagementError:
+        return self._failed(f"the management API gives no usable answer ({error!r})")
+
+    def _failed(self, what: str, remedy: str = "") -> ManagementError:
+        return ManagementError(
+            f"{what} at {redacted(self.url)}" + (f"\n  {remedy}" if remedy else "")
+        )
 
 
 def _host(url: urllib.parse.SplitResult) -> str:

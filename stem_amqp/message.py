@@ -36,6 +36,12 @@ TRACEBACK = "stem-traceback"
 FAILED_AT = "stem-failed-at"
 WORKER = "stem-worker"
 HISTORY = "stem-history"
+ACQUIRED_COUNT = "x-acquired-count"
+"""How often a quorum queue of RabbitMQ 4.3 or newer has delivered a message before, for whatever
+reason it came back. It stands there alone while no delivery has failed."""
+DELIVERY_COUNT = "x-delivery-count"
+"""How often a quorum queue has delivered a message before; from RabbitMQ 4.3 on only the deliveries
+that failed count, before that also those that were returned politely."""
 
 DEAD_LETTER_HEADERS = frozenset({REASON, ERROR, TRACEBACK, FAILED_AT, WORKER, HISTORY})
 """Headers that only a dead letter carries; a replay drops them."""

@@ -17,6 +17,7 @@ from stem_amqp.message import NOT_BEFORE, UNIQUE_KEY, TaskMessage, new_id
 from stem_amqp.options import CallOptions
 from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
+from stem_amqp.results.handle import TaskHandle
 from stem_amqp.results.keys import claimed
 from stem_amqp.signals import Event, Signal, Signals
 from stem_amqp.signing.seal import SEALED_TYPE, Seal
@@ -257,6 +258,18 @@ class Producer:
         if failed:
             raise EnqueueManyError(done, failed)
         return [done[index] for index in sorted(done)]
+
+    def handle(self, call: Call, enqueued: Enqueued) -> TaskHandle[Any]:
+        """Return the handle of a call that was enqueued."""
+        return TaskHandle(
+            enqueued.message.id,
+            backend=self._backend,
+            task=call.task,
+            queue=enqueued.queue,
+            decode=call.definition.arguments.returns.validate_json if call.definition else None,
+            ignore_result=enqueued.ignore_result,
+            existing=enqueued.existing,
+        )
 
     async def _compose(
         self, call: Call, lineage: Lineage | None

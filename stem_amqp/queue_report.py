@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stem_amqp.app import Stem
 from stem_amqp.management import Management, Unsettled
+from stem_amqp.provision.versions import look_at_versions
 from stem_amqp.transport.base import QueueStatus, Transport
 
 
@@ -17,7 +18,7 @@ class QueueLine:
 
     Args:
         queue: the logical queue.
-        name: the work queue's name on the broker.
+        name: the work queue's name on the broker; one that is being replaced has a line of its own.
         ready: tasks that wait for a worker; None if the queue is not on the broker.
         running: deliveries that workers have not settled yet; None if that is not known.
         consumers: consumers on it.
@@ -88,21 +89,20 @@ async def queue_report(
     names = app.names
     logical = tuple(queues) or app.queues
     delays = names.delay_queues()
-    asked = [*map(names.work, logical), *map(names.dlq, logical), *delays, names.unroutable]
+    works = {queue: names.works(queue, app.topology.queue(queue).version) for queue in logical}
+    own = [works[queue][app.topology.queue(queue).version] for queue in logical]
+    others = {name for one in works.values() for name in one.values()}.difference(own)
+    dead = {q: names.dlq(q, app.topology.queue(q).dead_letter.version) for q in logical}
+    asked = [*own, *dead.values(), *delays, names.unroutable]
     status, unsettled = await asyncio.gather(
-        transport.status(asked), _unsettled(management, f"{names.namespace}.")
+        look_at_versions(transport, asked, others), _unsettled(management, f"{names.namespace}.")
     )
     return QueueReport(
         at=transport.clock.time(),
         queues=tuple(
-            _line(
-                queue,
-                status[names.work(queue)],
-                status[names.dlq(queue)],
-                names.work(queue),
-                unsettled,
-            )
+            _line(queue, status[name], status[dead[queue]], name, unsettled)
             for queue in logical
+            for name in _there(works[queue], status, app.topology.queue(queue).version)
         ),
         delays=tuple(
             Bucket(seconds=ttl, messages=found.ready)
@@ -112,6 +112,13 @@ async def queue_report(
         unroutable=_ready(status[names.unroutable]),
         running_unknown=unsettled.reason,
     )
+
+
+def _there(
+    works: Mapping[int, str], status: Mapping[str, QueueStatus | None], version: int
+) -> list[str]:
+    """Return the versions that are on the broker, or the one that should be."""
+    return [name for name in works.values() if status[name] is not None] or [works[version]]
 
 
 async def _unsettled(management: Management | None, prefix: str) -> Unsettled:

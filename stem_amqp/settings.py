@@ -167,6 +167,13 @@ class Settings(BaseSettings):
     tls_server_name: str | None = Field(
         default=None, description="Name to verify in the broker's certificate; default: the host."
     )
+    backend_tls_ca: Path | None = Field(
+        default=None, description="CA bundle to verify the result backend with."
+    )
+    backend_tls_cert: Path | None = Field(
+        default=None, description="Client certificate for the result backend (PEM)."
+    )
+    backend_tls_key: Path | None = Field(default=None, description="Key of that certificate (PEM).")
 
     keys_file: Path | None = Field(
         default=None, description="Path of the key file (YAML or JSON) that bodies are signed with."

@@ -32,6 +32,10 @@ TABLE: dict[str, str] = {
     "task-dead-lettered": "The message is in the dead-letter queue. Fields: reason, error.",
     "task-dead-letter-refused": "The dead-letter queue is full; the worker holds the message and"
     " tries again. Fields: reason, error.",
+    "task-settle-refused": "The broker refuses what is to follow a run; the message was rejected, as"
+    " it is, to the dead-letter queue. Fields: error.",
+    "task-reply-given-up": "The broker refuses the reply to the producer; the task goes on without."
+    " Fields: state, error.",
     "task-revoked": "The task was revoked. Fields: reason.",
     "task-expired": "The task expired before it was started.",
     "task-snoozed": "The task runs later, no attempt spent. Fields: delay, next_run, reason.",
@@ -162,6 +166,8 @@ class Signals:
     task_failed: Signal
     task_dead_lettered: Signal
     task_dead_letter_refused: Signal
+    task_settle_refused: Signal
+    task_reply_given_up: Signal
     task_revoked: Signal
     task_expired: Signal
     task_snoozed: Signal

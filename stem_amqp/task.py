@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 from typing_extensions import Unpack
 
+from stem_amqp.blocking.handle import BlockingHandle
 from stem_amqp.definition import TaskDefinition
 from stem_amqp.message import TaskMessage, new_id
 from stem_amqp.options import DEFAULT_CALL, CallKeywords, CallOptions, TaskOptions
@@ -34,6 +35,10 @@ class BoundTask(Generic[P, R]):
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Enqueue the task with these options; see `Task.enqueue`."""
         return await self._task.app.enqueue_call(self.prepare(*args, **kwargs))
+
+    def enqueue_blocking(self, *args: P.args, **kwargs: P.kwargs) -> BlockingHandle[R]:
+        """Enqueue the task with these options, without an event loop; see `Task.enqueue_blocking`."""
+        return self._task.app.blocking_producer.enqueue_call(self.prepare(*args, **kwargs))
 
     def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Make a call for `Stem.enqueue_many`; see `Task.prepare`."""
@@ -85,6 +90,27 @@ class Task(Generic[P, R]):
             PublishError: the broker did not take it.
         """
         return await self.app.enqueue_call(self.prepare(*args, **kwargs))
+
+    def enqueue_blocking(self, *args: P.args, **kwargs: P.kwargs) -> BlockingHandle[R]:
+        """Enqueue the task where nothing can be awaited, and wait until the broker has it safe.
+
+        It goes through the application's `Stem.blocking_producer`: a connection of its own, opened
+        by the first call of the process and closed at its exit.
+
+        Args:
+            *args: the function's arguments, without the context.
+            **kwargs: the same by name.
+
+        Returns:
+            A handle to wait for the result with.
+
+        Raises:
+            ArgumentsError: the arguments do not fit the function; nothing was sent.
+            PublishError: the broker did not take it; after a `PublishTimeoutError` it may have.
+            BrokerUnavailableError: there is no connection within the timeout.
+            StemError: an event loop runs in this thread: ``await task.enqueue(…)`` there.
+        """
+        return self.app.blocking_producer.enqueue_call(self.prepare(*args, **kwargs))
 
     def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Make a call for `Stem.enqueue_many`, with the arguments checked.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,8 +17,34 @@ from stem_amqp.errors import ConfigurationError
 
 log = logging.getLogger("stem_amqp.tls")
 
+BROKER = "STEM_TLS"
+BACKEND = "STEM_BACKEND_TLS"
+"""How the names of the settings begin: those for the broker, and those for the result backend."""
+
 TlsSource: TypeAlias = ssl.SSLContext | Callable[[], ssl.SSLContext]
 """A context, or what gives the one of the moment: ask it for each connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """Where the TLS files of a client are, for one kind of server.
+
+    Args:
+        ca: PEM bundle to verify the other side with; None takes the system's.
+        cert: PEM client certificate, for a server that asks for one.
+        key: PEM key of the client certificate; None when it is in the same file.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return self != TlsPaths()
+
+
+NO_PATHS = TlsPaths()
 
 
 class TlsFiles:
@@ -29,24 +56,31 @@ class TlsFiles:
         ca: PEM bundle to verify the other side with; None takes the system's.
         cert: PEM client certificate, for a server that asks for one.
         key: PEM key of the client certificate; None when it is in the same file.
+        variables: how the settings' names begin, for errors.
 
     Raises:
         ConfigurationError: as `client_context`.
     """
 
     def __init__(
-        self, ca: Path | None = None, cert: Path | None = None, key: Path | None = None
+        self,
+        ca: Path | None = None,
+        cert: Path | None = None,
+        key: Path | None = None,
+        *,
+        variables: str = BROKER,
     ) -> None:
         self._files = (ca, cert, key)
+        self._variables = variables
         self._stamp = self._look()
-        self._context = client_context(ca, cert, key)
+        self._context = client_context(ca, cert, key, variables=variables)
 
     def __call__(self) -> ssl.SSLContext:
         """Return the context for a new connection; never raises."""
         stamp = self._look()
         if stamp != self._stamp:
             try:
-                self._context = client_context(*self._files)
+                self._context = client_context(*self._files, variables=self._variables)
             except ConfigurationError as error:
                 log.warning("new TLS files cannot be used, the old ones go on: %s", error)
             else:
@@ -69,33 +103,38 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
 
 
 def client_context(
-    ca: Path | None = None, cert: Path | None = None, key: Path | None = None
+    ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    *,
+    variables: str = BROKER,
 ) -> ssl.SSLContext:
-    """Return a context that verifies the broker's certificate and host name.
+    """Return a context that verifies the server's certificate and host name.
 
     Args:
-        ca: PEM bundle to verify the broker with; None takes the system's.
-        cert: PEM client certificate, for a broker that asks for one.
+        ca: PEM bundle to verify the server with; None takes the system's.
+        cert: PEM client certificate, for a server that asks for one.
         key: PEM key of the client certificate; None when it is in the same file.
+        variables: how the settings' names begin, for errors.
 
     Raises:
         ConfigurationError: a file is missing, unreadable, no PEM, or key and certificate differ.
     """
     if key is not None and cert is None:
         raise ConfigurationError(
-            f"STEM_TLS_KEY is {key}, but its certificate is missing: set STEM_TLS_CERT"
+            f"{variables}_KEY is {key}, but its certificate is missing: set {variables}_CERT"
         )
-    _check_readable("STEM_TLS_CA", ca)
-    _check_readable("STEM_TLS_CERT", cert)
-    _check_readable("STEM_TLS_KEY", key)
+    _check_readable(f"{variables}_CA", ca)
+    _check_readable(f"{variables}_CERT", cert)
+    _check_readable(f"{variables}_KEY", key)
     try:
         context = ssl.create_default_context(cafile=ca)
     except ssl.SSLError as error:
         raise ConfigurationError(
-            f"STEM_TLS_CA: {ca} holds no certificate in PEM format ({error.reason})"
+            f"{variables}_CA: {ca} holds no certificate in PEM format ({error.reason})"
         ) from None
     if cert is not None:
-        _load_client_certificate(context, cert, key)
+        _load_client_certificate(context, cert, key, variables)
     return context
 
 
@@ -109,17 +148,19 @@ def _check_readable(variable: str, path: Path | None) -> None:
         raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from None
 
 
-def _load_client_certificate(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+def _load_client_certificate(
+    context: ssl.SSLContext, cert: Path, key: Path | None, variables: str
+) -> None:
     def no_password() -> str:
         # without this callback OpenSSL would ask on the terminal and hang a service for ever
         raise ConfigurationError(
-            f"STEM_TLS_KEY: {key or cert} is encrypted; give a key without a passphrase"
+            f"{variables}_KEY: {key or cert} is encrypted; give a key without a passphrase"
         )
 
     try:
         context.load_cert_chain(cert, key, password=no_password)
     except ssl.SSLError as error:
         raise ConfigurationError(
-            f"STEM_TLS_CERT and STEM_TLS_KEY: {cert} and {key or cert} are no certificate with its"
-            f" key in PEM format ({error.reason or 'not PEM'})"
+            f"{variables}_CERT and {variables}_KEY: {cert} and {key or cert} are no certificate with"
+            f" its key in PEM format ({error.reason or 'not PEM'})"
         ) from None

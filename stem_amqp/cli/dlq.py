@@ -50,7 +50,6 @@ NewerThan = Annotated[
     float | None, typer.Option(parser=opt.duration, metavar="DURATION", help="Failed since: 1h.")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="So many at most.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command("list", epilog=EPILOG)
@@ -117,7 +116,7 @@ def replay_command(
     rate: Annotated[
         Rate | None, typer.Option(parser=opt.rate, metavar="RATE", help="At most so many: 10/s.")
     ] = None,
-    yes: Yes = False,
+    yes: opt.Yes = False,
     as_json: opt.Json = False,
     application: opt.AppOption = None,
     broker_url: opt.BrokerUrl = None,
@@ -160,7 +159,7 @@ def purge_command(
     reasons: Reasons = None,
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
-    yes: Yes = False,
+    yes: opt.Yes = False,
     as_json: opt.Json = False,
     application: opt.AppOption = None,
     broker_url: opt.BrokerUrl = None,

@@ -105,6 +105,7 @@ WaitTimeout = Annotated[
         "--timeout", parser=duration, metavar="DURATION", help="Wait, but so long at most."
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import nullcontext, suppress
 from typing import Annotated, Any
 
@@ -121,8 +122,11 @@ def _document(stem: Stem, broker: BrokerInfo, report: QueueReport) -> dict[str, 
 def _view(stem: Stem, broker: BrokerInfo, report: QueueReport) -> Group:
     numbers = ("ready", "running", "consumers", "dead")
     lines = table("queue", *numbers, numbers=numbers, whole=("queue",))
+    replaced = Counter(line.queue for line in report.queues)
     for line in report.queues:
-        lines.add_row(line.queue, *_numbers(line))
+        changing = replaced[line.queue] > 1
+        label = line.name.removeprefix(f"{stem.names.namespace}.") if changing else line.queue
+        lines.add_row(label, *_numbers(line))
     head = Text(f"{broker}, namespace {stem.names.namespace}", style="dim")
     delayed = _delayed(report, stem.names)
     return Group(head, "", lines, "", *delayed, _unroutable(report), *_footnotes(report))

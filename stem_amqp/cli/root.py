@@ -22,7 +22,7 @@ COMMANDS = {
     "tasks": "List the tasks of an application.",
     "queues": "Show what waits where: ready, running, delayed, dead.",
     "dlq": "List, show, replay or purge dead letters.",
-    "topology": "Check, show or declare the topology.",
+    "topology": "Check, declare, show, draw, export or import the topology.",
     "keys": "Make keys for signing and encryption, and list those that are set.",
     "health": "Check broker, topology, consumers and backend; for deploy pipelines.",
     "demo": "Run the demo of the repository.",

@@ -1,9 +1,13 @@
-"""``stem-amqp topology``: check, declare or show what is on the broker.
+"""``stem-amqp topology``: check, plan, apply, verify or show what is on the broker.
+
+``export``, ``import`` and ``graph`` stand in modules of their own.
 
 ``--json`` prints, for ``validate``, an object with ``valid``, ``mistakes`` (objects with ``file``,
 ``line``, ``key``, ``problem``, ``remedy``) and ``warnings`` (``key``, ``problem``, ``remedy``); for
-``apply`` ``broker``, ``namespace``, ``created`` (``exchanges``, ``queues``) and ``present``; for
-``show`` ``namespace``, ``exchanges``, ``queues`` and ``bindings``.
+``plan``, ``verify`` and ``apply`` ``namespace``, ``source`` (``management`` or ``amqp``),
+``nothing_to_do``, ``create``, ``change``, ``blocked``, ``undeclared`` (objects with ``kind``, ``name``,
+``details``, ``remedy``), ``same`` and ``notes``, for ``apply`` also ``broker`` and ``left``; for ``show``
+``namespace``, ``exchanges``, ``queues`` and ``bindings``.
 """
 
 from __future__ import annotations
@@ -17,19 +21,33 @@ import typer
 from stem_amqp.app import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.cli import options as opt
+from stem_amqp.cli import topology_export, topology_graph, topology_import
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
 from stem_amqp.cli.output import count, note, show, show_error, show_json, show_warning
-from stem_amqp.cli.session import broker_of
+from stem_amqp.cli.session import broker_of, confirm
+from stem_amqp.cli.topology_migrate import migrate_command
+from stem_amqp.cli.topology_plan import plan_document, plan_view
 from stem_amqp.cli.topology_view import entities_view
-from stem_amqp.errors import ConfigurationError, TopologyError
-from stem_amqp.provision.apply import apply
-from stem_amqp.topology.entities import Entities, Exchange
-from stem_amqp.topology.lint import lint
+from stem_amqp.errors import ConfigurationError, ManagementError, StemError, TopologyError
+from stem_amqp.management import Management
+from stem_amqp.provision.change import carry_out, prune, refuse_blocked
+from stem_amqp.provision.demands import refuse_unsupported
+from stem_amqp.provision.inventory import ask_by_amqp, take_inventory
+from stem_amqp.provision.plan import Plan, Step, make_plan
+from stem_amqp.provision.versions import as_they_stand
+from stem_amqp.topology.entities import Entities
+from stem_amqp.topology.lint import lint, lint_time_limits
 from stem_amqp.topology.schema import schema_text
-from stem_amqp.transport.base import BrokerInfo
+from stem_amqp.transport.base import Transport
 
-app = opt.command_app("Check, declare or show the topology.")
+app = opt.command_app("Check, plan, apply, migrate, export, import or draw the topology.")
+app.command("migrate", epilog=EPILOG)(migrate_command)
+app.add_typer(topology_export.app)
+app.add_typer(topology_import.app)
+app.add_typer(topology_graph.app)
+CHANGES = 2
+"""The exit code of a plan with something to do, as other planning tools have it."""
 
 File = Annotated[
     Path | None,
@@ -60,7 +78,7 @@ def validate_command(
     except TopologyError as error:
         _show_mistakes([error, *error.more], as_json=as_json)
         raise typer.Exit(ExitCode.NO) from None
-    warnings = lint(stem.topology)
+    warnings = [*lint(stem.topology), *lint_time_limits(stem.topology, stem.time_limits)]
     bad = strict and bool(warnings)
     if as_json:
         show_json({"valid": not bad, "mistakes": [], "warnings": warnings})
@@ -71,22 +89,75 @@ def validate_command(
     raise typer.Exit(ExitCode.NO if bad else ExitCode.OK)
 
 
+@app.command("plan", epilog=EPILOG)
+def plan_command(
+    *,
+    file: File = None,
+    application: opt.AppOption = None,
+    as_json: opt.Json = False,
+    broker_url: opt.BrokerUrl = None,
+    namespace: opt.Namespace = None,
+) -> None:
+    """Say what applying would do, and what it cannot do. Nothing is changed.
+
+    The exit code is 0 if there is nothing to do, 2 if there is, and 1 if it cannot be found out.
+    With --app the queues that its tasks name belong to the topology too.
+    """
+    try:
+        stem = _load(file, application, broker_url, namespace)
+        plan = asyncio.run(_plan(stem))
+    except StemError as error:
+        show_error(str(error))
+        raise typer.Exit(ExitCode.NO) from None
+    _show_plan(stem, plan, as_json=as_json)
+    raise typer.Exit(ExitCode.OK if plan.nothing_to_do else CHANGES)
+
+
+@app.command("verify", epilog=EPILOG)
+def verify_command(
+    *,
+    file: File = None,
+    application: opt.AppOption = None,
+    as_json: opt.Json = False,
+    broker_url: opt.BrokerUrl = None,
+    namespace: opt.Namespace = None,
+) -> None:
+    """Check that the broker has what the topology wants, for deploy pipelines. Nothing is changed.
+
+    The exit code is 0 if it has, and 1 if it has not; what is wrong is told as by plan.
+    """
+    stem = _load(file, application, broker_url, namespace)
+    plan = asyncio.run(_plan(stem))
+    _show_plan(stem, plan, as_json=as_json)
+    raise typer.Exit(ExitCode.OK if plan.nothing_to_do else ExitCode.NO)
+
+
 @app.command("apply", epilog=EPILOG)
 def apply_command(
     *,
     file: File = None,
     application: opt.AppOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Also remove what nobody declares, nothing uses and nothing is in."
+        ),
+    ] = False,
+    yes: opt.Yes = False,
     as_json: opt.Json = False,
     broker_url: opt.BrokerUrl = None,
     namespace: opt.Namespace = None,
 ) -> None:
-    """Declare on the broker what is missing. What is there is not changed.
+    """Create on the broker what is missing, and change what can be changed in place.
 
-    With --app the queues that its tasks name are declared too.
+    What RabbitMQ cannot change is refused, with the command that can. With --app the queues that its
+    tasks name are declared too.
     """
     stem = _load(file, application, broker_url, namespace)
-    asyncio.run(_apply(stem, dry_run=dry_run, as_json=as_json))
+    asyncio.run(_apply(stem, dry_run=dry_run, pruning=prune, yes=yes, as_json=as_json))
 
 
 @app.command("show", epilog=EPILOG)
@@ -127,51 +198,75 @@ def _load(
     return load(application, overrides)
 
 
-async def _apply(stem: Stem, *, dry_run: bool, as_json: bool) -> None:
-    entities = entities_of(stem)
+async def _plan(stem: Stem) -> Plan:
     async with broker_of(stem) as (transport, broker):
-        missing = await transport.missing(entities)
-        if not dry_run:
-            await apply(transport, entities, wait=0)
-    exchanges = [entity.name for entity in missing if isinstance(entity, Exchange)]
-    queues = [entity.name for entity in missing if not isinstance(entity, Exchange)]
-    present = len(entities.exchanges) + len(entities.queues) - len(missing)
+        refuse_unsupported(stem.topology, stem.queues, broker)
+        entities = await as_they_stand(transport, entities_of(stem))
+        return await _compare(stem, entities, transport, Management.of(stem.settings))
+
+
+async def _compare(
+    stem: Stem, entities: Entities, transport: Transport, management: Management
+) -> Plan:
+    """Ask the management API what there is, or the broker itself where it does not answer."""
+    try:
+        inventory = await take_inventory(management)
+    except ManagementError as error:
+        note(str(error).partition("\n")[0])
+        inventory = await ask_by_amqp(transport, entities)
+    return make_plan(entities, inventory, stem.names)
+
+
+def _show_plan(stem: Stem, plan: Plan, *, as_json: bool) -> None:
     if as_json:
-        show_json(
-            {
-                "broker": str(broker),
-                "namespace": stem.names.namespace,
-                "created": {"exchanges": exchanges, "queues": queues},
-                "present": present,
-                "dry_run": dry_run,
-            }
-        )
+        show_json({"namespace": stem.names.namespace, **plan_document(plan)})
         return
-    _show_applied(stem, broker, exchanges, queues, present, dry_run=dry_run)
+    show(plan_view(plan, stem.names))
 
 
-def _show_applied(
-    stem: Stem,
-    broker: BrokerInfo,
-    exchanges: list[str],
-    queues: list[str],
-    present: int,
-    *,
-    dry_run: bool,
-) -> None:
-    verb = "missing" if dry_run else "declared"
-    delays = set(stem.names.delay_queues())
-    for kind, found in (("exchange", exchanges), ("queue", queues)):
-        for name in found:
-            if name not in delays:
-                typer.echo(f"{verb} {kind} {name}")
-    delayed = len(delays.intersection(queues))
-    if delayed:
-        typer.echo(f"{verb} {delayed} delay queues")
-    new = len(exchanges) + len(queues)
-    note(
-        f"{broker}, {_where(stem)}: {new} {'missing' if dry_run else 'new'}, {present} there already"
-    )
+async def _apply(stem: Stem, *, dry_run: bool, pruning: bool, yes: bool, as_json: bool) -> None:
+    management = Management.of(stem.settings)
+    async with broker_of(stem) as (transport, broker):
+        refuse_unsupported(stem.topology, stem.queues, broker)
+        entities = await as_they_stand(transport, entities_of(stem))
+        plan = await _compare(stem, entities, transport, management)
+        if dry_run:
+            _show_plan(stem, plan, as_json=as_json)
+            return
+        refuse_blocked(plan)
+        known = plan.source == "management"
+        if entities.policies and not known:
+            raise ManagementError(
+                "the topology has policies, which only the management API can set\n"
+                "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
+                " STEM_MANAGEMENT_URL."
+            )
+        await carry_out(plan, entities, transport, management if known else None)
+        left = await _prune(stem, plan, transport, management, yes=yes) if pruning else []
+    if as_json:
+        document = {"broker": str(broker), "namespace": stem.names.namespace, **plan_document(plan)}
+        document["left"] = [{"name": step.name, "reason": why} for step, why in left]
+        show_json(document)
+        return
+    _show_plan(stem, plan, as_json=False)
+    for step, why in left:
+        show_warning(f"{step.kind} {step.name} is left: {why}")
+    note(f"{broker}, {_where(stem)}: done")
+
+
+async def _prune(
+    stem: Stem, plan: Plan, transport: Transport, management: Management, *, yes: bool
+) -> list[tuple[Step, str]]:
+    if plan.source != "management":
+        raise ManagementError(
+            "what nobody declares is known only to the management API, which does not answer\n"
+            "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
+            " STEM_MANAGEMENT_URL."
+        )
+    if plan.undeclared and not yes:
+        show(plan_view(plan, stem.names))
+        confirm(f"remove what nobody declares, where nothing uses it ({len(plan.undeclared)})")
+    return await prune(plan.undeclared, transport, management)
 
 
 def _show_mistakes(mistakes: list[TopologyError], *, as_json: bool) -> None:

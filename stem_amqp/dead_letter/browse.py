@@ -35,7 +35,7 @@ class DeadLetterQueue:
     def __init__(self, app: Stem, queue: str) -> None:
         self._app = app
         self._queue = queue
-        self.name = app.names.dlq(queue)
+        self.name = _name(app, queue)
 
     async def count(self) -> int:
         """Return how many letters are ready in it.
@@ -64,9 +64,10 @@ class DeadLetterQueue:
         """
         present = await self.count()
         looked_at = present if at_most is None else min(at_most, present)
-        work_queue = self._app.names.work(self._queue)
+        version = self._app.topology.queue(self._queue).version
+        work_queues = frozenset(self._app.names.works(self._queue, version).values())
         async with self._app.connected.transport.browse(self.name) as deliveries:
-            look = Look(self._app, deliveries, work_queue, looked_at)
+            look = Look(self._app, deliveries, work_queues, looked_at)
             yield look
         await self._ready_again(present - look.removed)
 
@@ -84,7 +85,7 @@ class DeadLetterQueue:
 
     async def _missing(self) -> str:
         names = self._app.names
-        known = {names.dlq(queue): queue for queue in self._app.queues}
+        known = {_name(self._app, queue): queue for queue in self._app.queues}
         statuses = await self._app.connected.transport.status(known)
         there = sorted(known[name] for name, status in statuses.items() if status is not None)
         close = difflib.get_close_matches(self._queue, there, n=1)
@@ -99,24 +100,32 @@ class DeadLetterQueue:
         return f"there is no dead-letter queue {self.name!r}{hint}\n  {remedy}"
 
 
+def _name(app: Stem, queue: str) -> str:
+    return app.names.dlq(queue, app.topology.queue(queue).dead_letter.version)
+
+
 class Look:
     """A look through a dead-letter queue: iterate over it, and take out what is to go.
 
     Args:
         app: the application.
         deliveries: what the broker hands out.
-        work_queue: the name on the broker of the queue that the letters come from.
+        work_queues: the names on the broker of the queue that the letters come from.
         at_most: letters to look at.
     """
 
     def __init__(
-        self, app: Stem, deliveries: AsyncIterator[Delivery], work_queue: str, at_most: int
+        self,
+        app: Stem,
+        deliveries: AsyncIterator[Delivery],
+        work_queues: frozenset[str],
+        at_most: int,
     ) -> None:
         self.removed = 0
         self._transport = app.connected.transport
         self._seal = app.connected.seal
         self._deliveries = deliveries
-        self._work_queue = work_queue
+        self._work_queues = work_queues
         self._at_most = at_most
 
     async def __aiter__(self) -> AsyncIterator[tuple[Delivery, DeadLetter]]:
@@ -126,7 +135,7 @@ class Look:
             if delivery is None:
                 return
             letter = DeadLetter.read(
-                delivery, position=position, work_queue=self._work_queue, seal=self._seal
+                delivery, position=position, work_queues=self._work_queues, seal=self._seal
             )
             yield delivery, letter
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -96,20 +96,25 @@ class DeadLetter:
 
     @classmethod
     def read(
-        cls, delivery: Delivery, *, position: int, work_queue: str, seal: Seal | None = None
+        cls,
+        delivery: Delivery,
+        *,
+        position: int,
+        work_queues: Collection[str],
+        seal: Seal | None = None,
     ) -> DeadLetter:
         """Read what lies in a dead-letter queue; nothing in it can make this fail.
 
         Args:
             delivery: the message.
             position: its place in the queue.
-            work_queue: the name on the broker of the queue that it comes from.
+            work_queues: the names on the broker of the queue that it comes from, in all versions.
             seal: decrypts the body and judges its signature, where there are keys.
         """
         headers = delivery.headers
         report = _report(delivery, seal)
         message, problem = _decoded(report)
-        death = _death(headers, work_queue)
+        death = _death(headers, work_queues)
         history = headers.get(HISTORY)
         moment = message.enqueued_time if message else None
         return cls(
@@ -159,14 +164,14 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _death(headers: Mapping[str, Any], work_queue: str) -> Mapping[str, Any]:
+def _death(headers: Mapping[str, Any], work_queues: Collection[str]) -> Mapping[str, Any]:
     """Return RabbitMQ's record of the death that counts.
 
     A message that waited in a delay queue has died there too, of its TTL, and first: so it is the
     record of the work queue that tells, and only without one the newest.
     """
     deaths = list(_deaths(headers))
-    own = (death for death in deaths if death.get("queue") == work_queue)
+    own = (death for death in deaths if death.get("queue") in work_queues)
     return next(own, deaths[0] if deaths else {})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from stem_amqp.errors import TopologyMissingError
 from stem_amqp.provision.patience import DEFAULT_WAIT, patience
+from stem_amqp.provision.versions import as_they_stand
 from stem_amqp.topology.entities import Entities, Exchange, Queue
 from stem_amqp.transport.base import Transport
 
@@ -28,9 +29,11 @@ async def verify(transport: Transport, entities: Entities, *, wait: float = DEFA
         BrokerUnavailableError: no connection within the time.
         BrokerRefusedError: the user may not ask.
     """
-    missing: list[Exchange | Queue] = await patience("verify the topology", wait)(
-        transport.missing, entities
-    )
+
+    async def look() -> list[Exchange | Queue]:
+        return await transport.missing(await as_they_stand(transport, entities))
+
+    missing: list[Exchange | Queue] = await patience("verify the topology", wait)(look)
     if missing:
         total = len(entities.exchanges) + len(entities.queues)
         raise TopologyMissingError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import tenacity
 
-from stem_amqp.errors import BackendError, BackendUnavailableError
+from stem_amqp.errors import BackendError, BackendUnavailableError, ReplyRefusedError
 from stem_amqp.results.base import ProgressUpdate, ResultBackend, Transition
 
 log = logging.getLogger("stem_amqp.results")
@@ -145,6 +145,13 @@ class ResultWriter:
     async def _store(self, batch: Sequence[_Entry]) -> None:
         try:
             await self._call_backend(batch)
+        except ReplyRefusedError as error:
+            # One queue that refuses is no fault of the backend, nor of the other changes.
+            if len(batch) == 1:
+                self._tell(batch, error)
+            else:
+                for entry in batch:
+                    await self._store([entry])
         except BackendError as error:
             self._failed(batch, error)
         except Exception as error:
@@ -193,13 +200,16 @@ class ResultWriter:
         accepted: list[bool] = await self._retrying(attempt)
         return accepted
 
-    def _failed(self, batch: Sequence[_Entry], error: Exception) -> None:
+    def _tell(self, batch: Sequence[_Entry], error: Exception) -> None:
         for entry in batch:
             if entry.stored is not None and not entry.stored.done():
                 # each its own: an exception that is raised in many places collects tracebacks
                 own = type(error)(str(error)) if isinstance(error, BackendError) else error
                 own.__cause__ = error if own is not error else error.__cause__
                 entry.stored.set_exception(own)
+
+    def _failed(self, batch: Sequence[_Entry], error: Exception) -> None:
+        self._tell(batch, error)
         if not self._failing:
             self._failing = True
             log.warning(

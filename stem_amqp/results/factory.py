@@ -16,7 +16,8 @@ from stem_amqp.results.memory import MemoryBackend, MemoryStore
 from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.results.rpc import RpcBackend
 from stem_amqp.results.sqlite import SqliteBackend
-from stem_amqp.settings import redacted
+from stem_amqp.settings import Settings, redacted
+from stem_amqp.tls import NO_PATHS, TlsPaths
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Transport
 
@@ -33,6 +34,7 @@ class BackendParts:
         transport: the broker.
         names: the names on the broker.
         ttl: seconds that results are kept unless a task says otherwise.
+        tls_paths: the TLS files of the settings, for backends that are reached through TLS.
     """
 
     url: str
@@ -40,6 +42,7 @@ class BackendParts:
     transport: Transport
     names: Names
     ttl: float
+    tls_paths: TlsPaths = NO_PATHS
 
     @property
     def rest(self) -> str:
@@ -76,7 +79,7 @@ def _sqlite(parts: BackendParts) -> ResultBackend:
 
 
 def _redis(parts: BackendParts) -> ResultBackend:
-    address = RedisAddress.parse(parts.url)
+    address = RedisAddress.parse(parts.url, parts.tls_paths)
     try:
         from stem_amqp.results.redis import RedisBackend  # noqa: PLC0415 an extra
     except ModuleNotFoundError as error:
@@ -108,7 +111,8 @@ def _postgresql(parts: BackendParts) -> ResultBackend:
     from stem_amqp.results.postgres import PostgresBackend  # noqa: PLC0415
     from stem_amqp.results.postgres_address import parse_address  # noqa: PLC0415
 
-    return PostgresBackend(parse_address(parts.url), parts.names.namespace, parts.clock)
+    address = parse_address(parts.url, parts.tls_paths)
+    return PostgresBackend(address, parts.names.namespace, parts.clock)
 
 
 _BUILT_IN: dict[str, BackendFactory] = {
@@ -144,8 +148,19 @@ def register(scheme: str, factory: BackendFactory) -> None:
     _registered[scheme] = factory
 
 
+def backend_tls(settings: Settings) -> TlsPaths:
+    """Return the TLS files that the settings name for the result backend."""
+    return TlsPaths(settings.backend_tls_ca, settings.backend_tls_cert, settings.backend_tls_key)
+
+
 def create(
-    url: str, *, clock: Clock, transport: Transport, names: Names, ttl: float
+    url: str,
+    *,
+    clock: Clock,
+    transport: Transport,
+    names: Names,
+    ttl: float,
+    tls_paths: TlsPaths | None = None,
 ) -> ResultBackend:
     """Make the backend that a URL asks for; it is not opened yet.
 
@@ -158,9 +173,10 @@ def create(
         transport: the broker.
         names: the names on the broker.
         ttl: seconds that results are kept unless a task says otherwise.
+        tls_paths: the TLS files of the settings; see `backend_tls`.
 
     Raises:
-        ConfigurationError: the URL cannot be used.
+        ConfigurationError: the URL or a TLS file cannot be used.
     """
     factories = _registered | _BUILT_IN
     scheme = url.partition("://")[0]
@@ -173,4 +189,13 @@ def create(
             f"no result backend is called {redacted(url)!r}: known are {known}.{hint}\n"
             "  Correct STEM_BACKEND_URL."
         )
-    return factory(BackendParts(url=url, clock=clock, transport=transport, names=names, ttl=ttl))
+    return factory(
+        BackendParts(
+            url=url,
+            clock=clock,
+            transport=transport,
+            names=names,
+            ttl=ttl,
+            tls_paths=tls_paths or NO_PATHS,
+        )
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import asyncpg
 
@@ -87,6 +88,14 @@ def _text(address: PostgresAddress, error: BaseException) -> str:
 
 
 def _explained(address: PostgresAddress, error: BaseException) -> tuple[str, str]:
+    text = _said(error)
+    if address.speaks_tls and isinstance(error, _CLOSED):
+        # The driver, or TLS itself if we were writing, swallows the alert that says why
+        again = "It is opened again by itself. If it is closed each time:\n  "
+        return f"closed the connection: {text}", again + _SET_CERTIFICATE
+    for words, problem, remedy in _ABOUT_TLS:
+        if words in text:
+            return problem.format(said=text), remedy
     for kind, problem, remedy in _EXPLANATIONS:
         if isinstance(error, kind):
             said = _said(error)
@@ -98,6 +107,22 @@ def _said(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300].rstrip(".")
 
+
+_SET_CERTIFICATE = (
+    "Set STEM_BACKEND_TLS_CERT and STEM_BACKEND_TLS_KEY to a client certificate that is valid and\n"
+    "  signed by the server's ssl_ca_file: 'stem-amqp health' shows its end."
+)
+_CLOSED = (ConnectionResetError, BrokenPipeError, asyncpg.ConnectionDoesNotExistError)
+_ABOUT_TLS = (
+    ("client certificate", "wants a client certificate: {said}", _SET_CERTIFICATE),
+    ("certificate authentication failed", "refused the client certificate: {said}", (
+        "Its common name must be that of the user in STEM_BACKEND_URL, or pg_ident.conf maps it."
+    )),
+    ("rejected SSL upgrade", "speaks no TLS", (
+        "Set ssl = on in its postgresql.conf, or take STEM_BACKEND_TLS_… and sslmode away."
+    )),
+)  # fmt: skip
+"""Words of an error, which has the class of many others."""
 
 _EXPLANATIONS: tuple[
     tuple[type[BaseException] | tuple[type[BaseException], ...], str, str], ...
@@ -161,6 +186,12 @@ _EXPLANATIONS: tuple[
         "has no space left: {said}",
         "Free some space on the server's disk.",
     ),
+    (
+        ssl.SSLCertVerificationError,
+        "shows a certificate that is not trusted: {said}",
+        "Set STEM_BACKEND_TLS_CA to its authority, and write the host as the certificate does.",
+    ),
+    (ssl.SSLError, "ended the TLS session: {said}", _SET_CERTIFICATE),
     (
         socket.gaierror,
         "cannot be found: {said}",

@@ -15,6 +15,7 @@ import asyncpg
 from stem_amqp.errors import BackendUnavailableError, StemError
 from stem_amqp.results.postgres_address import PostgresAddress
 from stem_amqp.results.postgres_errors import is_loss, is_outage, unavailable
+from stem_amqp.tls import BACKEND, TlsFiles
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[Any]
@@ -44,10 +45,15 @@ class PostgresPool:
 
     Args:
         address: the database.
+
+    Raises:
+        ConfigurationError: a TLS file cannot be used.
     """
 
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
+        paths = address.tls_paths
+        self._tls = TlsFiles(paths.ca, paths.cert, paths.key, variables=BACKEND) if paths else None
         self._idle: list[tuple[Connection, float]] = []
         self._busy: set[Connection] = set()
         self._slots = asyncio.Semaphore(address.pool_size)
@@ -94,6 +100,7 @@ class PostgresPool:
         return await asyncpg.connect(
             self.address.dsn,
             timeout=CONNECT_TIMEOUT,
+            ssl=None if self._tls is None else self._tls(),
             statement_cache_size=statements,
             server_settings={"application_name": f"stem-amqp {socket.gethostname()}:{os.getpid()}"},
         )

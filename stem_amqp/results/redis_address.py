@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.tls import TlsPaths
 
 DEFAULT_PORT = 6379
 FORM = "redis://[[user]:password@]host[:port][/db]"
@@ -53,12 +54,19 @@ class RedisAddress:
             options["password"] = self.password
         return options | dict(self.tls_files)
 
+    @property
+    def tls_paths(self) -> TlsPaths:
+        """The TLS files."""
+        paths = {name: Path(path) for name, path in self.tls_files}
+        return TlsPaths(*(paths.get(name) for name in TLS_OPTIONS.values()))
+
     @classmethod
-    def parse(cls, url: str) -> RedisAddress:
+    def parse(cls, url: str, tls_paths: TlsPaths | None = None) -> RedisAddress:
         """Read a URL.
 
         Args:
             url: it may hold a password, which no message repeats.
+            tls_paths: the TLS files of the settings, for ``rediss://`` where the URL names none.
 
         Raises:
             ConfigurationError: it cannot be used.
@@ -81,7 +89,7 @@ class RedisAddress:
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             tls=tls,
-            tls_files=_tls_files(url, parts.query, tls=tls),
+            tls_files=_tls_files(url, parts.query, tls=tls) or _set_files(url, tls_paths, tls=tls),
         )
 
 
@@ -107,6 +115,15 @@ def _tls_files(url: str, query: str, *, tls: bool) -> tuple[tuple[str, str], ...
     if missing:
         raise _unusable(url, f"there is no file {missing[0]!r}")
     return tuple((TLS_OPTIONS[name], path) for name, path in given)
+
+
+def _set_files(url: str, paths: TlsPaths | None, *, tls: bool) -> tuple[tuple[str, str], ...]:
+    if not paths:
+        return ()
+    if not tls:
+        raise _unusable(url, "STEM_BACKEND_TLS_… is set, and redis:// speaks no TLS")
+    named = zip(TLS_OPTIONS.values(), (paths.ca, paths.cert, paths.key), strict=True)
+    return tuple((name, str(path)) for name, path in named if path is not None)
 
 
 def _unusable(url: str, problem: str) -> ConfigurationError:

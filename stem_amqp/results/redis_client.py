@@ -17,6 +17,7 @@ from stem_amqp.errors import BackendUnavailableError
 from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.results.redis_errors import is_outage, unavailable, unopenable
 from stem_amqp.results.redis_pool import RedisPool
+from stem_amqp.tls import BACKEND, TlsFiles
 
 CONNECT_TIMEOUT = 5.0
 """Seconds in which a connection must be made."""
@@ -51,12 +52,19 @@ class RedisClient:
     Args:
         address: the server.
         name: what the connections are called in ``CLIENT LIST``.
+
+    Raises:
+        ConfigurationError: a TLS file cannot be used.
     """
 
     def __init__(self, address: RedisAddress, name: str) -> None:
         self.address = address
         self._name = name
         self._pool: RedisPool | None = None
+        paths = address.tls_paths
+        self._tls = (
+            TlsFiles(paths.ca, paths.cert, paths.key, variables=BACKEND) if address.tls else None
+        )
 
     @property
     def is_open(self) -> bool:
@@ -115,8 +123,8 @@ class RedisClient:
 
     def connection(self) -> Connection:
         """Return a connection that is not connected yet, and whose reads wait for ever."""
-        kind = SSLConnection if self.address.tls else Connection
-        return kind(
+        kind = Connection if self._tls is None else SSLConnection
+        connection = kind(
             socket_timeout=None,
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_keepalive=True,
@@ -125,3 +133,7 @@ class RedisClient:
             retry=Retry(NoBackoff(), 0),
             **self.address.options,
         )
+        if isinstance(connection, SSLConnection) and self._tls is not None:
+            # Ours, made of what the files hold now, instead of one that the library would make
+            connection.ssl_context.context = self._tls()
+        return connection

@@ -42,6 +42,11 @@ _SILENT = (
     "Check that it runs, is not overloaded, and that no firewall drops the connection.",
 )
 
+_WANTS_CERTIFICATE = (
+    "It may want a client certificate that its CA has signed and that is valid: set\n"
+    "  STEM_BACKEND_TLS_CERT and STEM_BACKEND_TLS_KEY. 'stem-amqp health' shows its end."
+)
+
 
 def unavailable(address: RedisAddress, error: BaseException) -> BackendUnavailableError:
     """Return what to raise when a call fails for a reason that is not the caller's.
@@ -53,6 +58,9 @@ def unavailable(address: RedisAddress, error: BaseException) -> BackendUnavailab
     problem, remedy = _explained(error)
     if address.tls and problem == _SILENT[0]:
         remedy += "\n  A port without TLS says nothing to rediss:// either."
+    if address.tls and _was_reset(error):
+        # The alert that says why may be lost, if we were writing when it came
+        problem, remedy = "it closed the connection", _WANTS_CERTIFICATE
     return BackendUnavailableError(f"the result backend {address} failed: {problem}.\n  {remedy}")
 
 
@@ -88,11 +96,13 @@ def _explained(error: BaseException) -> tuple[str, str]:
             "Correct host and port (Redis' own is 6379); a port with TLS needs rediss://.",
         )
     for cause in _chain(error):
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLCertVerificationError):
             return (
-                f"TLS fails: {cause.reason or cause}",
-                "Check its certificate, and that the port has TLS; ?ca=/path/ca.pem names your own CA.",
+                f"its certificate is not trusted ({cause.verify_message})",
+                "Set STEM_BACKEND_TLS_CA to its authority, and write the host as the certificate does.",
             )
+        if isinstance(cause, ssl.SSLError):
+            return _tls_failure(cause)
         if isinstance(cause, socket.gaierror):
             return ("its host name is unknown", "Correct the host in STEM_BACKEND_URL, or the DNS.")
         if isinstance(cause, ConnectionRefusedError):
@@ -103,6 +113,20 @@ def _explained(error: BaseException) -> tuple[str, str]:
         str(error).rstrip(".") or type(error).__name__,
         "Check that Redis runs at this address.",
     )
+
+
+def _was_reset(error: BaseException) -> bool:
+    gone = (ConnectionResetError, BrokenPipeError)
+    return any(isinstance(cause, gone) for cause in _chain(error)) or "closed by server" in str(
+        error
+    )
+
+
+def _tls_failure(error: ssl.SSLError) -> tuple[str, str]:
+    said = error.reason or str(error)
+    if "ALERT" in said or "CERT" in said:
+        return (f"it ended the TLS session ({said})", _WANTS_CERTIFICATE)
+    return (f"TLS fails ({said})", "Check that this port has TLS, else write redis://.")
 
 
 def _reply(error: BaseException) -> str:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hiredis import pack_command
 from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from stem_amqp.errors import BackendUnavailableError
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds in which a connection must be closed; after that it is left to itself."""
 
 
 class RedisPool:
@@ -56,7 +60,9 @@ class RedisPool:
     async def close(self) -> None:
         """Close the idle connections; the others are closed after their call."""
         self._closed = True
-        await self._disconnect_idle()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await closed(connection)
 
     async def _exchange(self, connection: Connection, packed: bytes) -> Any:
         try:
@@ -67,6 +73,9 @@ class RedisPool:
         except ResponseError:
             await self._give_back(connection)
             raise
+        except Exception:
+            await closed(connection)
+            raise
         except BaseException:
             # A reply may still be on its way, which the next call would take for its own.
             await connection.disconnect(nowait=True)
@@ -76,7 +85,7 @@ class RedisPool:
 
     async def _give_back(self, connection: Connection) -> None:
         if self._closed or not connection.is_connected:
-            await connection.disconnect(nowait=True)
+            await closed(connection)
         else:
             self._idle.append(connection)
 
@@ -84,6 +93,13 @@ class RedisPool:
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect(nowait=True)
+
+
+async def closed(connection: Connection) -> None:
+    """Close a connection, and wait until it is: with TLS that takes a round trip."""
+    with suppress(RedisError, OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await connection.disconnect()
 
 
 async def connected(connection: Connection) -> Connection:

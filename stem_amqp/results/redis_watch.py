@@ -13,7 +13,7 @@ from stem_amqp.results.base import TaskRecord
 from stem_amqp.results.redis_client import CONNECT_TIMEOUT, OUTAGES, RedisClient
 from stem_amqp.results.redis_errors import unavailable
 from stem_amqp.results.redis_listener import RedisListener
-from stem_amqp.results.redis_pool import connected
+from stem_amqp.results.redis_pool import closed, connected
 from stem_amqp.results.waiters import Waiters
 
 log = logging.getLogger("stem_amqp.results")
@@ -135,7 +135,7 @@ class RedisWatch:
         except* (*OUTAGES, BackendError) as errors:
             problems = list(errors.exceptions)
         finally:
-            await connection.disconnect(nowait=True)
+            await closed(connection)
         problem = problems[0]
         if isinstance(problem, BackendUnavailableError):
             return problem

@@ -3,7 +3,7 @@
 A producer has one exclusive reply queue. Workers publish each change of a task to the queue that
 its message names in ``reply_to``. Results are in the memory of the process that enqueued the task,
 and nowhere else: another process cannot ask for them, and they end with it. A reply for which no
-queue is there any more is forgotten.
+queue is there any more is forgotten, and so is one that its queue refuses for seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from stem_amqp.clock import Clock
-from stem_amqp.errors import BackendUnavailableError, BrokerError, DecodeError, UnroutableError
+from stem_amqp.errors import (
+    BackendUnavailableError,
+    BrokerError,
+    BrokerRefusedError,
+    DecodeError,
+    PublishRefusedError,
+    ReplyRefusedError,
+    UnroutableError,
+)
 from stem_amqp.results.base import (
     GroupRecord,
     ProgressUpdate,
@@ -22,6 +30,7 @@ from stem_amqp.results.base import (
     Transition,
 )
 from stem_amqp.results.rpc_groups import RpcGroups
+from stem_amqp.results.rpc_refusals import Refusals
 from stem_amqp.results.rpc_replies import ReplyQueue
 from stem_amqp.results.store import RecordStore
 from stem_amqp.results.waiters import Waiters
@@ -60,6 +69,7 @@ class RpcBackend(ResultBackend):
         self._waiters = Waiters()
         self._store = RecordStore(limit, self._dropped)
         self._replies = ReplyQueue(transport, names, self._on_reply)
+        self._refusals = Refusals(clock)
         self._groups = RpcGroups(transport, names, clock)
         self._open = False
         self._drop_reported = False
@@ -97,22 +107,21 @@ class RpcBackend(ResultBackend):
             refuse a change that it is sent.
         """
         self._check_open()
-        now, own = self._clock.time(), self._replies.address
+        now, owns = self._clock.time(), self._replies.owns
         accepted = [
-            change.reply_to is None or change.reply_to != own or self._store.apply(change, now)
-            for change in changes
+            not owns(change.reply_to) or self._store.apply(change, now) for change in changes
         ]
-        await self._publish(changes, own)
+        await self._publish(changes)
         return accepted
 
     async def report_progress(self, updates: Sequence[ProgressUpdate]) -> None:
         """Publish progress to those who wait for the tasks."""
         self._check_open()
-        now, own = self._clock.time(), self._replies.address
+        now = self._clock.time()
         for update in updates:
-            if update.reply_to is not None and update.reply_to == own:
+            if self._replies.owns(update.reply_to):
                 self._store.progress(update, now)
-        await self._publish(updates, own)
+        await self._publish(updates)
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return what this process was told of a task that it enqueued, or None."""
@@ -164,17 +173,16 @@ class RpcBackend(ResultBackend):
         except BrokerError as error:
             raise BackendUnavailableError(f"the broker does not answer: {error}") from error
 
-    async def _publish(
-        self, changes: Sequence[Transition] | Sequence[ProgressUpdate], own: str | None
-    ) -> None:
+    async def _publish(self, changes: Sequence[Transition] | Sequence[ProgressUpdate]) -> None:
         # Different tasks at once, the changes of one task one after the other.
         tasks: dict[tuple[str, str], list[Transition | ProgressUpdate]] = {}
         for change in changes:
-            if change.reply_to is not None and change.reply_to != own:
+            if change.reply_to is not None and not self._replies.owns(change.reply_to):
                 tasks.setdefault((change.task_id, change.reply_to), []).append(change)
         sending = (self._reply(address, queued) for (_, address), queued in tasks.items())
         outcomes = await asyncio.gather(*sending, return_exceptions=True)
-        for outcome in outcomes:
+        # A refusal comes last: an outage concerns all of them, and passes
+        for outcome in sorted(outcomes, key=lambda one: isinstance(one, ReplyRefusedError)):
             if isinstance(outcome, BrokerError):
                 raise BackendUnavailableError(
                     f"replies could not be published: {outcome}"
@@ -195,7 +203,21 @@ class RpcBackend(ResultBackend):
             try:
                 await self._transport.publish(publication)
             except UnroutableError:
+                self._refusals.over(address)
                 log.debug("nobody waits for task %s any more: %s is gone", change.task_id, address)
+            except (PublishRefusedError, BrokerRefusedError) as error:
+                if isinstance(error, PublishRefusedError) and self._refusals.lasting(address):
+                    log.debug(
+                        "task %s: nobody hears of its end: %s is away", change.task_id, address
+                    )
+                    continue
+                raise ReplyRefusedError(
+                    f"the reply to queue {address!r} is refused: {error}\n"
+                    "  If the queue is full, empty it; rpc:// needs the permission to write to"
+                    " amq.default."
+                ) from error
+            else:
+                self._refusals.over(address)
 
     def _on_reply(self, delivery: Delivery) -> None:
         try:

@@ -34,6 +34,7 @@ class ReplyQueue:
         self._on_delivery = on_delivery
         self._name = names.reply(_process())
         self._address: str | None = None
+        self._earlier: set[str] = set()
         self._lock = asyncio.Lock()
         self._resources = AsyncExitStack()
 
@@ -41,6 +42,10 @@ class ReplyQueue:
     def address(self) -> str | None:
         """The queue's name, once it is there."""
         return self._address
+
+    def owns(self, address: str | None) -> bool:
+        """Whether it is the name of this queue, or was."""
+        return address is not None and (address == self._address or address in self._earlier)
 
     async def open(self) -> str:
         """Return the queue's name; it is declared by the first call.
@@ -52,7 +57,9 @@ class ReplyQueue:
             return self._address
         async with self._lock:
             if self._address is None:
-                subscription = self._transport.subscribe(self._name, self._on_delivery)
+                subscription = self._transport.subscribe(
+                    self._name, self._on_delivery, on_renamed=self._on_renamed
+                )
                 try:
                     self._address = await self._resources.enter_async_context(subscription)
                 except BrokerError as error:
@@ -60,6 +67,11 @@ class ReplyQueue:
                         f"cannot declare the reply queue {self._name}: {error}"
                     ) from error
             return self._address
+
+    def _on_renamed(self, name: str) -> None:
+        if self._address is not None:
+            self._earlier.add(self._address)
+        self._address = name
 
     async def close(self) -> None:
         """Remove the queue; closing twice is no error."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import logging
 import stat
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ _HALVES = {
     Algorithm.ED25519: ("private", "public"),
 }
 _FIELDS = ("id", "algorithm", "secret", "private", "public", "active")
+_ALIKE = 0.7
+_LONGER = 2
+"""How alike, and by how many characters longer, a name may be that counts as misspelt."""
 _GENERATE = "Make a key with: stem-amqp keys generate"
 
 
@@ -224,9 +228,7 @@ class _KeyFile:
         for name_node, value in node.value:
             name = str(name_node.value)
             if name not in known:
-                # A value in the wrong place may be a secret, so the name is not quoted either
-                problem = f"a field here is none of {', '.join(known)}"
-                self._fail(_line(name_node), place, problem, "")
+                self._fail(_line(name_node), place, *_unknown(name, known))
             if name in seen:
                 self._fail(_line(name_node), place, f"{name} is there twice", "")
             seen.add(name)
@@ -235,6 +237,18 @@ class _KeyFile:
     def _fail(self, line: int, place: str, problem: str, remedy: str = _GENERATE) -> NoReturn:
         where = ": ".join(part for part in (f"{self._file}:{line}", place) if part)
         raise ConfigurationError(f"{where}: {problem}" + (f"\n  {remedy}" if remedy else ""))
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> tuple[str, str]:
+    """Say what is wrong with a field's name, and what helps.
+
+    A value in the wrong place may be a secret. So only what is spelt nearly like a field is quoted,
+    which no secret of any use is.
+    """
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+    if close and len(name) <= len(close[0]) + _LONGER:
+        return f"{name!r} is no field", f"Did you mean {close[0]!r}?"
+    return f"a field here is none of {', '.join(known)}", ""
 
 
 def _line(node: yaml.Node | None) -> int:

@@ -43,6 +43,8 @@ class Domain(StrEnum):
 
     TASK = "task"
     COMMAND = "command"
+    """Reserved for commands to workers, which are not signed yet: so that a task that is signed today
+    can never pass for a command."""
 
 
 def sign(

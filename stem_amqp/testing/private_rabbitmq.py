@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ SCRIPTS = (
     "/opt/rabbitmq/sbin/rabbitmq-server",
 )
 """RabbitMQ's own start scripts. Debian's /usr/sbin/rabbitmq-server is a wrapper that changes user."""
+SERVER_VARIABLE = "STEM_TEST_RABBITMQ_SERVER"
+"""Names a folder with another release's ``rabbitmq-server`` and ``rabbitmqctl``."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOG_LINES = 8
 """Lines of the broker's log in an error message."""
@@ -57,7 +59,7 @@ class Programs:
     """What is needed to start a broker.
 
     Args:
-        server: RabbitMQ's own start script.
+        server: RabbitMQ's own start script. ``rabbitmqctl`` stands beside it.
         epmd: Erlang's port mapper.
     """
 
@@ -66,18 +68,16 @@ class Programs:
 
 
 def find_programs() -> Programs:
-    """Find an installed RabbitMQ.
+    """Find an installed RabbitMQ, or the one in the folder of ``STEM_TEST_RABBITMQ_SERVER``.
 
     Raises:
-        BrokerUnavailableError: none is installed; the message is the reason alone.
+        BrokerUnavailableError: none is installed, or that folder has none; the message is the
+            reason alone.
     """
-    candidates = [Path(script) for script in SCRIPTS]
-    on_path = shutil.which("rabbitmq-server")
-    if on_path is not None and Path(on_path) != Path("/usr/sbin/rabbitmq-server"):
-        candidates.append(Path(on_path))
-    server = next((path for path in candidates if os.access(path, os.X_OK)), None)
-    if server is None:
-        raise BrokerUnavailableError("no rabbitmq-server is installed")
+    server = _named_server() or _installed_server()
+    beside = server.with_name("epmd")
+    if os.access(beside, os.X_OK):
+        return Programs(server=server, epmd=beside)
     epmd = shutil.which("epmd", path=_search_path()) or next(
         (str(path) for path in Path("/usr/lib/erlang").glob("erts-*/bin/epmd")), None
     )
@@ -86,9 +86,33 @@ def find_programs() -> Programs:
     return Programs(server=server, epmd=Path(epmd))
 
 
+def _named_server() -> Path | None:
+    folder = os.environ.get(SERVER_VARIABLE)
+    if not folder:
+        return None
+    server = Path(folder).absolute() / "rabbitmq-server"
+    for program in (server, server.with_name("rabbitmqctl")):
+        if not os.access(program, os.X_OK):
+            raise BrokerUnavailableError(
+                f"{SERVER_VARIABLE} is {folder}, and there is no program {program}"
+            )
+    return server
+
+
+def _installed_server() -> Path:
+    candidates = [Path(script) for script in SCRIPTS]
+    on_path = shutil.which("rabbitmq-server")
+    if on_path is not None and Path(on_path) != Path("/usr/sbin/rabbitmq-server"):
+        candidates.append(Path(on_path))
+    server = next((path for path in candidates if os.access(path, os.X_OK)), None)
+    if server is None:
+        raise BrokerUnavailableError("no rabbitmq-server is installed")
+    return server
+
+
 @contextmanager
 def private_rabbitmq(
-    *, management: bool = False, start_timeout: float = 90.0
+    *, management: bool = False, start_timeout: float = 90.0, settings: Sequence[str] = ()
 ) -> Iterator[PrivateRabbitMQ]:
     """Start a broker, and end it and all its processes at the end of the block.
 
@@ -97,6 +121,7 @@ def private_rabbitmq(
     Args:
         management: enable the management plugin, which makes the start slower.
         start_timeout: seconds until the broker must answer.
+        settings: further lines of its rabbitmq.conf, such as a listener with TLS.
 
     Raises:
         BrokerUnavailableError: RabbitMQ is not installed or does not start; the message has the
@@ -107,7 +132,7 @@ def private_rabbitmq(
         folder = Path(tempfile.mkdtemp(prefix="stem-rabbitmq-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         amqp, distribution, epmd, http = _free_ports(4)
-        _configure(folder, http if management else None)
+        _configure(folder, http if management else None, settings)
         started = time.monotonic()
         keeping = _start_keeper(programs, folder, _environment(folder, amqp, distribution, epmd))
         stack.callback(_stop, keeping)
@@ -142,9 +167,9 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _configure(folder: Path, management_port: int | None) -> None:
+def _configure(folder: Path, management_port: int | None, more: Sequence[str]) -> None:
     plugins = "rabbitmq_management" if management_port else ""
-    settings = ["disk_free_limit.absolute = 10MB"]
+    settings = ["disk_free_limit.absolute = 10MB", *more]
     if management_port:
         settings += [
             f"management.tcp.port = {management_port}",

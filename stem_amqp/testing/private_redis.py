@@ -33,16 +33,25 @@ class PrivateRedis:
         program: redis-server.
         folder: its data and its log, ``server.log``.
         options: further options of redis-server, such as ``("--requirepass", "secret")``.
+        tls: whether it has a second port, which speaks TLS; its files are among the options.
 
     Attributes:
         port: its TCP port on 127.0.0.1, the same for every start.
+        tls_port: that with TLS.
     """
 
-    def __init__(self, program: str, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, program: str, folder: Path, options: Sequence[str] = (), *, tls: bool = False
+    ) -> None:
         self.folder = folder
-        with socket.socket() as one:
+        # Held together, so that they differ
+        with socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", 0))
+            other.bind(("127.0.0.1", 0))
             self.port: int = one.getsockname()[1]
+            self.tls_port: int = other.getsockname()[1]
+        if tls:
+            options = ("--tls-port", str(self.tls_port), *options)
         self._command = [
             program,
             *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(folder)),
@@ -55,6 +64,11 @@ class PrivateRedis:
     def url(self) -> str:
         """Its URL, without credentials."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def tls_url(self) -> str:
+        """The URL of its port with TLS."""
+        return f"rediss://127.0.0.1:{self.tls_port}/0"
 
     def start(self) -> None:
         """Start it, and return once it answers.
@@ -104,18 +118,19 @@ def find_redis_server() -> str:
 
 
 @contextmanager
-def private_redis(*options: str) -> Iterator[PrivateRedis]:
+def private_redis(*options: str, tls: bool = False) -> Iterator[PrivateRedis]:
     """Start a Redis, and end it at the end of the block, or when this process dies.
 
     Args:
         *options: further options of redis-server, such as ``"--requirepass", "secret"``.
+        tls: whether it has a second port, which speaks TLS; its files are among the options.
 
     Raises:
         BackendUnavailableError: Redis is not installed or does not start.
     """
     program = find_redis_server()
     folder = Path(tempfile.mkdtemp(prefix="stem-redis-"))
-    server = PrivateRedis(program, folder, options)
+    server = PrivateRedis(program, folder, options, tls=tls)
     try:
         server.start()
         yield server

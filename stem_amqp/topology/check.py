@@ -14,11 +14,18 @@ from stem_amqp.topology.values import NAMESPACE
 
 if TYPE_CHECKING:
     from stem_amqp.topology.model import Topology
-    from stem_amqp.topology.specs import BackoffSpec, BindingSpec, ExchangeSpec, RetrySpec
+    from stem_amqp.topology.specs import (
+        BackoffSpec,
+        BindingSpec,
+        ExchangeSpec,
+        QueueSpec,
+        RetrySpec,
+    )
 
 __all__ = [
     "AS_THEY_ARE",
     "NAMESPACE",
+    "NAME_BYTES",
     "is_own",
     "mistakes",
     "name_problem",
@@ -27,7 +34,7 @@ __all__ = [
 ]
 
 AS_THEY_ARE = "Such names are taken as they are, except that {namespace} is replaced."
-_NAME_BYTES = 127
+NAME_BYTES = 127
 """Of a name: with the namespace in it, it must end before RabbitMQ's 255."""
 
 
@@ -36,6 +43,8 @@ def mistakes(topology: Topology) -> list[Mistake]:
     return [
         *_retries(topology),
         *_delivery_limits(topology),
+        *_native_retries(topology),
+        *_of_quorum_queues(topology),
         *_exchanges(topology),
         *_bindings(topology),
     ]
@@ -56,12 +65,15 @@ def own_exchanges() -> tuple[str, ...]:
     )
 
 
+def _specs(topology: Topology) -> Iterator[tuple[Place, QueueSpec, QueueSpec]]:
+    """Go through what stands in the file: its place, what it says itself, and with what it inherits."""
+    yield ("defaults",), topology.defaults, topology.queue("")
+    for name, own in topology.queues.items():
+        yield ("queues", name), own, topology.queue(name)
+
+
 def _retries(topology: Topology) -> Iterator[Mistake]:
-    specs = [(("defaults",), topology.defaults, topology.queue(""))]
-    specs += [
-        (("queues", name), own, topology.queue(name)) for name, own in topology.queues.items()
-    ]
-    for place, own, merged in specs:
+    for place, own, merged in _specs(topology):
         if isinstance(own.retry, str):
             yield from _named(topology, (*place, "retry"), own.retry)
         else:
@@ -108,6 +120,48 @@ def _delivery_limits(topology: Topology) -> Iterator[Mistake]:
             )
 
 
+def _native_retries(topology: Topology) -> Iterator[Mistake]:
+    for place, own, merged in _specs(topology):
+        native = merged.native_retry
+        if native is None:
+            continue
+        here = "native_retry" in own.model_fields_set
+        if here and native.max is not None and native.max < native.min:
+            yield Mistake(
+                place=(*place, "native_retry"),
+                problem=f"max ({format_seconds(native.max)}) is shorter than min"
+                f" ({format_seconds(native.min)})",
+                remedy="min is the first wait and the step, max the longest wait.",
+            )
+        # a named policy may be for other queues, too
+        in_place = None if isinstance(own.retry, str) else own.retry
+        if in_place is not None and "backoff" in in_place.model_fields_set:
+            yield Mistake(
+                place=(*place, "retry", "backoff"),
+                problem="has no effect beside native_retry, which has its own curve",
+                remedy="Remove it, or write native_retry: null for the delay queues.",
+            )
+
+
+_QUORUM_ONLY = {
+    "native_retry": "a classic queue delays no retries",
+    "strict_priority": "a classic queue has priorities by the key priority, on every release",
+    "consumer_timeout": "a classic queue has no timeout from RabbitMQ 4.3 on",
+}
+
+
+def _of_quorum_queues(topology: Topology) -> Iterator[Mistake]:
+    for place, own, merged in _specs(topology):
+        for key, why in _QUORUM_ONLY.items():
+            said = {key, "type"} & own.model_fields_set
+            if merged.type == "classic" and said and getattr(merged, key):
+                yield Mistake(
+                    place=(*place, key if key in own.model_fields_set else "type"),
+                    problem=f"{key}: {why}",
+                    remedy=f"Remove {key}, or make the queue a quorum queue.",
+                )
+
+
 def _exchanges(topology: Topology) -> Iterator[Mistake]:
     for name, spec in topology.exchanges.items():
         place = ("exchanges", name)
@@ -151,8 +205,8 @@ def name_problem(kind: str, name: str) -> str | None:
     """Return what is wrong with a name on the broker, ``{namespace}`` in it, if anything is."""
     if not name or name != name.strip() or not name.isprintable():
         return f"{shown(name)} is no {kind} name"
-    if len(name.encode()) > _NAME_BYTES:
-        return f"the {kind} name is longer than {_NAME_BYTES} bytes"
+    if len(name.encode()) > NAME_BYTES:
+        return f"the {kind} name is longer than {NAME_BYTES} bytes"
     if re.search(r"[{}]", name.replace(NAMESPACE, "")):
         return f"{shown(name)} has braces around something else than namespace"
     return None

@@ -39,6 +39,8 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
         mistake = queue_name_mistake(name, ("queues", name))
         if mistake is not None:
             raise TopologyError(mistake.problem, key=dotted(mistake.place), remedy=mistake.remedy)
+    work = {name: names.work(name, topology.queue(name).version) for name in logical}
+    dead = {name: names.dlq(name, topology.queue(name).dead_letter.version) for name in logical}
     delays = tuple(_delay_queues(names))
     declared, generated = _settled(topology, names, logical, delays)
     return Entities(
@@ -46,14 +48,14 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
         queues=(*declared, *delays),
         bindings=(
             Binding(source=names.unroutable, destination=names.unroutable),
-            *(Binding(source=names.dead, destination=names.dlq(q), key=q) for q in logical),
+            *(Binding(source=names.dead, destination=dead[q], key=q) for q in logical),
             *_delay_bindings(names),
             *(
-                Binding(source=names.deliver, destination=names.work(q), key=delivery_key(q))
+                Binding(source=names.deliver, destination=work[q], key=delivery_key(q))
                 for q in logical
             ),
             *_extra_bindings(topology, names),
-            *(Binding(source=names.tasks, destination=names.work(q), key=q) for q in logical),
+            *(Binding(source=names.tasks, destination=work[q], key=q) for q in logical),
         ),
         policies=(*generated, *written(topology, names)),
     )
@@ -103,15 +105,36 @@ def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
         "x-overflow": "reject-publish" if spec.overflow == "refuse" else "drop-head",
     }
     if spec.type == "quorum":
-        arguments["x-delivery-limit"] = spec.delivery_limit
+        arguments["x-delivery-limit"] = spec.returns
         if spec.overflow == "refuse":
             arguments |= _AT_LEAST_ONCE
+        arguments |= _native_retry(spec)
+        if spec.consumer_timeout is not None:
+            arguments["x-consumer-timeout"] = round(spec.consumer_timeout * 1000)
     elif spec.priority is not None:
         arguments["x-max-priority"] = spec.priority
     if spec.single_active_consumer:
         arguments["x-single-active-consumer"] = True
     arguments |= limits(spec.ttl, spec.max_length, spec.max_length_bytes)
-    return Queue(name=names.work(logical), arguments=arguments, logical=logical)
+    return Queue(
+        name=names.work(logical, spec.version),
+        arguments=arguments,
+        logical=logical,
+        version=spec.version,
+    )
+
+
+def _native_retry(spec: QueueSpec) -> dict[str, Any]:
+    native = spec.native_retry
+    if native is None:
+        return {}
+    # only what failed waits: what a deploy returns politely is there for the next worker at once
+    longest = native.min if native.max is None else native.max
+    return {
+        "x-delayed-retry-type": "failed",
+        "x-delayed-retry-min": round(native.min * 1000),
+        "x-delayed-retry-max": round(longest * 1000),
+    }
 
 
 def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
@@ -121,7 +144,13 @@ def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
         # A refused dead letter stays where it failed: with the worker, or in its work queue, where
         # 32 of those that RabbitMQ itself dead-letters stop its dead-lettering
         kept_at_most["x-overflow"] = "reject-publish" if kept.overflow == "refuse" else "drop-head"
-    return Queue(name=names.dlq(logical), arguments=_parking() | kept_at_most, logical=logical)
+    return Queue(
+        name=names.dlq(logical, kept.version),
+        arguments=_parking() | kept_at_most,
+        logical=logical,
+        version=kept.version,
+        dead=True,
+    )
 
 
 def _unroutable_queue(names: Names) -> Queue:
@@ -185,7 +214,11 @@ def _extra_bindings(topology: Topology, names: Names) -> Iterator[Binding]:
         full = to_exchange or destination in topology.extra_queues
         yield Binding(
             source=filled(spec.source, names),
-            destination=filled(destination, names) if full else names.work(destination),
+            destination=(
+                filled(destination, names)
+                if full
+                else names.work(destination, topology.queue(destination).version)
+            ),
             key=spec.key,
             to_exchange=to_exchange,
             arguments=_filled(spec.arguments, names),

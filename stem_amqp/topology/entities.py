@@ -35,11 +35,22 @@ class Queue:
         name: its name on the broker.
         arguments: the ``x-`` arguments.
         logical: the logical queue whose work or dead-letter queue it is.
+        version: of a work or dead-letter queue, its version in the topology; 0 for every other queue.
+        dead: whether it is a dead-letter queue.
     """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     logical: str | None = None
+    version: int = 0
+    dead: bool = False
+
+    @property
+    def title(self) -> str:
+        """The queue as people call it."""
+        if self.logical is None:
+            return f"queue {self.name}"
+        return f"dead-letter queue {self.logical}" if self.dead else f"queue {self.logical}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

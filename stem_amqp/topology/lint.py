@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,6 +50,31 @@ def lint(topology: Topology) -> list[Warning]:
     found += _bindings(topology)
     found += _routes(topology)
     return list(dict.fromkeys(found))
+
+
+def lint_time_limits(topology: Topology, tasks: Iterable[tuple[str, str, float]]) -> list[Warning]:
+    """Return the time limits of tasks that RabbitMQ does not wait for.
+
+    Args:
+        topology: the topology.
+        tasks: a task's name, its queue, and its time limit in seconds.
+    """
+    found = []
+    for task, queue, limit in tasks:
+        timeout = topology.queue(queue).consumer_timeout
+        if timeout is not None and limit >= timeout:
+            place = ("queues", queue) if queue in topology.queues else ("defaults",)
+            found.append(
+                Warning(
+                    key=f"{dotted(place)}.consumer_timeout",
+                    problem=f"the task {task} may run for {format_seconds(limit)} (time_limit), and"
+                    f" RabbitMQ takes it away from its worker after {format_seconds(timeout)} and"
+                    " has another one run it too",
+                    remedy="Make consumer_timeout longer than the longest time_limit, and than what"
+                    " prefetched tasks wait for their turn; or make the time limit shorter.",
+                )
+            )
+    return found
 
 
 class _Finding(NamedTuple):
@@ -136,7 +161,8 @@ def _priorities(spec: QueueSpec) -> Iterator[_Finding]:
             "priority",
             "has no effect on a quorum queue: RabbitMQ has no priorities there before 4.0, two"
             " (above 4, and the rest) from 4.0 on, and 32 from 4.3 on, without any argument",
-            "Remove it, or use a queue of its own for what is urgent.",
+            "Remove it. Where tasks rely on the 32, write strict_priority: true; or use a queue of"
+            " its own for what is urgent.",
         )
         return
     if spec.priority > MANY_PRIORITIES:

@@ -94,6 +94,7 @@ def queue_name_mistake(name: str, place: Place) -> Mistake | None:
             place=place,
             problem=f"the queue name {name} is taken by stem-amqp's own exchanges and queues",
             remedy="Choose another one; tasks, dead, deliver, unroutable, control, events, reply,"
-            " group and delay, alone or as the first word, and the ending .dlq are taken.",
+            " group and delay, alone or as the first word, and the endings .dlq, .v2, .v3 and so on are"
+            " taken.",
         )
     return None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from stem_amqp.delay import LEVELS, ttl_ms
+
+VERSIONS_AHEAD = 2
+"""How many versions ahead of its own topology a process looks for a queue that has moved on."""
+_VERSION_ENDING = re.compile(r"\.v\d+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +52,23 @@ class Names:
         """The topic exchange of lifecycle events."""
         return f"{self.namespace}.events"
 
-    def work(self, queue: str) -> str:
-        """Return the work queue of a logical queue."""
-        return f"{self.namespace}.{queue}"
+    def work(self, queue: str, version: int = 1) -> str:
+        """Return the work queue of a logical queue, in one of its versions."""
+        return at_version(f"{self.namespace}.{queue}", version)
 
-    def dlq(self, queue: str) -> str:
-        """Return the dead-letter queue of a logical queue."""
-        return f"{self.namespace}.{queue}.dlq"
+    def works(self, queue: str, version: int) -> dict[int, str]:
+        """Return the work queues that a logical queue may have, by version, the oldest first.
+
+        Args:
+            queue: the logical queue.
+            version: the version that the topology says. There are earlier ones during a migration,
+                and later ones where the topology is outdated.
+        """
+        return {one: self.work(queue, one) for one in range(1, version + VERSIONS_AHEAD + 1)}
+
+    def dlq(self, queue: str, version: int = 1) -> str:
+        """Return the dead-letter queue of a logical queue, in one of its versions."""
+        return at_version(f"{self.namespace}.{queue}.dlq", version)
 
     def delay_exchange(self, level: int) -> str:
         """Return the exchange for one digit of a delay."""
@@ -89,13 +104,48 @@ class Names:
         return f"{self.namespace}.group.{group_id}.claim"
 
 
+def at_version(name: str, version: int) -> str:
+    """Return a queue's name in one of its versions: ``stem.orders``, then ``stem.orders.v2``."""
+    return name if version == 1 else f"{name}.v{version}"
+
+
+def earlier_versions(name: str, version: int) -> dict[int, str]:
+    """Return the names that a queue had in earlier versions, the oldest first.
+
+    Args:
+        name: its name.
+        version: its version.
+    """
+    return _versions(name, version, range(1, version))
+
+
+def later_versions(name: str, version: int) -> dict[int, str]:
+    """Return the names that a queue will have in its next versions, as far as one looks ahead.
+
+    Args:
+        name: its name.
+        version: its version.
+    """
+    return _versions(name, version, range(version + 1, version + VERSIONS_AHEAD + 1))
+
+
+def _versions(name: str, version: int, wanted: range) -> dict[int, str]:
+    first = name.removesuffix(at_version("", version))
+    return {one: at_version(first, one) for one in wanted}
+
+
 RESERVED = frozenset(
     {"tasks", "dead", "deliver", "unroutable", "control", "events", "reply", "group"}
 )
-"""Logical queue names that would collide with our own, as ``delay.*`` and ``*.dlq`` would."""
+"""Logical queue names that would collide with our own, as ``delay.*``, ``*.dlq`` and ``*.v2`` would."""
 
 
 def collides(queue: str) -> bool:
     """Say whether a logical queue of that name would collide with an own name."""
     first = queue.split(".", 1)[0]
-    return first in RESERVED or first == "delay" or queue.endswith(".dlq")
+    return (
+        first in RESERVED
+        or first == "delay"
+        or queue.endswith(".dlq")
+        or _VERSION_ENDING.search(queue) is not None
+    )

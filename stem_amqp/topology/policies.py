@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def split(queue: Queue) -> tuple[Queue, Policy | None]:
     if not changeable:
         return queue, None
     policy = Policy(name=queue.name, pattern=f"^{re.escape(queue.name)}$", definition=changeable)
-    return Queue(name=queue.name, arguments=fixed, logical=queue.logical), policy
+    return dataclasses.replace(queue, arguments=fixed), policy
 
 
 def written(topology: Topology, names: Names) -> Iterator[Policy]:

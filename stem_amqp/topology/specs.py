@@ -21,9 +21,11 @@ from stem_amqp.options import DEFAULT_MAX_RETRIES
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
 from stem_amqp.topology.values import (
     Bytes,
+    Delay,
     Deliveries,
     ExchangeKind,
     Factor,
+    Generation,
     Length,
     LogicalName,
     Pattern,
@@ -32,6 +34,7 @@ from stem_amqp.topology.values import (
     RetryName,
     Share,
     Slots,
+    Timeout,
     Ttl,
     Wait,
     not_a_stream,
@@ -107,6 +110,11 @@ DLQ_BYTES = 1_073_741_824
 class DeadLetterSpec(Spec):
     """How long and how many dead letters are kept. None is dropped unless that is asked for."""
 
+    version: Generation = Field(
+        default=1,
+        description="The dead-letter queue's version: raise it by one together with its limits, and"
+        " stem-amqp topology migrate replaces the queue.",
+    )
     ttl: Ttl | None = Field(
         default=None, description="Dead letters older than this are dropped. Default: never."
     )
@@ -127,9 +135,31 @@ class DeadLetterSpec(Spec):
     )
 
 
+class NativeRetrySpec(Spec):
+    """Retries that RabbitMQ itself delays, inside of the queue: ``min * failures``, up to ``max``."""
+
+    min: Delay = Field(description="The wait after the first failure, and the step of the others.")
+    max: Delay | None = Field(
+        default=None, description="The longest wait. Default: as long as min, each time."
+    )
+
+    def delay(self, failures: int) -> float:
+        """Return the seconds that RabbitMQ waits after a failure.
+
+        Args:
+            failures: how often it has failed by then, as RabbitMQ counts.
+        """
+        return min(self.min * max(1, failures), self.min if self.max is None else self.max)
+
+
 class QueueSpec(Spec):
     """A logical queue: its work queue, its dead-letter queue and how workers consume it."""
 
+    version: Generation = Field(
+        default=1,
+        description="The work queue's version. RabbitMQ cannot change a queue's arguments: raise this"
+        " by one together with them, and stem-amqp topology migrate replaces the queue under load.",
+    )
     type: Annotated[Literal["quorum", "classic"], BeforeValidator(not_a_stream)] = Field(
         default="quorum",
         description="quorum is replicated and dead-letters at-least-once; classic does neither,"
@@ -152,6 +182,11 @@ class QueueSpec(Spec):
         description="Retries of tasks that set none themselves: a mapping, or the name of one"
         " under retries. null: stem-amqp's own default.",
     )
+    native_retry: NativeRetrySpec | None = Field(
+        default=None,
+        description="RabbitMQ delays the retries inside of this quorum queue, instead of the delay"
+        " queues and retry.backoff. Needs RabbitMQ 4.3.1. Default: no.",
+    )
     dead_letter: DeadLetterSpec = Field(
         default=DeadLetterSpec(), description="Limits of the dead-letter queue."
     )
@@ -159,6 +194,17 @@ class QueueSpec(Spec):
         default=None,
         description="Highest priority of a classic queue (x-max-priority). Quorum queues have"
         " priorities from RabbitMQ 4.0 on, and need no such key.",
+    )
+    strict_priority: StrictBool = Field(
+        default=False,
+        description="The tasks rely on 32 strict priorities of a quorum queue. Needs RabbitMQ 4.3;"
+        " older ones are refused.",
+    )
+    consumer_timeout: Timeout | None = Field(
+        default=None,
+        description="How long a worker may hold a delivery before RabbitMQ takes it back; longer"
+        " than the time limits of the tasks, at least 1m. Needs RabbitMQ 3.12, and a quorum queue."
+        " Default: the broker's, 30m.",
     )
     ttl: Ttl | None = Field(
         default=None,
@@ -196,6 +242,14 @@ class QueueSpec(Spec):
                 "  Take the queue from Topology.queue, which looks it up."
             )
         return self.retry
+
+    @property
+    def returns(self) -> int:
+        """Returns before the broker dead-letters a message: native retries are returns, too."""
+        if self.native_retry is None:
+            return self.delivery_limit
+        retries = self.max_retries
+        return self.delivery_limit + (DEFAULT_MAX_RETRIES if retries is None else retries)
 
     @property
     def max_retries(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +36,11 @@ NAMESPACE = "{namespace}"
 LONGEST_TTL = 315_360_000.0
 """Seconds of the longest TTL that RabbitMQ takes, ten years."""
 
+LONGEST_DELAY = 49 * 86400.0
+"""Seconds, a bit less than 32 bits of milliseconds."""
+SHORTEST_TIMEOUT = 60.0
+"""Seconds between two looks of RabbitMQ at its consumers."""
+
 
 def count(least: int, most: int, why: str) -> AfterValidator:
     """Refuse numbers out of range, with the reason."""
@@ -53,6 +58,21 @@ def count(least: int, most: int, why: str) -> AfterValidator:
 def _ttl(value: float) -> float:
     if not 0.001 <= value <= LONGEST_TTL:  # noqa: PLR2004 - one millisecond, RabbitMQ's unit
         raise wrong(f"must be from 1ms to 3650d, not {value:g} seconds", "Write such as 1h or 14d.")
+    return value
+
+
+def _delay(value: float) -> float:
+    if not 0.001 <= value <= LONGEST_DELAY:  # noqa: PLR2004 - one millisecond, RabbitMQ's unit
+        raise wrong(f"must be from 1ms to 49d, not {value:g} seconds", "Write such as 1s or 5m.")
+    return value
+
+
+def _timeout(value: float) -> float:
+    if not SHORTEST_TIMEOUT <= value <= LONGEST_DELAY:
+        raise wrong(
+            f"must be from 1m to 49d, not {value:g} seconds",
+            "RabbitMQ looks once a minute. Write such as 2h.",
+        )
     return value
 
 
@@ -151,6 +171,7 @@ def empty_list(value: object) -> object:
     return () if value is None else value
 
 
+EXCHANGE_KINDS: tuple[str, ...] = get_args(_EXCHANGE_KIND)
 ExchangeKind = Annotated[_EXCHANGE_KIND, BeforeValidator(_exchange_kind)]
 Length = Annotated[
     StrictInt,
@@ -196,6 +217,12 @@ Wait = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEM
 Ttl = Annotated[
     float, BeforeValidator(seconds), AfterValidator(_ttl), WithJsonSchema(_DURATION_SCHEMA)
 ]
+Delay = Annotated[
+    float, BeforeValidator(seconds), AfterValidator(_delay), WithJsonSchema(_DURATION_SCHEMA)
+]
+Timeout = Annotated[
+    float, BeforeValidator(seconds), AfterValidator(_timeout), WithJsonSchema(_DURATION_SCHEMA)
+]
 Factor = Annotated[
     float,
     Field(strict=True, json_schema_extra={"minimum": 1}),
@@ -232,5 +259,10 @@ Version = Annotated[
     StrictInt,
     AfterValidator(_version),
     Field(json_schema_extra={"const": 1}),
+]
+Generation = Annotated[
+    StrictInt,
+    count(1, 9999, "The first version is 1."),
+    Field(json_schema_extra={"minimum": 1, "maximum": 9999}),
 ]
 Pattern = Annotated[StrictStr, AfterValidator(_pattern)]

@@ -8,7 +8,7 @@ lost connection, a closed channel or a cancelled consumer, every `Consumer` cons
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,6 +191,7 @@ class ConnectionChange:
 
 
 OnConnectionChange = Callable[[ConnectionChange], None]
+OnMissing = Callable[[], Awaitable[bool]]
 Redeclare = Callable[[], Awaitable[None]]
 
 
@@ -263,6 +264,7 @@ class Transport(ABC):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> Consumer:
         """Start to consume a queue on a channel of its own, with per-consumer QoS.
 
@@ -272,6 +274,8 @@ class Transport(ABC):
             prefetch: unsettled deliveries at most, at least 1.
             tag: the consumer tag, as operators see it.
             exclusive: be the only consumer.
+            on_missing: called when the queue has gone later on, and `redeclare` does not bring it
+                back: True lets the consumer end, False lets it go on waiting for the queue.
 
         Raises:
             TopologyMissingError: there is no such queue, and `redeclare` could not bring it.
@@ -297,16 +301,19 @@ class Transport(ABC):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        on_renamed: Callable[[str], None] | None = None,
     ) -> AbstractAsyncContextManager[str]:
         """Have an exclusive queue of this process for replies, acknowledged on receipt.
 
-        It comes back under the same name after a lost connection; what arrives in between is lost.
+        It comes back after a lost connection; what arrives in between is lost. It has the same
+        name then, unless the broker keeps that one locked, as a cluster does for a dead node.
 
         Args:
             name: the queue's name.
             on_delivery: called for each delivery, which is settled already.
             expires: unused seconds after which the broker may remove it.
             exchange: bind it to this fanout exchange, to get what everybody gets.
+            on_renamed: called with its new name, before it is there.
         """
 
     @abstractmethod
@@ -335,6 +342,23 @@ class Transport(ABC):
         """
 
     @abstractmethod
+    async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+        """Add bindings and take others away right after, so that no message is unroutable in between.
+
+        A message that is published in the moment in which both are there goes both ways. Taking away
+        a binding that is not there is no error.
+
+        Args:
+            bind: what to add.
+            unbind: what to take away.
+
+        Raises:
+            TopologyMissingError: a source or destination of a new binding is not there.
+            BrokerRefusedError: the user may not bind.
+            BrokerUnavailableError: there is no connection.
+        """
+
+    @abstractmethod
     async def delete(self, entities: Entities) -> None:
         """Delete exchanges and queues with all that is in them; what is not there is no error."""
 
@@ -350,6 +374,7 @@ __all__ = [
     "Headers",
     "OnConnectionChange",
     "OnDelivery",
+    "OnMissing",
     "Publication",
     "Queue",
     "QueueStatus",

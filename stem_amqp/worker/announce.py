@@ -10,7 +10,7 @@ from stem_amqp.clock import Clock
 from stem_amqp.durations import format_seconds
 from stem_amqp.results.base import Progress
 from stem_amqp.signals import Event, Signal, Signals
-from stem_amqp.states import Reason
+from stem_amqp.states import Reason, TaskState
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.outcome import (
     Dead,
@@ -107,6 +107,15 @@ class Announcer:
         """A dead letter found no room; it is tried again."""
         fields = {"reason": outcome.reason.value, "error": error}
         await self._send(self._signals.task_dead_letter_refused, job, fields)
+
+    async def refused(self, job: Job, error: str) -> None:
+        """What is to follow a run is refused; its message was rejected."""
+        await self._send(self._signals.task_settle_refused, job, {"error": error})
+
+    async def unreplied(self, job: Job, state: TaskState, error: str) -> None:
+        """A reply to the producer was given up."""
+        fields = {"state": state.value, "error": error}
+        await self._send(self._signals.task_reply_given_up, job, fields)
 
     async def _retried(self, job: Job, outcome: Retried, now: float) -> None:
         log.info(

@@ -54,6 +54,8 @@ def job_fields(job: Job) -> dict[str, Any]:
         "body": _text(job.body),
         "headers": dict(job.headers),
         "queue": job.queue,
+        "redelivered": job.redelivered,
+        "native": job.native,
         "reply_to": job.reply_to,
         "type": job.type,
         "correlation_id": job.correlation_id,
@@ -84,7 +86,12 @@ def outcome_fields(outcome: Outcome) -> dict[str, Any]:
                 "duration": outcome.duration,
             }
         case Retried():
-            return {"kind": "retried", "delay": outcome.delay, **_failure_fields(outcome.failure)}
+            return {
+                "kind": "retried",
+                "delay": outcome.delay,
+                "native": outcome.native,
+                **_failure_fields(outcome.failure),
+            }
         case Snoozed():
             return {"kind": "snoozed", "delay": outcome.delay, "reason": outcome.reason}
         case Postponed():
@@ -110,7 +117,7 @@ def outcome_of(fields: Mapping[str, Any]) -> Outcome:
         case "succeeded":
             return Succeeded(result=_bytes(fields["result"]), duration=fields["duration"])
         case "retried":
-            return Retried(failure=_failure(fields), delay=fields["delay"])
+            return Retried(failure=_failure(fields), delay=fields["delay"], native=fields["native"])
         case "snoozed":
             return Snoozed(delay=fields["delay"], reason=fields["reason"])
         case "postponed":

@@ -65,7 +65,8 @@ def _is_past(record: TaskRecord, job: Job) -> bool:
     if record.attempt != job.attempt:
         return record.attempt > job.attempt
     if record.state is TaskState.RETRYING:
-        return True  # the retry has the next attempt's number
+        # The retry has the next attempt's number. Where the queue itself keeps it, this is it
+        return not job.native
     if record.state is TaskState.SNOOZED and record.next_run is not None:
         # what the snooze has published has the same attempt, and a time that the original has not
         return _not_before(job) < record.next_run - _ROUNDING

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from stem_amqp.clock import Clock, parse_timestamp
 from stem_amqp.definition import Registry, TaskDefinition
-from stem_amqp.errors import ArgumentsError, ConfigurationError, DecodeError, SignatureError
+from stem_amqp.errors import (
+    ArgumentsError,
+    ConfigurationError,
+    DecodeError,
+    Retry,
+    SignatureError,
+)
 from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
 from stem_amqp.options import DEFAULT_MAX_RETRIES, check_carried
 from stem_amqp.results.base import Progress, ResultBackend
@@ -32,6 +39,7 @@ from stem_amqp.worker.outcome import (
     Outcome,
     Postponed,
     Repeated,
+    Retried,
     Returned,
     Revoked,
     Succeeded,
@@ -221,7 +229,11 @@ class Executor:
             kwargs[definition.arguments.context_parameter] = context
         await self._watcher.started(job)
         job.started = True
-        if job.suspect and self._quarantine is not None:
+        if (
+            job.suspect
+            and self._quarantine is not None
+            and not self._quarantine.explained(job, context.max_retries)
+        ):
             return await self._quarantine.run(
                 job, limit, lambda progress: self._watcher.progressed(job, progress)
             )
@@ -244,7 +256,7 @@ class Executor:
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _cancelled():
                 raise
-            return classify(
+            outcome = classify(
                 error,
                 attempt=job.attempt,
                 max_retries=context.max_retries,
@@ -252,6 +264,7 @@ class Executor:
                 definition=definition,
                 elapsed=age(job, self._clock.time()),
             )
+            return self._natively(job, error, outcome) if job.native else outcome
         return Succeeded(result=result, duration=loop.time() - begun)
 
     async def _call(
@@ -311,6 +324,16 @@ class Executor:
             known = DEFAULT_MAX_RETRIES if of_queue is None else of_queue
             self._queue_retries[job.queue] = known
         return known
+
+    def _natively(self, job: Job, error: BaseException, outcome: Outcome) -> Outcome:
+        """Leave a retry to the queue itself, unless task, call or policy asked for a wait of its own."""
+        native = self._topology.queue(job.queue).native_retry
+        if native is None or not isinstance(outcome, Retried):
+            return outcome
+        asked = isinstance(error, Retry) and error.delay is not None
+        if asked or job.option("retry") is not None:
+            return outcome
+        return replace(outcome, delay=native.delay(job.failures + 1), native=True)
 
     def _policy(self, job: Job) -> RetryPolicy:
         short = job.message.options.get("retry") if job.message else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stem_amqp.definition import TaskDefinition
-from stem_amqp.message import ATTEMPT, REPLAYS, TaskMessage, header_int
+from stem_amqp.message import ATTEMPT, DELIVERY_COUNT, REPLAYS, TaskMessage, header_int
 from stem_amqp.worker.context import TaskContext
 from stem_amqp.worker.outcome import Outcome, Returned, Revoked
 
@@ -22,6 +22,7 @@ class Job:
         queue: the logical queue.
         reply_to: where the producer waits for replies.
         redelivered: whether the broker delivered the message before.
+        native: whether its queue retries by itself, so that RabbitMQ counts the attempts.
         suspect: whether it is to run in a process of its own.
         type: AMQP ``type``: the task's name, as far as the properties tell.
         correlation_id: AMQP ``correlation_id``: its id, as far as the properties tell.
@@ -38,6 +39,7 @@ class Job:
     queue: str
     reply_to: str | None = None
     redelivered: bool = False
+    native: bool = False
     suspect: bool = False
     type: str | None = None
     correlation_id: str | None = None
@@ -51,8 +53,15 @@ class Job:
     replay: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.attempt = header_int(self.headers, ATTEMPT)
+        self.attempt = header_int(self.headers, ATTEMPT) + self.failures
         self.replay = header_int(self.headers, REPLAYS)
+
+    @property
+    def failures(self) -> int:
+        """Failed deliveries of this very message, where its queue retries by itself."""
+        # A first delivery has no count of RabbitMQ's: the header is whatever a producer wrote
+        counted = self.native and self.redelivered
+        return header_int(self.headers, DELIVERY_COUNT) if counted else 0
 
     def __str__(self) -> str:
         if self.message is None:

@@ -41,10 +41,12 @@ class Retried:
     Args:
         failure: how it failed.
         delay: seconds until the next run.
+        native: whether the queue itself keeps it that long, instead of the delay queues.
     """
 
     failure: Failure
     delay: float
+    native: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

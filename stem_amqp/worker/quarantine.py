@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from stem_amqp.errors import ProcessDiedError, TimeLimitError
+from stem_amqp.message import ACQUIRED_COUNT, DELIVERY_COUNT
 from stem_amqp.results.base import Progress
 from stem_amqp.settings import Settings
 from stem_amqp.states import Reason
@@ -28,9 +29,6 @@ OVERTIME = 10.0
 """Seconds that a child may run beyond the task's hard time limit, which it enforces itself."""
 LATER = 30.0
 """Seconds after which a task is tried again whose child could not be started."""
-DELIVERY_COUNT = "x-delivery-count"
-"""How often a quorum queue has delivered a message before; from RabbitMQ 4.3 on only the deliveries
-that failed count, before that also those that were returned politely."""
 
 
 class Quarantine:
@@ -51,7 +49,8 @@ class Quarantine:
     def suspects(self, delivery: Delivery) -> bool:
         """Say whether a message was delivered in vain so often that it may be what kills workers.
 
-        A classic queue counts nothing: there the first redelivery is enough.
+        What a stopping worker returned, or a consumer timeout took away, was no failure: RabbitMQ 4.3
+        and newer do not count it. A classic queue counts nothing: there the first redelivery is enough.
 
         Args:
             delivery: the delivery.
@@ -59,10 +58,23 @@ class Quarantine:
         after = self._settings.quarantine_after
         if not delivery.redelivered or not after:
             return False
-        count = delivery.headers.get(DELIVERY_COUNT)
+        counted = 0 if ACQUIRED_COUNT in delivery.headers else None
+        count = delivery.headers.get(DELIVERY_COUNT, counted)
         if isinstance(count, int) and count < after:
             return False
         return self._can_isolate()
+
+    def explained(self, job: Job, max_retries: int) -> bool:
+        """Say whether a job's deliveries may all have been retries, and none of them a crash.
+
+        On a queue with native retries RabbitMQ counts both alike. A task that fails is a dead
+        letter when its retries are spent: only what came more often has also killed a worker.
+
+        Args:
+            job: the job, which is suspected.
+            max_retries: its retries, at most.
+        """
+        return job.native and job.attempt - max_retries < self._settings.quarantine_after
 
     async def run(
         self, job: Job, limit: float | None, on_progress: Callable[[Progress], None]

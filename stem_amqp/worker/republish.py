@@ -110,7 +110,14 @@ def retry_headers(
 
 
 def dead_letter(
-    delivery: Delivery, names: Names, queue: str, dead: Dead, *, now: float, worker: str
+    delivery: Delivery,
+    names: Names,
+    queue: str,
+    dead: Dead,
+    *,
+    attempt: int,
+    now: float,
+    worker: str,
 ) -> Publication:
     """Return the publication of a delivery as a dead letter.
 
@@ -119,11 +126,14 @@ def dead_letter(
         names: the names on the broker.
         queue: the logical queue.
         dead: why.
+        attempt: the attempt that failed.
         now: seconds since the epoch.
         worker: the worker's name.
     """
     headers = carried_headers(delivery.headers, drop=frozenset({NOT_BEFORE}))
     headers[REASON] = dead.reason.value
+    if attempt:
+        headers[ATTEMPT] = attempt
     headers[ERROR] = shortened(dead.failure.error, ERROR_LIMIT)
     headers.pop(TRACEBACK, None)
     if dead.failure.traceback:
@@ -132,7 +142,7 @@ def dead_letter(
     headers[WORKER] = shortened(worker, _WORKER_LIMIT)
     headers[HISTORY] = _history(
         delivery.headers,
-        attempt=header_int(delivery.headers, ATTEMPT),
+        attempt=attempt,
         failure=dead.failure,
         now=now,
     )

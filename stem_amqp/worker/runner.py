@@ -82,6 +82,8 @@ class WorkerStatistics:
         done: deliveries settled since the start.
         abandoned_threads: threads whose run outlived its time limit.
         signature_invalid: messages that were refused for their signature, and never run.
+        settle_refused: messages that were rejected, because the broker refused what was to follow.
+        replies_given_up: replies of ``rpc://`` that the broker refused.
     """
 
     name: str
@@ -91,6 +93,8 @@ class WorkerStatistics:
     done: int
     abandoned_threads: int
     signature_invalid: int = 0
+    settle_refused: int = 0
+    replies_given_up: int = 0
 
 
 def worker_name() -> str:
@@ -184,7 +188,7 @@ class Worker:
             result_ttl=parts.settings.result_ttl,
             seal=parts.seal,
         )
-        settler = Settler(
+        settler = self._settler = Settler(
             transport=parts.transport,
             backend=parts.backend,
             writer=parts.writer,
@@ -196,7 +200,8 @@ class Worker:
         return [
             QueueConsumer(
                 queue=queue,
-                name=parts.names.work(queue),
+                names=parts.names.works(queue, parts.topology.queue(queue).version),
+                version=parts.topology.queue(queue).version,
                 transport=parts.transport,
                 executor=executor,
                 settler=settler,
@@ -205,6 +210,7 @@ class Worker:
                 concurrency=size,
                 prefetch=unsettled,
                 tag=f"{self.name}:{queue}",
+                native=parts.topology.queue(queue).native_retry is not None,
             )
             for queue, (size, unsettled) in sizes.items()
         ]
@@ -230,6 +236,8 @@ class Worker:
             done=sum(consumer.done for consumer in self._consumers),
             abandoned_threads=self._threads.abandoned,
             signature_invalid=self._executor.refused,
+            settle_refused=self._settler.refused,
+            replies_given_up=self._settler.replies_given_up,
         )
 
     def stop(self, reason: str = "stop requested") -> None:

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, assert_never
-
-import tenacity
 
 from stem_amqp import delay as decimal_delay
 from stem_amqp.clock import Clock, timestamp
 from stem_amqp.errors import (
-    BackendError,
     BrokerError,
+    BrokerRefusedError,
     ConfigurationError,
     PublishRefusedError,
+    ReplyRefusedError,
     StaleDeliveryError,
-    UnwritableError,
 )
-from stem_amqp.message import NOT_BEFORE, SINCE, UNIQUE_KEY, TaskMessage, carried_headers
+from stem_amqp.message import ATTEMPT, NOT_BEFORE, SINCE, UNIQUE_KEY, TaskMessage, carried_headers
 from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.states import Reason, TaskState
@@ -35,6 +32,7 @@ from stem_amqp.worker.announce import Announcer
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.outcome import (
     Dead,
+    Failure,
     Outcome,
     Postponed,
     Repeated,
@@ -44,6 +42,7 @@ from stem_amqp.worker.outcome import (
     Snoozed,
     Succeeded,
 )
+from stem_amqp.worker.persist import OnFailure, Persistence
 from stem_amqp.worker.republish import dead_letter, delayed, fitted, retry_headers
 
 log = logging.getLogger("stem_amqp.worker")
@@ -54,8 +53,9 @@ class Settler:
 
     While the broker or the backend fails, it tries again and again: the work is done, and giving
     the message back would do it twice. It gives up when the delivery is stale or the worker stops.
-    What can never succeed is not tried again: such a message is rejected, and RabbitMQ itself moves
-    it to the dead-letter queue, as it is.
+    What can never succeed is not tried again, and what the broker refuses is not for ever: such a
+    message is rejected, and RabbitMQ itself moves it to the dead-letter queue, as it is. A reply that
+    is refused is given up, and its task is settled.
 
     Args:
         transport: where to publish.
@@ -66,6 +66,10 @@ class Settler:
         worker: the worker's name.
         result_ttl: seconds that results are kept unless the task says otherwise.
         longest_wait: seconds between two tries, at most.
+
+    Attributes:
+        refused: messages that were rejected because the broker refused what was to follow them.
+        replies_given_up: outcomes of tasks that could not be replied.
     """
 
     def __init__(
@@ -80,6 +84,8 @@ class Settler:
         result_ttl: float,
         longest_wait: float = 15.0,
     ) -> None:
+        self.refused = 0
+        self.replies_given_up = 0
         self._transport = transport
         self._clock: Clock = transport.clock
         self._backend = backend
@@ -88,7 +94,7 @@ class Settler:
         self._announcer = announcer
         self._worker = worker
         self._result_ttl = result_ttl
-        self._wait = tenacity.wait_random_exponential(multiplier=0.2, max=longest_wait)
+        self._persistence = Persistence(longest_wait)
 
     async def settle(self, delivery: Delivery, job: Job, outcome: Outcome) -> bool:
         """Do what an outcome asks for, and settle the delivery last.
@@ -100,7 +106,10 @@ class Settler:
         """
         now = self._clock.time()
         try:
-            await self._carry_out(delivery, job, outcome, now)
+            if isinstance(outcome, Retried) and outcome.native:
+                await self._return_failed(delivery, job, outcome, now)
+            else:
+                await self._carry_out(delivery, job, outcome, now)
         except StaleDeliveryError:
             log.warning(
                 "%s: the channel went away before its outcome (%s) could be acknowledged;"
@@ -112,55 +121,13 @@ class Settler:
         except asyncio.CancelledError:
             await self._give_back(delivery)
             raise
+        except BrokerRefusedError as error:
+            return await self._give_up(delivery, job, outcome, error)
         except Exception:
             log.exception("%s: its outcome (%s) cannot be settled", job, type(outcome).__name__)
             return await self._reject(delivery)
         await self._announcer.settled(job, outcome, now)
         return True
-
-    async def _persist(
-        self,
-        job: Job,
-        step: Callable[[], Awaitable[object]],
-        on_failure: Callable[[BaseException], Awaitable[None]] | None = None,
-    ) -> None:
-        """Take one step, again and again until it is done."""
-        try:
-            await step()
-        except (BrokerError, BackendError) as error:
-            if not _may_pass(error):
-                raise
-            failure = error
-        else:
-            return
-        await self._persist_after(failure, job, step, on_failure)
-
-    async def _persist_after(
-        self,
-        failure: Exception,
-        job: Job,
-        step: Callable[[], Awaitable[object]],
-        on_failure: Callable[[BaseException], Awaitable[None]] | None,
-    ) -> None:
-        """Go on after a first failure: the retrying costs too much to begin with each outcome."""
-        failures = [failure]
-
-        async def complain(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            log.error("%s: its outcome cannot be settled yet, trying again: %s", job, error)
-            if on_failure is not None and error is not None:
-                await on_failure(error)
-
-        async for attempt in tenacity.AsyncRetrying(
-            wait=self._wait,
-            retry=tenacity.retry_if_exception(_may_pass),
-            before_sleep=complain,
-            reraise=True,
-        ):
-            with attempt:
-                if failures:
-                    raise failures.pop()
-                await step()
 
     async def _carry_out(self, delivery: Delivery, job: Job, outcome: Outcome, now: float) -> None:
         match outcome:
@@ -197,6 +164,21 @@ class Settler:
             await self._release_key(job, job.message, outcome)
         await delivery.ack()
 
+    async def _return_failed(
+        self, delivery: Delivery, job: Job, outcome: Retried, now: float
+    ) -> None:
+        """Let the queue itself keep a failed task until its next attempt.
+
+        Only ``basic.reject`` counts as a failure, and makes RabbitMQ wait longer each time.
+        """
+        await self._store(
+            job,
+            TaskState.RETRYING,
+            error=outcome.failure.error,
+            next_run=now + outcome.delay,
+        )
+        await delivery.reject(requeue=True)
+
     async def _release_key(self, job: Job, message: TaskMessage, outcome: Outcome) -> None:
         """Let the next of the same calls come, if a unique task has ended for good."""
         ended = isinstance(outcome, Succeeded | Dead | Revoked)
@@ -204,7 +186,7 @@ class Settler:
             return
         key = str(message.options[UNIQUE_KEY])
         try:
-            await self._persist(job, lambda: self._backend.release_key(key, message.id))
+            await self._persistence.take(job, lambda: self._backend.release_key(key, message.id))
         except ConfigurationError as error:
             log.warning("%s: it stays unique until its window is over: %s", job, error)
 
@@ -220,6 +202,9 @@ class Settler:
         # A time to wait for hides when the task was enqueued: so its age comes along
         headers |= since(job, now) or {SINCE: job.message.enqueued_at if job.message else ""}
         headers[NOT_BEFORE] = timestamp(now + delay)
+        if job.attempt:
+            # RabbitMQ counts a new message from 0 again
+            headers[ATTEMPT] = job.attempt
         units = decimal_delay.exact_units(delay) if delay > 0 else 0
         return delayed(delivery, self._names, job.queue, units=units, headers=headers)
 
@@ -240,7 +225,9 @@ class Settler:
             job, state, self._clock.time(), self._worker, self._result_ttl, **details
         )
         try:
-            await self._persist(job, lambda: self._writer.write(change))
+            await self._persistence.take(job, lambda: self._writer.write(change))
+        except ReplyRefusedError as error:
+            await self._give_up_reply(job, state, error)
         except Exception:
             # The backend cannot write it, now or later. Without a result its work would be lost;
             # any other state is only news, and what follows is published already
@@ -248,19 +235,31 @@ class Settler:
                 raise
             log.exception("%s: its state %s cannot be stored", job, state)
 
+    async def _give_up_reply(self, job: Job, state: TaskState, error: ReplyRefusedError) -> None:
+        """A reply is a courtesy to who waits for it: the task goes on without."""
+        self.replies_given_up += 1
+        log.error("%s: that it is %s is not told to its producer: %s", job, state.value, error)
+        await self._announcer.unreplied(job, state, str(error))
+
     async def _publish(
         self,
         job: Job,
         publication: Publication,
-        on_failure: Callable[[BaseException], Awaitable[None]] | None = None,
+        on_failure: OnFailure | None = None,
     ) -> None:
         limit = self._transport.largest_headers
         fitting = replace(publication, headers=fitted(publication.headers, limit))
-        await self._persist(job, lambda: self._transport.publish(fitting), on_failure)
+        await self._persistence.take(job, lambda: self._transport.publish(fitting), on_failure)
 
     async def _bury(self, delivery: Delivery, job: Job, outcome: Dead, now: float) -> None:
         letter = dead_letter(
-            delivery, self._names, job.queue, outcome, now=now, worker=self._worker
+            delivery,
+            self._names,
+            job.queue,
+            outcome,
+            attempt=job.attempt,
+            now=now,
+            worker=self._worker,
         )
 
         async def held(error: BaseException) -> None:
@@ -275,6 +274,28 @@ class Settler:
                 await self._announcer.held(job, outcome, str(error))
 
         await self._publish(job, letter, held)
+
+    async def _give_up(
+        self, delivery: Delivery, job: Job, outcome: Outcome, error: BrokerRefusedError
+    ) -> bool:
+        """Let go of a message whose follow-up the broker refuses: it would hold its slot for ever."""
+        self.refused += 1
+        log.error(
+            "%s: the broker refuses what is to follow (%s), so RabbitMQ moves the message to the"
+            " dead-letter queue as it is: %s\n  Then replay it: stem-amqp dlq replay %s",
+            job,
+            type(outcome).__name__.lower(),
+            error,
+            job.queue,
+        )
+        why = Failure(error=f"the broker refuses what is to follow the run: {error}")
+        end = outcome if isinstance(outcome, Dead) else Dead(reason=Reason.REJECTED, failure=why)
+        await self._store_dead(job, end)
+        if job.message is not None and UNIQUE_KEY in job.message.options:
+            await self._release_key(job, job.message, end)
+        settled = await self._reject(delivery)
+        await self._announcer.refused(job, str(error))
+        return settled
 
     async def _reject(self, delivery: Delivery) -> bool:
         """Let RabbitMQ move a message to the dead-letter queue, as it is."""
@@ -333,11 +354,4 @@ def transition_of(
         ttl=job.option("result_ttl") or result_ttl,
         reply_to=job.reply_to,
         **details,
-    )
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Say whether trying again can help, as it does with all that comes from outside."""
-    return isinstance(error, (BrokerError, BackendError)) and not isinstance(
-        error, (StaleDeliveryError, UnwritableError)
     )

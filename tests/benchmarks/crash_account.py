@@ -1,7 +1,8 @@
 """Tasks in and outcomes out, with workers killed by SIGKILL while they work.
 
-A worker of two processes runs tasks of 5 ms. Every second one of its processes is killed. In the
-end every task that was enqueued must have run; how many ran more than once is counted.
+A worker of two processes runs tasks of 5 ms. Whenever another share of the tasks has run, one of
+its processes is killed. In the end every task that was enqueued must have run; how many ran more
+than once is counted.
 """
 
 import argparse
@@ -15,11 +16,16 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
 
+POLL = 0.02
+"""Seconds between two looks at what has run."""
+TIMEOUT = 240.0
+"""Seconds for everything to run."""
 APPLICATION = """
 import asyncio, os, sqlite3
 from stem_amqp import Stem
@@ -32,6 +38,20 @@ async def work(number: int) -> None:
     await asyncio.sleep(0.005)
     book.execute("INSERT INTO runs VALUES (?)", (number,))
 """
+
+
+def ran(book: Path) -> tuple[int, int]:
+    """Return how many runs there were, and of how many tasks."""
+    with closing(sqlite3.connect(book)) as connection:
+        query = "SELECT COUNT(*), COUNT(DISTINCT number) FROM runs"
+        runs, distinct = connection.execute(query).fetchone()
+    return runs, distinct
+
+
+async def until_ran(book: Path, goal: int, deadline: float) -> None:
+    """Wait until so many tasks have run, or the time is over."""
+    while ran(book)[1] < goal and time.monotonic() < deadline:
+        await asyncio.sleep(POLL)
 
 
 def children(parent: int) -> list[int]:
@@ -63,21 +83,18 @@ async def measure(count: int, kills: int) -> None:
                 calls = (stem.prepare("work", {"number": n}) for n in range(count))
                 await stem.enqueue_many(calls)
                 killed = 0
-                deadline = time.monotonic() + 240
-                while time.monotonic() < deadline:
-                    await asyncio.sleep(0.7)
-                    with sqlite3.connect(book) as connection:
-                        query = "SELECT COUNT(*), COUNT(DISTINCT number) FROM runs"
-                        runs, distinct = connection.execute(query).fetchone()
-                    if distinct == count:
-                        break
-                    if killed < kills and (pids := children(worker.pid)) and runs:
+                deadline = time.monotonic() + TIMEOUT
+                for share in range(1, kills + 1):
+                    await until_ran(book, count * share // (kills + 1), deadline)
+                    if pids := children(worker.pid):
                         os.kill(random.choice(pids), signal.SIGKILL)
                         killed += 1
+                await until_ran(book, count, deadline)
             finally:
                 worker.terminate()
                 worker.wait(60)
                 await stem.connected.transport.delete(entities_of(stem))
+        runs, distinct = ran(book)
         print(f"{count} tasks of 5 ms in, {killed} processes killed with SIGKILL")
         print(f"{distinct} tasks ran, {count - distinct} lost, {runs - distinct} runs repeated")
 

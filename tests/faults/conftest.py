@@ -4,23 +4,29 @@ import contextlib
 import os
 
 import pytest
-from faults.harness.account import Tally
+from faults.harness.account import table
 from faults.harness.crew import crew_on
-from faults.harness.node import find_programs, private_node
+from faults.harness.node import installed_version, private_node
 
 from stem_amqp.errors import BrokerUnavailableError
 from stem_amqp.testing.debian_package import install_package
+from stem_amqp.testing.private_rabbitmq import SERVER_VARIABLE, find_programs
 
 TALLIES = []
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what adds to the account, so that ``-m account`` makes the whole table."""
+    for item in items:
+        if "account" in getattr(item, "fixturenames", ()):
+            item.add_marker("account")
+
+
 def pytest_terminal_summary(terminalreporter):
-    """Show the account of each fault."""
+    """Show the account of each fault, as a table in Markdown."""
     if TALLIES:
-        terminalreporter.section("faults: what became of every task")
-        terminalreporter.write_line(Tally.HEADER)
-        for tally in TALLIES:
-            terminalreporter.write_line(str(tally))
+        terminalreporter.section(f"what became of every task, RabbitMQ {installed_version()}")
+        terminalreporter.write_line(table(TALLIES))
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +35,8 @@ def rabbitmq_installed():
     try:
         find_programs()
     except BrokerUnavailableError as error:
+        if SERVER_VARIABLE in os.environ:
+            raise
         if os.environ.get("STEM_TEST_INSTALL") != "1":
             pytest.skip(str(error))
         install_package("rabbitmq-server", print)
@@ -70,7 +78,7 @@ def account():
 
     def account(tally):
         TALLIES.append(tally)
-        print(f"{Tally.HEADER}\n{tally}")
+        print(tally, tally.refused)
         assert tally.acknowledged > 0
         assert not tally.lost, f"lost: {sorted(tally.lost)[:20]}"
         return tally

@@ -1,30 +1,68 @@
-"""A cluster of three that loses a node under load, also the one that leads the queue."""
+"""A cluster of three that loses one node, two or all of them under load."""
 
 import pytest
+from faults.harness.account import until
 from faults.harness.cluster import private_cluster
 from faults.harness.crew import crew_on
 
-pytestmark = pytest.mark.timeout(180)  # on nodes of their own, so not again for another broker
+# not marked as rabbitmq: on nodes of their own, which are of the other release if that is named
+pytestmark = [pytest.mark.timeout(180), pytest.mark.releases]
 
 
 @pytest.fixture(scope="module")
-def cluster(rabbitmq_installed):
-    """Three nodes."""
+def broken_cluster(rabbitmq_installed):
+    """Three nodes, in whatever state the test before has left them."""
     with private_cluster() as cluster:
         yield cluster
 
 
-@pytest.mark.parametrize("which", ["leader", "other"])
+@pytest.fixture
+def cluster(broken_cluster):
+    """Three nodes that work, for a test to break."""
+    broken_cluster.start()
+    return broken_cluster
+
+
+@pytest.mark.parametrize("which", ["leader", "other", "first"])
 def test_a_cluster_that_loses_a_node_loses_no_task(cluster, tmp_path, account, which):
-    """Killed with SIGKILL, and started again later; tasks run in between and afterwards."""
+    """Killed with SIGKILL, and started again later; tasks run in between and afterwards.
+
+    The first node of the URL has the connections, and with them the exclusive queues.
+    """
     with crew_on(f"three nodes, one killed: the {which}", tmp_path, cluster.url) as crew:
         crew.under_load(workers=2)
         leader = cluster.leader(f"{crew.namespace}.q")
         others = [node for node in cluster.nodes if node is not leader]
-        victim = leader if which == "leader" else others[0]
+        victim = {"leader": leader, "other": others[0], "first": cluster.nodes[0]}[which]
         victim.kill()
         crew.ledger.recovered()
         crew.ledger.progress("finished", 200)
         victim.start()
         crew.ledger.recovered()
+        account(crew.finish())
+
+
+def test_a_rolling_restart_of_the_cluster_loses_no_task(cluster, tmp_path, account):
+    """One node after the other shut down in good order and started again, as for an upgrade."""
+    with crew_on("three nodes, one restarted after the other", tmp_path, cluster.url) as crew:
+        crew.under_load(workers=2)
+        for node in cluster.nodes:
+            node.stop()
+            crew.ledger.recovered()
+            cluster.start()
+            crew.ledger.recovered()
+        account(crew.finish())
+
+
+@pytest.mark.parametrize("count", [2, 3], ids=["two", "three"])
+def test_a_cluster_that_loses_its_majority_loses_no_task(cluster, tmp_path, account, count):
+    """Without a majority nothing is confirmed, and enqueueing says so; then it goes on."""
+    quick = {"STEM_PUBLISH_TIMEOUT": "2s", "STEM_CONNECT_TIMEOUT": "2s"}
+    with crew_on(f"three nodes, {count} killed", tmp_path, cluster.url, **quick) as crew:
+        crew.under_load(workers=2)
+        for node in cluster.nodes[:count]:
+            node.kill()
+        until(lambda: crew.ledger.refusals().total() >= 10, "refusals")
+        cluster.start()
+        crew.ledger.recovered(60)
         account(crew.finish())

@@ -1,5 +1,6 @@
 """A task that kills its process: it is found out, and those that were prefetched with it are not hurt."""
 
+import asyncio
 import collections
 import signal
 import subprocess
@@ -11,11 +12,14 @@ import pytest
 from support import eventually
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
-from stem_amqp.message import REASON
+from stem_amqp.assembly import create_transport, entities_of
+from stem_amqp.dead_letter import ALL, DeadLetters
+from stem_amqp.message import ATTEMPT, REASON
+from stem_amqp.topology.load import parse_topology
+from stem_amqp.transport.amqp.features import NATIVE_RETRY, has
 
 APPLICATION = """
-    import os, signal
+    import os, signal, sys
     from stem_amqp import Stem, TaskContext
 
     stem = Stem()
@@ -32,6 +36,50 @@ APPLICATION = """
         if how == "exit":
             os._exit(7)
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def in_child() -> bool:
+        return sys.modules["__main__"].__spec__.name == "stem_amqp.cli.isolated"
+
+    def effect(name: str) -> dict:
+        where = "child" if in_child() else "worker"
+        os.write(book, f"{name} {where}\\n".encode())
+        return {name: where}
+
+    def die_unless_in_child() -> None:
+        if not in_child():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @stem.task("guarded", queue="q", max_retries=0)
+    async def guarded(ctx: TaskContext) -> dict:
+        async def charge() -> dict:
+            return effect("charge")
+
+        charged = await ctx.once("charge").run(charge)
+        die_unless_in_child()
+        async with ctx.once("ship", lease="1s") as first:
+            if first:
+                effect("ship")
+        return charged
+
+    @stem.task("guarded-sync", queue="q", max_retries=0)
+    def guarded_sync(ctx: TaskContext) -> dict:
+        charged = ctx.once("charge").call(lambda: effect("charge"))
+        die_unless_in_child()
+        with ctx.once("ship", lease="1s") as first:
+            if first:
+                effect("ship")
+        return charged
+
+    @stem.task("dies-inside", queue="q", max_retries=0)
+    async def dies_inside(ctx: TaskContext) -> str:
+        if b"charge child" not in open("book", "rb").read():
+            die_unless_in_child()
+        async with ctx.once("charge", lease="1s") as first:
+            if first:
+                effect("charge")
+                if in_child():
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return "done"
 """
 SETTINGS = {"STEM_LOG_LEVEL": "INFO", "STEM_QUARANTINE_AFTER": "2"}
 
@@ -112,6 +160,47 @@ async def test_a_task_that_kills_its_process_is_dead_lettered_and_its_neighbours
     assert worker.poll() is None
 
 
+NATIVE = """
+version: 1
+queues: {q: {native_retry: {min: 100ms}, retry: {max_retries: 1}}}
+"""
+
+
+@pytest.mark.timeout(120)
+async def test_on_a_queue_with_native_retries_its_retries_come_first(
+    stem, start, tmp_path, monkeypatch
+):
+    """RabbitMQ counts failures and deaths alike: only what exceeds the retries is under suspicion.
+
+    A release without native retries refuses the worker, with the reason.
+    """
+    (tmp_path / "topology.yaml").write_text(NATIVE)
+    monkeypatch.setenv("STEM_TOPOLOGY", "topology.yaml")
+    stem.topology = parse_topology(NATIVE)
+    transport = create_transport(stem.settings)
+    broker = await transport.connect()
+    await transport.close()
+    if not has(broker, NATIVE_RETRY):
+        worker = start()
+        assert await asyncio.to_thread(worker.wait, 30) == 5
+        assert "needs RabbitMQ 4.3.1" in (tmp_path / "log").read_text()
+        stem.topology = parse_topology("version: 1")
+        return
+    deaths = 0
+    async with stem:
+        call = stem.prepare("poison", {"how": "kill"}, queue="q", max_retries=1)
+        await stem.enqueue_many([call])
+        worker = start()
+        while not (found := await letters(stem)):
+            if worker.poll() is not None:
+                deaths += 1
+                assert deaths <= 5, (tmp_path / "log").read_text()
+                worker = start()
+        assert found[0].headers[REASON] == "crashed"
+        assert found[0].headers[ATTEMPT] == 3
+    assert deaths == 3
+
+
 async def empty(stem):
     """Say whether the work queue has nothing to deliver, and nothing is under way."""
     name = stem.names.work("q")
@@ -135,6 +224,8 @@ async def test_an_application_that_cannot_be_imported_is_said_to_be_one(stem, ca
         ({"x-delivery-count": 2}, True, False),
         ({"x-delivery-count": 3}, True, True),
         ({"x-delivery-count": 3}, False, False),
+        ({"x-acquired-count": 9}, True, False),
+        ({"x-acquired-count": 9, "x-delivery-count": 3}, True, True),
         ({}, True, True),
         ({}, False, False),
     ],
@@ -148,3 +239,54 @@ async def test_what_is_suspected(stem, monkeypatch, headers, redelivered, suspec
     assert Quarantine(stem, stem.settings).suspects(delivery) is suspected
     off = stem.settings.replace(quarantine_after=0)
     assert not Quarantine(stem, off).suspects(delivery)
+
+
+async def restarted(stem, start, ends):
+    """Start the worker whenever it was killed, until a condition holds; return how often that was."""
+    deaths, worker = 0, start()
+
+    async def ended():
+        nonlocal deaths, worker
+        if worker.poll() is not None:
+            deaths += 1
+            assert deaths <= 5
+            worker = start()
+        return await ends()
+
+    await eventually(ended, "the end of the task", timeout=60)
+    return deaths
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("task", ["guarded", "guarded-sync"])
+async def test_a_guarded_block_is_carried_out_once_across_worker_and_child(
+    stem, start, tmp_path, task
+):
+    """What the worker noted before it died the child finds, and the child's own guards hold too."""
+    async with stem:
+        handle = await stem.enqueue(task, {}, queue="q")
+
+        async def ended():
+            record = await stem.connected.backend.get(handle.id)
+            return record is not None and record.state.final
+
+        assert await restarted(stem, start, ended) == 2
+        assert await handle.result(timeout=20) == {"charge": "worker"}
+    assert (tmp_path / "book").read_text().splitlines() == ["charge worker", "ship child"]
+
+
+@pytest.mark.timeout(120)
+async def test_a_child_that_dies_in_a_guarded_block_leaves_it_to_the_replay(stem, start, tmp_path):
+    """Nobody knows how far the block came, so a later run enters it, once the lease is over."""
+    async with stem:
+        handle = await stem.enqueue("dies-inside", {}, queue="q")
+
+        async def buried():
+            return await letters(stem)
+
+        assert await restarted(stem, start, buried) == 2
+        (letter,) = await letters(stem)
+        assert letter.headers[REASON] == "crashed"
+        assert (await DeadLetters(stem, "q").replay(ALL)).replayed == 1
+        assert await handle.result(timeout=40) == "done"
+    assert (tmp_path / "book").read_text().splitlines() == ["charge child", "charge worker"]

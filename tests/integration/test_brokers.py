@@ -107,6 +107,19 @@ def programs(tmp_path):
     return make
 
 
+def test_a_folder_names_another_release(monkeypatch, tmp_path):
+    """Nothing but its programs is looked for, and what is missing is said."""
+    monkeypatch.setenv("STEM_TEST_RABBITMQ_SERVER", str(tmp_path))
+    for name in ("rabbitmq-server", "rabbitmqctl"):
+        missing = f"STEM_TEST_RABBITMQ_SERVER is {tmp_path}, and there is no program .*/{name}$"
+        with pytest.raises(BrokerUnavailableError, match=missing):
+            private_rabbitmq.find_programs()
+        (tmp_path / name).touch(0o755)
+    (tmp_path / "epmd").touch(0o755)
+    found = private_rabbitmq.find_programs()
+    assert found == Programs(server=tmp_path / "rabbitmq-server", epmd=tmp_path / "epmd")
+
+
 def test_a_broker_ends_when_its_owner_is_killed(programs, tmp_path):
     """SIGKILL leaves the owner no time to clean up; the keeper does it."""
     folder = tmp_path / "node"

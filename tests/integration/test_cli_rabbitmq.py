@@ -299,26 +299,62 @@ def test_an_unknown_queue_of_dead_letters_is_answered_with_the_like_one(cli):
 
 
 def test_apply_declares_once_and_says_what(cli):
-    """The first time everything is new, the second time nothing."""
-    ran = cli("topology", "apply", *APP, "--dry-run", "--json")
-    assert len(ran.json["created"]["queues"]) == 77
+    """The first time everything is new, the second time nothing; a plan says so before."""
+    ran = cli("topology", "plan", *APP, "--json")
+    assert ran.code == 2
+    assert len([step for step in ran.json["create"] if step["kind"] == "queue"]) == 77
     ran = cli("topology", "apply", *APP)
     assert ran.code == 0
-    assert re.search(r"^declared queue t-\w+\.orders\.dlq$", ran.out, re.MULTILINE)
-    assert "declared 72 delay queues" in ran.out
-    assert "91 new, 0 there already" in ran.err
-    ran = cli("topology", "apply", *APP)
-    assert ran.out == ""
-    assert "0 new, 91 there already" in ran.err
+    assert re.search(r"^\+ +queue +t-\w+\.orders\.dlq$", ran.out, re.MULTILINE)
+    assert re.search(r"^\+ +delays +.*72 queues", ran.out, re.MULTILINE)
+    for command in ("apply", "plan", "verify"):
+        ran = cli("topology", command, *APP)
+        assert ran.code == 0
+        assert ran.out.splitlines()[-1].startswith("nothing to do: ")
 
 
 def test_another_topology_on_the_broker_is_refused(cli):
-    """The mismatch names queue, argument and both values."""
+    """Both values are named, and the command that can change it."""
     cli("topology", "apply", *APP)
     cli.write("other.yaml", "version: 1\nqueues:\n  orders: {delivery_limit: 7}\n")
     ran = cli("topology", "apply", "other.yaml", *APP)
     assert ran.code == 5
-    assert "x-delivery-limit is 100 on the broker and 7 in the topology" in ran.err
+    assert "x-delivery-limit is 100, wanted 7" in ran.err
+    assert "stem-amqp topology migrate orders" in ran.err
+    assert cli("topology", "verify", "other.yaml", *APP).code == 1
+    ran = cli("topology", "plan", "other.yaml", *APP, "--json")
+    assert ran.code == 2
+    assert [step["details"] for step in ran.json["blocked"]] == [
+        [{"key": "x-delivery-limit", "wanted": "7", "current": "100"}]
+    ]
+
+
+def test_migrate_says_what_it_would_do_and_does_what_it_can(cli, stem_namespace):
+    """Without the management API the old queue is drained, and left for somebody who knows."""
+    name = stem_namespace.name
+    stem_namespace.delete_later(queues=[f"{name}.orders.v2"])
+    cli("topology", "apply", *APP)
+    cli("enqueue", "orders.sync", *ORDER, *APP)
+    migrate = ("topology", "migrate", *APP, "--topology", "next.yaml")
+    cli.write("next.yaml", "version: 1\nqueues:\n  orders: {ttl: 1h}\n")
+    ran = cli(*migrate)
+    assert ran.code == 2
+    assert re.search(r"x-message-ttl is .* on the broker and 3600000", ran.err)
+    assert "queues: {orders: {version: 2}}" in ran.err
+    cli.write("next.yaml", "version: 1\nqueues:\n  orders: {ttl: 1h, version: 2}\n")
+    ran = cli(*migrate, "orders", "--dry-run")
+    assert (ran.code, ran.out.splitlines()[0]) == (
+        0,
+        f"queue orders: {name}.orders → {name}.orders.v2",
+    )
+    assert cli(*migrate, "orders", "--yes", "--timeout", "0s").code == 4
+    ran = cli(*migrate, "--yes", "--without-consumers", "--json")
+    assert ran.code == 1
+    (account,) = ran.json["queues"]
+    assert account["moved"] == 1
+    assert "without the management API" in account["left"]
+    report = cli("queues", "shop:stem", "--topology", "next.yaml").out
+    assert re.search(r"^orders +0 .*\norders\.v2 +1 ", report, re.MULTILINE)
 
 
 def test_health_is_a_gate_for_deploys(cli):

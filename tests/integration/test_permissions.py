@@ -20,9 +20,11 @@ from stem_amqp.assembly import entities_of
 from stem_amqp.control import revoke
 from stem_amqp.dead_letter import DeadLetters, Selection
 from stem_amqp.errors import BrokerRefusedError, BrokerUnavailableError
+from stem_amqp.states import TaskState
 from stem_amqp.testing.private_rabbitmq import private_rabbitmq
 from stem_amqp.topology.entities import Entities, Queue
 from stem_amqp.transport.base import Publication
+from stem_amqp.worker import persist
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 FAST = {"base": "100ms", "jitter": 0, "max": "100ms"}
@@ -202,6 +204,41 @@ async def test_a_worker_with_another_backend_needs_no_default_exchange(as_user):
         failing = await producer.enqueue("work", {"number": -1})
         letter = await dead(DeadLetters(operator, "orders"), failing.id)
         assert (letter.reason, letter.attempt) == ("retries-exhausted", 1)
+
+
+async def test_what_a_worker_may_not_publish_is_dead_lettered_by_rabbitmq(
+    as_user, users, administration, monkeypatch, caplog
+):
+    """A worker without the rights to retry and to dead-letter loses nothing, and keeps working."""
+    mark, made = users
+    made["narrow"] = (f"narrow-{mark}", secrets.token_urlsafe())
+    administration.add_user(*made["narrow"])
+    own = rf"^p-{mark}\."
+    administration.set_permissions(
+        f"narrow-{mark}",
+        rf"{own}control\.",
+        rf"{own}(tasks|control\..+)$",
+        rf"{own}(orders|emails|control|control\..+)$",
+    )
+    monkeypatch.setattr(persist, "REFUSED_FOR", 1.0)
+    producer, worker, operator = as_user("producer"), as_user("narrow"), as_user("operator")
+    async with worker, producer, operator:
+        narrow = worker.worker(["orders"], concurrency=1)
+        async with narrow.running():
+            failing = await producer.enqueue("work", {"number": -1})
+            good = await producer.enqueue("work", {"number": 0})
+            letters, chosen = (
+                DeadLetters(operator, "orders"),
+                Selection(ids=frozenset({failing.id})),
+            )
+            letter = await dead(letters, failing.id)
+            assert letter.reason == "rejected"
+            assert "ACCESS_REFUSED" in caplog.text
+            assert "stem-amqp dlq replay orders" in caplog.text
+            await eventually(lambda: narrow.statistics().done == 2, "the next task, too")
+            assert narrow.statistics().settle_refused == 1
+            assert (await worker.connected.backend.get(good.id)).state is TaskState.SUCCEEDED
+        assert await letters.purge(chosen) == 1
 
 
 def publication(stem, exchange, key="orders"):

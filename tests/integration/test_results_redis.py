@@ -388,7 +388,7 @@ async def test_rediss_is_tls_with_a_verified_certificate(open_backend, encrypted
     waiting = asyncio.create_task(backend.wait("t1", 20))
     await backend.transition([change("t1")])
     assert (await waiting).state is SUCCEEDED
-    with pytest.raises(BackendUnavailableError, match=r"(?s)TLS fails.*ca="):
+    with pytest.raises(BackendUnavailableError, match=r"(?s)not trusted.*STEM_BACKEND_TLS_CA"):
         await open_backend(url)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
-from stem_amqp import Call, Stem, TaskContext, TaskHandle, Unique
+from stem_amqp import BlockingHandle, BlockingProducer, Call, Stem, TaskContext, TaskHandle, Unique
 
 stem = Stem()
 
@@ -45,6 +45,19 @@ async def typed() -> None:
     assert_type(await ship("42"), str)
 
 
+def blocking() -> None:
+    """The same without an event loop."""
+    assert_type(sync_order.enqueue_blocking("42", express=True), BlockingHandle[int])
+    assert_type(ship.options(delay="30s").enqueue_blocking("42"), BlockingHandle[str])
+    assert_type(count.enqueue_blocking(1, second=2).result(timeout="10s"), list[int])
+    with stem.blocking(timeout="5s") as producer:
+        assert_type(producer, BlockingProducer)
+        assert_type(producer.enqueue(sync_order, "42", express=True), BlockingHandle[int])
+        assert_type(producer.enqueue(count.options(priority=3), 1), BlockingHandle[list[int]])
+        assert_type(producer.enqueue("orders.sync", args={"a": 1}, delay=3), BlockingHandle[Any])
+        assert_type(producer.enqueue_many([count.prepare(1)]), list[BlockingHandle[Any]])
+
+
 @stem.task("orders.pay", unique=Unique(by=("order_id",), window="1h"))
 async def pay(ctx: TaskContext, order_id: str) -> int:
     """A unique task with a guarded block."""
@@ -66,4 +79,7 @@ async def refused() -> None:
     await sync_order.enqueue("42", delay="30s")  # type: ignore[call-arg]
     await sync_order.options(countdown=3).enqueue("42")  # type: ignore[call-arg]
     await ship.enqueue()  # type: ignore[call-arg]
+    sync_order.enqueue_blocking(42)  # type: ignore[arg-type]
+    sync_order.enqueue_blocking("42", delay="30s")  # type: ignore[call-arg]
+    stem.blocking_producer.enqueue(sync_order, 42)  # type: ignore[call-overload]
     stem.task("x", retries=3)  # type: ignore[call-arg]

@@ -16,7 +16,7 @@ def read(body=b"", headers=None, **properties):
     """Read a letter from bytes, headers and properties."""
     given = {"type": None, "correlation_id": None, "message_id": None} | properties
     delivery = SimpleNamespace(body=body, headers=headers or {}, **given)
-    return DeadLetter.read(delivery, position=1, work_queue=WORK)
+    return DeadLetter.read(delivery, position=1, work_queues={WORK})
 
 
 def death(queue=WORK, reason="delivery_limit", time=MOMENT):

@@ -24,7 +24,7 @@ def test_every_documented_variable_exists():
     """And none is documented that does not exist."""
     known = {f"STEM_{name.upper()}" for name in Settings.model_fields}
     known |= {"STEM_TEST_BROKER_URL", "STEM_TEST_INSTALL", "STEM_TEST_POSTGRES_URL"}
-    known |= {"STEM_TEST_REDIS_URL", "STEM_TEST_FUZZ"}
+    known |= {"STEM_TEST_REDIS_URL", "STEM_TEST_FUZZ", "STEM_TEST_RABBITMQ_SERVER"}
     named = {word for page in PAGES for word in re.findall(r"STEM_[A-Z_]+[A-Z]", page.read_text())}
     assert named - known == set()
 

@@ -14,11 +14,11 @@ LAYERS = (
         "arguments", "unique", "options", "definition",
     },
     {"topology"},
-    {"transport"},
+    {"transport", "management"},
     {"provision", "results", "producer"},
     {"worker"},
-    {"app", "assembly", "task", "portal"},
-    {"dead_letter", "control", "health", "management", "queue_report", "certificate_report"},
+    {"app", "assembly", "task", "portal", "blocking"},
+    {"dead_letter", "control", "health", "broker_definitions", "queue_report", "certificate_report"},
     {"cli", "testing", "contrib", "__main__"},
 )  # fmt: skip
 

@@ -12,11 +12,13 @@ from stem_amqp.errors import (
     BrokerUnavailableError,
     ConfigurationError,
     PublishRefusedError,
+    ReplyRefusedError,
     ResultTimeoutError,
 )
 from stem_amqp.message import new_id
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
 from stem_amqp.results.rpc import RpcBackend
+from stem_amqp.results.rpc_refusals import PATIENCE
 from stem_amqp.results.rpc_token import REPLACED_LIMIT, decode
 from stem_amqp.states import TaskState
 from stem_amqp.topology.names import Names
@@ -128,19 +130,55 @@ async def test_a_reply_is_readable_in_the_management_ui(net):
     assert publication.body.endswith(b',"result":{"a":1}}')
 
 
-@pytest.mark.parametrize("error", [PublishRefusedError("full"), BrokerUnavailableError("away")])
-async def test_a_reply_that_cannot_be_published_is_an_outage(net, error):
-    """The worker does not acknowledge what its producer was not told; repeating is safe."""
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (PublishRefusedError("full"), ReplyRefusedError),
+        (BrokerUnavailableError("away"), BackendUnavailableError),
+    ],
+)
+async def test_a_reply_that_cannot_be_published_is_an_error(net, error, kind):
+    """An outage or a refusal, which is not tried for ever; repeating is safe."""
     producer, worker = await net.backend(), await net.backend()
     reply_to = await producer.reply_address()
     changes = [change(f"t{number}", reply_to=reply_to, result=b"1") for number in range(10)]
     net.broker.refuse_publishes(error, times=1)
-    with pytest.raises(BackendUnavailableError, match=r"full|away"):
+    with pytest.raises(kind, match=r"full|away"):
         await worker.transition(changes)
     assert len(net.published) == 10
     assert await worker.transition(changes) == [True] * 10
     for number in range(10):
         assert (await producer.wait(f"t{number}", 5)).state is SUCCEEDED
+
+
+async def test_a_reply_that_its_queue_refuses_for_long_is_forgotten(net):
+    """A dead node's exclusive queues refuse everything: no worker may wait for it for ever."""
+    producer, worker = await net.backend(), await net.backend()
+    reply_to = await producer.reply_address()
+    net.broker.refuse_publishes(PublishRefusedError("down"), times=3)
+    for _ in range(2):
+        with pytest.raises(BackendUnavailableError, match="down"):
+            await worker.transition([change("t1", reply_to=reply_to)])
+    net.clock.advance(PATIENCE)
+    assert await worker.transition([change("t1", reply_to=reply_to)]) == [True]
+    assert await producer.get("t1") is None
+    await worker.transition([change("t2", reply_to=reply_to)])
+    assert (await producer.wait("t2", 5)).state is SUCCEEDED
+    net.broker.refuse_publishes(PublishRefusedError("down"), times=1)
+    with pytest.raises(BackendUnavailableError, match="down"):
+        await worker.transition([change("t3", reply_to=reply_to)])
+
+
+async def test_a_renamed_reply_queue_is_still_ones_own(net):
+    """The changes of tasks that were enqueued under the earlier name are stored, not published."""
+    producer = await net.backend()
+    earlier = await producer.reply_address()
+    producer._replies._on_renamed("later")
+    assert await producer.reply_address() == "later"
+    for address in (earlier, "later"):
+        await producer.transition([change(address, reply_to=address)])
+        assert (await producer.get(address)).state is SUCCEEDED
+    assert net.published == []
 
 
 async def test_replies_of_a_batch_are_published_at_once(net, monkeypatch):

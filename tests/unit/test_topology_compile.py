@@ -329,5 +329,27 @@ def test_a_task_ends_in_its_own_queue_only():
     assert walk.ends(NAMES.tasks, "nowhere") == []
 
 
+def test_a_later_version_is_another_queue_behind_the_same_logical_name():
+    """Publishers know exchange and key only, so they need not know it."""
+    text = """queues: {orders: {version: 2}}
+exchanges: {shop: {type: fanout}}
+bindings: [{source: shop, destination: orders}]"""
+    entities = compiled(text)
+    assert {(q.name, q.dead) for q in entities.queues if q.version} == {
+        ("stem.orders.v2", False),
+        ("stem.orders.dlq", True),
+    }
+    assert "stem.orders.dlq" in {queue.name for queue in entities.queues}
+    assert "stem.orders" not in {queue.name for queue in entities.queues}
+    bound = {(b.source, b.key) for b in entities.bindings if b.destination == "stem.orders.v2"}
+    assert bound == {
+        ("stem.tasks", "orders"),
+        ("stem.deliver", "*.*.*.*.*.*.*.*.orders"),
+        ("shop", ""),
+    }
+    own = arguments(entities, "stem.orders.v2")
+    assert own["x-dead-letter-routing-key"] == "orders"
+
+
 if __name__ == "__main__":
     GOLDEN.write_text(golden_text())

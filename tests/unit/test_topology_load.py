@@ -70,6 +70,8 @@ def mistake(text):
         ("queues: {tasks: }", "queues.tasks", "is taken by"),
         ("queues: {delay.x: }", 'queues."delay.x"', "is taken by"),
         ("queues: {orders.dlq: }", 'queues."orders.dlq"', "is taken by"),
+        ("queues: {orders.v2: }", 'queues."orders.v2"', "is taken by"),
+        ("queues: {orders: {version: 0}}", "queues.orders.version", "must be 1 or more"),
         ("exchanges: {audit: }", "exchanges.audit.type", "is missing"),
         ("exchanges: {audit: {type: topc}}", "exchanges.audit.type", "did you mean topic?"),
         ("exchanges: {'': {type: topic}}", 'exchanges.""', "no exchange name"),

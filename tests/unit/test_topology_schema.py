@@ -75,7 +75,8 @@ def test_the_examples_that_are_commented_out_are_right():
     shown, count = example.subn(r"\1", text)
     assert count > 15
     found = parse_topology(shown, "default.yaml")
-    assert found.declared == ("default", "orders", "emails", "billing.eu")
+    assert found.declared == ("default", "orders", "emails", "billing.eu", "reports")
+    assert found.queue("reports").native_retry is not None
     assert (len(found.exchanges), len(found.bindings), len(found.routes)) == (2, 2, 2)
     assert found.queue("billing.eu").max_retries == 10
     assert load_topology(TOPOLOGY / "default.yaml").declared == ("default",)

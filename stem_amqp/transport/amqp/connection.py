@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
@@ -31,7 +33,8 @@ class Dialer:
 
     Args:
         urls: the brokers, in the order in which they are tried.
-        name: the connections' name, as operators see it.
+        name: the connections' name, as operators see it, with their role.
+        namespace: their namespace, as operators see it.
         timeout: seconds for one attempt at one URL.
         ssl_context: for ``amqps`` URLs; None takes the system's authorities.
         server_name: the name to verify in the certificate; None takes the host.
@@ -42,6 +45,7 @@ class Dialer:
     timeout: float
     ssl_context: TlsSource | None = field(default=None, repr=False)
     server_name: str | None = None
+    namespace: str = ""
 
     async def dial(self, role: str) -> Link:
         """Try each URL once and return the first connection.
@@ -59,7 +63,7 @@ class Dialer:
             try:
                 return await Link.open(
                     url,
-                    name=f"{self.name} {role}",
+                    properties=self._properties(role),
                     timeout=self.timeout,
                     ssl_context=context,
                     server_name=self.server_name,
@@ -71,6 +75,20 @@ class Dialer:
         refused = any(isinstance(error, BrokerRefusedError) for error in errors)
         kind = BrokerRefusedError if refused else BrokerUnavailableError
         raise kind("no broker can be used:\n" + "\n".join(f"- {error}" for error in errors))
+
+    def _properties(self, role: str) -> dict[str, str]:
+        """Return what the management UI shows of a connection."""
+        from stem_amqp import __version__  # noqa: PLC0415 - the package is complete only by now
+
+        return {
+            "connection_name": f"{self.name} {role}",
+            "product": "stem-amqp",
+            "version": __version__,
+            "platform": f"Python {platform.python_version()}",
+            "information": f"aio-pika {version('aio-pika')}, aiormq {version('aiormq')}",
+            "role": role,
+            "namespace": self.namespace,
+        }
 
 
 class Connection:

@@ -10,9 +10,10 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from stem_amqp.errors import StemError, TopologyMissingError
 from stem_amqp.transport.amqp.connection import BACK_OFF, Connection, attempt_level
+from stem_amqp.transport.amqp.failures import QueueLockedError
 from stem_amqp.transport.amqp.session import Session, Subscription
 from stem_amqp.transport.amqp.tasks import end
-from stem_amqp.transport.base import ConnectionChange, Consumer, OnConnectionChange
+from stem_amqp.transport.base import ConnectionChange, Consumer, OnConnectionChange, OnMissing
 
 logger = logging.getLogger("stem_amqp.transport")
 
@@ -20,6 +21,9 @@ PAUSE = 0.25
 """Seconds before consuming again what the broker cancelled. A quorum queue that is being deleted
 cancels its consumers a moment before it is gone; to consume it in that moment closes the whole
 connection with 541."""
+LOCKED = 5.0
+"""Seconds before an exclusive queue that stays locked gets another name. In a cluster on RabbitMQ 4.3
+a node that died keeps its exclusive queues locked until it is back, which may be never."""
 Restore = Callable[[], Awaitable[bool]]
 """Declares what is missing, and returns whether anybody could be asked to."""
 
@@ -37,6 +41,7 @@ class AmqpConsumer(Consumer):
         restore: called when the queue is missing.
         on_change: called when it is interrupted by more than a lost connection, and restored.
         on_close: called when it is closed.
+        on_missing: asked when the queue is gone for good; True lets the consumer end.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class AmqpConsumer(Consumer):
         restore: Restore,
         on_change: OnConnectionChange,
         on_close: Callable[[AmqpConsumer], None],
+        on_missing: OnMissing | None = None,
     ) -> None:
         self.queue = subscription.queue
         self.prefetch = subscription.prefetch
@@ -55,9 +61,11 @@ class AmqpConsumer(Consumer):
         self._restore = restore
         self._on_change = on_change
         self._on_close = on_close
+        self._on_missing = on_missing
         self._session: Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._retired: dict[asyncio.Task[None], Session] = {}
+        self._locked_since: float | None = None
 
     @property
     def consuming(self) -> bool:
@@ -106,6 +114,22 @@ class AmqpConsumer(Consumer):
             if not await self._restored(missing):
                 raise
             return await Session.open(self._connection, self._subscription)
+        except QueueLockedError:
+            self._rename_if_locked_for_long()
+            raise
+
+    def _rename_if_locked_for_long(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._locked_since is None:
+            self._locked_since = now
+        renamed = self._subscription.renamed
+        if renamed is None or now - self._locked_since < LOCKED:
+            return
+        before, self._subscription = self.queue, renamed()
+        self.queue, self._locked_since = self._subscription.queue, None
+        logger.warning(
+            "queue %s stays locked by a lost connection: consuming %s instead", before, self.queue
+        )
 
     async def _restored(self, missing: TopologyMissingError) -> bool:
         try:
@@ -123,16 +147,31 @@ class AmqpConsumer(Consumer):
             self._retire(session)
             if session.cancelled:
                 await asyncio.sleep(PAUSE)
-            session = await self._open_again()
-            self._session = session
+            opened = await self._open_again()
+            self._session, self._locked_since = opened, None
             change = ConnectionChange(
                 restored=True, role="consuming", error=error, downtime=loop.time() - began
             )
+            if opened is None:
+                # what it was for is consumed elsewhere: nobody is to wait for this queue
+                logger.info("the queue %s is gone, and so is its consumer", self.queue)
+                if connected:
+                    self._on_change(change)
+                return
             self._report(change, connected)
+            session = opened
 
-    async def _open_again(self) -> Session:
+    async def _open_again(self) -> Session | None:
         retrying = AsyncRetrying(wait=BACK_OFF, before_sleep=self._log_attempt)
-        return await retrying(self._open)
+        return await retrying(self._open_or_leave)
+
+    async def _open_or_leave(self) -> Session | None:
+        try:
+            return await self._open()
+        except TopologyMissingError:
+            if self._on_missing is None or not await self._on_missing():
+                raise
+            return None
 
     def _retire(self, session: Session) -> None:
         task = asyncio.create_task(self._outlive(session), name=f"stem-amqp retire {self.queue}")

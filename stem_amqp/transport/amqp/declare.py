@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -61,6 +61,33 @@ async def delete(connection: Connection, entities: Entities) -> None:
             )
 
 
+async def rebind(
+    connection: Connection, bind: Sequence[Binding], unbind: Sequence[Binding]
+) -> None:
+    """Add bindings and take others away right after, without waiting for an answer in between.
+
+    RabbitMQ does them in this order. If it refuses a new one, it closes the channel and does nothing
+    more. The last answer is waited for.
+
+    Args:
+        connection: the connection to do it on.
+        bind: what to add.
+        unbind: what to take away; what is not there is no error.
+
+    Raises:
+        TopologyMissingError: a source or destination of a new binding is not there.
+        BrokerRefusedError: the user may not bind.
+        BrokerUnavailableError: the broker does not answer.
+    """
+    async with _throw_away(connection) as desk:
+        for binding in bind[:-1] if not unbind else bind:
+            await desk.binding(binding, nowait=True)
+        if not unbind and bind:
+            await desk.binding(bind[-1])
+        for binding in unbind:
+            await desk.unbinding(binding)
+
+
 async def purge(connection: Connection, queue: str) -> int:
     """Drop every ready message of a queue, and return how many.
 
@@ -112,16 +139,30 @@ class _Desk:
             f"cannot declare queue {queue.name!r}",
         )
 
-    async def binding(self, binding: Binding) -> None:
+    async def binding(self, binding: Binding, *, nowait: bool = False) -> None:
         bind = self.channel.exchange_bind if binding.to_exchange else self.channel.queue_bind
+        what, arguments = (binding.destination, binding.source, binding.key), binding.arguments
+        call: Awaitable[object]
+        if nowait:
+            call = bind(*what, nowait=True, arguments=dict(arguments))
+        else:
+            call = bind(*what, arguments=dict(arguments))
         await self.answer(
-            bind(
+            call,
+            f"cannot bind {binding.destination!r} to exchange {binding.source!r}"
+            f" with key {binding.key!r}",
+        )
+
+    async def unbinding(self, binding: Binding) -> None:
+        unbind = self.channel.exchange_unbind if binding.to_exchange else self.channel.queue_unbind
+        await self.answer(
+            unbind(
                 binding.destination,
                 binding.source,
                 binding.key,
                 arguments=dict(binding.arguments),
             ),
-            f"cannot bind {binding.destination!r} to exchange {binding.source!r}"
+            f"cannot unbind {binding.destination!r} from exchange {binding.source!r}"
             f" with key {binding.key!r}",
         )
 

@@ -59,6 +59,10 @@ class InterruptedCallError(BrokerUnavailableError):
     """The connection ended in the middle of a call, which may be repeated."""
 
 
+class QueueLockedError(BrokerRefusedError):
+    """Another connection has the queue for itself: one that lives, or one the broker still has."""
+
+
 @contextmanager
 def aiormq_call() -> Iterator[None]:
     """Call aiormq: without its log of what we report, and with lost connections as errors.
@@ -175,6 +179,13 @@ def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) ->
             f"its certificate is not trusted ({error.verify_message});"
             " set STEM_TLS_CA to its authority, or STEM_TLS_SERVER_NAME to its name"
         )
+    ended = _ended_by_peer(error) if url.tls else None
+    if ended is not None:
+        return (
+            f"the broker ended the TLS session ({ended})\n  It may want a client certificate that its"
+            " authority has signed and that is valid: set STEM_TLS_CERT\n  and STEM_TLS_KEY."
+            " `stem-amqp health` shows its end"
+        )
     if isinstance(error, ssl.SSLError):
         return (
             f"no TLS session ({error.reason or text});"
@@ -187,6 +198,26 @@ def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) ->
     return f"it does not speak AMQP there ({text})" + (
         "; check the port in STEM_BROKER_URL" if url.tls else "; a TLS port needs amqps://"
     )
+
+
+def _ended_by_peer(error: BaseException) -> str | None:
+    """Say how the other side ended a TLS session, as one does that wants a client certificate.
+
+    Its alert, which says why, is lost if we were writing when it came. None if it was otherwise.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+            return str(cause.reason)
+        if isinstance(cause, ConnectionResetError | BrokenPipeError | asyncio.IncompleteReadError):
+            return "connection reset"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 def entity_error(error: BaseException, subject: str) -> BrokerError:
@@ -204,7 +235,7 @@ def entity_error(error: BaseException, subject: str) -> BrokerError:
     if isinstance(error, ChannelAccessRefused):
         return BrokerRefusedError(f"{subject}: {text}\n  {_access_remedy(text)}")
     if isinstance(error, ChannelLockedResource):
-        return BrokerRefusedError(f"{subject}: {text}\n  Another connection has it for itself")
+        return QueueLockedError(f"{subject}: {text}\n  Another connection has it for itself")
     if isinstance(error, TimeoutError):
         return BrokerUnavailableError(f"{subject}: the broker did not answer in time")
     return InterruptedCallError(f"{subject}: {text}")
@@ -221,11 +252,14 @@ def _mismatch(subject: str, text: str) -> TopologyMismatchError:
     if found is None:
         return TopologyMismatchError(f"{subject}: {text}")
     kind, name, argument = found["kind"], found["name"], found["argument"]
+    current, wanted = _value(found["theirs"]), _value(found["ours"])
     return TopologyMismatchError(
         f"{kind} {name!r} was declared with other arguments: {argument} is"
-        f" {_value(found['theirs'])} on the broker and {_value(found['ours'])} in the topology.\n"
-        f"  RabbitMQ cannot change it: delete the {kind} when it is empty, or give the topology"
-        " the old value"
+        f" {current} on the broker and {wanted} in the topology.\n"
+        f"  RabbitMQ cannot change it. See all differences, and what to do: stem-amqp topology plan",
+        argument=argument,
+        wanted=wanted,
+        current=current,
     )
 
 

@@ -4,12 +4,65 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stem_amqp.transport.base import BrokerInfo
 
 OLDEST_SUPPORTED = (3, 10)
 """Quorum queues have message TTL and at-least-once dead-lettering from here on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feature:
+    """Something that RabbitMQ has from a release on, and a topology may ask for.
+
+    Args:
+        key: the key of a queue that asks for it.
+        since: the first release that has it.
+        reason: what an older one does instead.
+        remedy: what to do there.
+    """
+
+    key: str
+    since: tuple[int, ...]
+    reason: str
+    remedy: str
+
+
+NATIVE_RETRY = Feature(
+    key="native_retry",
+    since=(4, 3, 1),
+    reason="RabbitMQ keeps the arguments without a word and delays nothing: a failing task would"
+    " come back at once, again and again",
+    remedy="Remove it: the delay queues retry on every release.",
+)
+CONSUMER_TIMEOUT = Feature(
+    key="consumer_timeout",
+    since=(3, 12),
+    reason="RabbitMQ has one timeout for all of its queues, and ignores that of a queue",
+    remedy="Remove it, and write into rabbitmq.conf: consumer_timeout = {ms}",
+)
+STRICT_PRIORITY = Feature(
+    key="strict_priority",
+    since=(4, 3),
+    reason="a quorum queue has no priorities before RabbitMQ 4.0, and from 4.0 to 4.2 two lanes,"
+    " of which the lower one gets every third turn",
+    remedy="Remove it, and give what is urgent a queue of its own, or make this one"
+    " type: classic with priority: 5.",
+)
+FEATURES = (NATIVE_RETRY, CONSUMER_TIMEOUT, STRICT_PRIORITY)
+"""What a topology may ask for and not every supported release has."""
+
+
+def has(broker: BrokerInfo, feature: Feature) -> bool:
+    """Say whether a broker has a feature.
+
+    Args:
+        broker: what it says of itself.
+        feature: one of `FEATURES`.
+    """
+    return broker.version >= feature.since
 
 
 def broker_info(properties: Mapping[str, Any]) -> BrokerInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Mapping
 
 from stem_amqp.transport.amqp.client import Channel, Connection
 from stem_amqp.transport.amqp.failures import LOST, aiormq_call, connect_error, reason
@@ -44,7 +45,7 @@ class Link:
         cls,
         url: BrokerUrl,
         *,
-        name: str,
+        properties: Mapping[str, str],
         timeout: float,
         ssl_context: ssl.SSLContext | None,
         server_name: str | None,
@@ -53,7 +54,8 @@ class Link:
 
         Args:
             url: the broker.
-            name: the connection's name, as operators see it.
+            properties: what the connection says of itself, for operators: ``connection_name`` and
+                what else the management UI is to show.
             timeout: seconds for everything.
             ssl_context: for an ``amqps`` URL; None takes the system's authorities.
             server_name: the name to verify in the certificate; None takes the host.
@@ -64,7 +66,7 @@ class Link:
         """
         wire = Wire(url, server_name=server_name)
         connection = Connection(
-            url.url, wire=wire, ssl_context=ssl_context, client_properties={"connection_name": name}
+            url.url, wire=wire, ssl_context=ssl_context, client_properties=dict(properties)
         )
         # a broker that stalls the end of a TLS session would stretch the timeout
         cut = asyncio.get_running_loop().call_later(timeout, wire.abort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,6 +16,8 @@ from stem_amqp.transport.amqp.link import close_channel
 from stem_amqp.transport.base import QueueStatus
 
 T = TypeVar("T")
+_LANES = 8
+"""Channels on which queues are looked for at once."""
 
 
 async def missing(connection: Connection, entities: Entities) -> list[Exchange | Queue]:
@@ -47,8 +50,24 @@ async def status(connection: Connection, queues: Iterable[str]) -> dict[str, Que
         BrokerRefusedError: the user may not look at one of them, or another connection owns it.
         BrokerUnavailableError: the broker does not answer.
     """
-    async with Probe(connection) as probe:
-        return {queue: await probe.queue(queue) for queue in queues}
+    found: dict[str, QueueStatus | None] = {}
+    names = tuple(dict.fromkeys(queues))
+    waiting = iter(names)
+
+    async def lane() -> None:
+        async with Probe(connection) as probe:
+            for queue in waiting:
+                found[queue] = await probe.queue(queue)
+
+    # each queue that is missing costs a channel: several at a time
+    lanes = [asyncio.create_task(lane()) for _ in range(min(_LANES, len(names)))]
+    try:
+        await asyncio.gather(*lanes)
+    finally:
+        for one in lanes:
+            one.cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)
+    return {queue: found[queue] for queue in names}
 
 
 class Probe:

@@ -39,6 +39,8 @@ class Subscription:
         prefetch: unsettled deliveries at most; 0 has them settled on receipt.
         exclusive: be the only consumer.
         prepare: called with the channel before it consumes, to declare the queue.
+        renamed: returns what to consume instead if the queue stays locked by a connection that
+            the broker still has, though it is gone; None: wait for the queue.
     """
 
     queue: str
@@ -47,6 +49,7 @@ class Subscription:
     prefetch: int
     exclusive: bool = False
     prepare: Prepare | None = None
+    renamed: Callable[[], Subscription] | None = None
 
 
 class Session:

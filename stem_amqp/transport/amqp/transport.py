@@ -17,7 +17,7 @@ from stem_amqp.transport.amqp.browser import browse
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.connection import BACK_OFF, Connection, Dialer
 from stem_amqp.transport.amqp.consumer import AmqpConsumer
-from stem_amqp.transport.amqp.declare import declare, delete, purge
+from stem_amqp.transport.amqp.declare import declare, delete, purge, rebind
 from stem_amqp.transport.amqp.failures import InterruptedCallError
 from stem_amqp.transport.amqp.probe import missing, status
 from stem_amqp.transport.amqp.publisher import Publisher
@@ -26,10 +26,12 @@ from stem_amqp.transport.amqp.tasks import SingleFlight
 from stem_amqp.transport.amqp.urls import parse_urls
 from stem_amqp.transport.base import (
     OTHER_PROPERTIES,
+    Binding,
     BrokerInfo,
     ConnectionChange,
     Delivery,
     OnDelivery,
+    OnMissing,
     Publication,
     QueueStatus,
     Transport,
@@ -53,6 +55,7 @@ class AmqpTransport(Transport):
     Args:
         urls: the brokers' URLs, tried in this order.
         name: what operators see as the connections' name, with their role.
+        namespace: what operators see as the connections' namespace.
         heartbeat: seconds between AMQP heartbeats; a broker silent for two of them is given up.
         connect_timeout: seconds for one attempt at one URL, and for an answer of the broker.
         publish_timeout: seconds in which a publish must be confirmed.
@@ -68,6 +71,7 @@ class AmqpTransport(Transport):
         urls: Sequence[str],
         *,
         name: str = "stem-amqp",
+        namespace: str = "",
         heartbeat: float = 30,
         connect_timeout: float = 10,
         publish_timeout: float = 10,
@@ -78,6 +82,7 @@ class AmqpTransport(Transport):
         dialer = Dialer(
             urls=tuple(url.with_heartbeat(heartbeat) for url in parse_urls(urls)),
             name=name,
+            namespace=namespace,
             timeout=connect_timeout,
             ssl_context=ssl_context,
             server_name=server_name,
@@ -136,6 +141,7 @@ class AmqpTransport(Transport):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> AmqpConsumer:
         """Start to consume a queue on a channel of its own, with per-consumer QoS.
 
@@ -151,7 +157,7 @@ class AmqpTransport(Transport):
             prefetch=max(1, prefetch),
             exclusive=exclusive,
         )
-        return await self._start(subscription)
+        return await self._start(subscription, on_missing)
 
     def browse(self, queue: str) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Look through a queue from its head; what is not settled goes back.
@@ -170,6 +176,7 @@ class AmqpTransport(Transport):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        on_renamed: Callable[[str], None] | None = None,
     ) -> AsyncIterator[str]:
         """Have an exclusive queue of this process for replies, acknowledged on receipt.
 
@@ -178,6 +185,7 @@ class AmqpTransport(Transport):
             on_delivery: called for each delivery, which is settled already.
             expires: unused seconds after which the broker may remove it.
             exchange: bind it to this fanout exchange, to get what everybody gets.
+            on_renamed: called with its new name.
 
         Raises:
             BrokerRefusedError: another connection owns a queue of that name.
@@ -185,14 +193,28 @@ class AmqpTransport(Transport):
         """
         arguments = {} if expires is None else {"x-expires": max(1, round(expires * 1000))}
 
-        async def declare(channel: Channel) -> None:
-            await channel.queue_declare(name, exclusive=True, arguments=dict(arguments))
-            if exchange is not None:
-                await channel.queue_bind(name, exchange)
+        def named(queue: str, number: int) -> Subscription:
+            async def declare(channel: Channel) -> None:
+                await channel.queue_declare(queue, exclusive=True, arguments=dict(arguments))
+                if exchange is not None:
+                    await channel.queue_bind(queue, exchange)
 
-        consumer = await self._start(
-            Subscription(queue=name, on_delivery=on_delivery, tag=name, prefetch=0, prepare=declare)
-        )
+            def renamed() -> Subscription:
+                subscription = named(f"{name}.{number + 1}", number + 1)
+                if on_renamed is not None:
+                    on_renamed(subscription.queue)
+                return subscription
+
+            return Subscription(
+                queue=queue,
+                on_delivery=on_delivery,
+                tag=queue,
+                prefetch=0,
+                prepare=declare,
+                renamed=renamed,
+            )
+
+        consumer = await self._start(named(name, 1))
         try:
             yield name
         finally:
@@ -235,6 +257,23 @@ class AmqpTransport(Transport):
         """
         return await self._ask(purge, queue)
 
+    async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+        """Add bindings and take others away right after, so that no message is unroutable in between.
+
+        A message that is published in the moment in which both are there goes both ways. Taking away
+        a binding that is not there is no error.
+
+        Args:
+            bind: what to add.
+            unbind: what to take away.
+
+        Raises:
+            TopologyMissingError: a source or destination of a new binding is not there.
+            BrokerRefusedError: the user may not bind.
+            BrokerUnavailableError: there is no connection.
+        """
+        await self._ask(lambda connection, both: rebind(connection, *both), (bind, unbind))
+
     async def delete(self, entities: Entities) -> None:
         """Delete exchanges and queues with all that is in them; what is not there is no error.
 
@@ -250,7 +289,9 @@ class AmqpTransport(Transport):
         async with browse(self._consuming, queue) as deliveries:
             yield deliveries
 
-    async def _start(self, subscription: Subscription) -> AmqpConsumer:
+    async def _start(
+        self, subscription: Subscription, on_missing: OnMissing | None = None
+    ) -> AmqpConsumer:
         await self._consuming.open()
         consumer = AmqpConsumer(
             self._consuming,
@@ -258,6 +299,7 @@ class AmqpTransport(Transport):
             restore=self._restore,
             on_change=self._changed,
             on_close=self._consumers.discard,
+            on_missing=on_missing,
         )
         await self._patiently(consumer.start)
         self._consumers.add(consumer)

@@ -7,7 +7,7 @@ from typing import Any
 
 from stem_amqp.errors import BrokerError
 from stem_amqp.topology.entities import Binding, Entities
-from stem_amqp.transport.base import Consumer, OnDelivery
+from stem_amqp.transport.base import Consumer, OnDelivery, OnMissing
 from stem_amqp.transport.memory.channel import Channel
 from stem_amqp.transport.memory.connection import Connection
 from stem_amqp.transport.memory.declare import declare
@@ -24,6 +24,7 @@ class MemoryConsumer(Consumer):
         prefetch: unsettled deliveries at most.
         tag: the consumer tag.
         exclusive: be the only consumer.
+        on_missing: asked when the queue is gone for good; True lets the consumer end.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class MemoryConsumer(Consumer):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> None:
         self.queue = queue
         self.prefetch = prefetch
         self.tag = tag
+        self.on_missing = on_missing
         self._on_delivery = on_delivery
         self._on_lost = on_lost
         self._on_close = on_close

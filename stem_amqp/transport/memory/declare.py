@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stem_amqp.errors import BrokerRefusedError, TopologyMismatchError, TopologyMissingError
@@ -130,6 +130,23 @@ def _compare(entity: str, here: Mapping[str, Any], asked: Mapping[str, Any]) -> 
 
 def _shown(value: object) -> str:
     return "not set" if value is None else repr(value)
+
+
+def rebind(engine: Engine, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+    """Add bindings, then take others away; what is not there is no error.
+
+    Args:
+        engine: the broker.
+        bind: what to add.
+        unbind: what to take away.
+
+    Raises:
+        TopologyMissingError: a source or destination of a new binding is not there.
+    """
+    for binding in bind:
+        _bind(engine.router, binding)
+    for binding in unbind:
+        engine.router.unbind(binding)
 
 
 def _bind(router: Router, binding: Binding) -> None:

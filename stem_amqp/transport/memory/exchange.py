@@ -113,6 +113,13 @@ class Router:
             bindings.append(binding)
             self._routes.clear()
 
+    def unbind(self, binding: Binding) -> None:
+        """Take a binding away; one that is not there is no error."""
+        source = self.exchanges.get(binding.source)
+        if source is not None and binding in source.bindings:
+            source.bindings.remove(binding)
+            self._routes.clear()
+
     def remove_exchange(self, name: str) -> None:
         """Remove an exchange with its bindings; one that is not there is no error."""
         if self.exchanges.pop(name, None) is not None:

@@ -184,6 +184,10 @@ class Link:
             try:
                 await self._attach(consumer)
             except StemError as error:
+                if isinstance(error, TopologyMissingError) and await _left(consumer):
+                    _log.info("the queue %s is gone, and so is its consumer", consumer.queue)
+                    self.forget(consumer)
+                    return
                 _log.warning(
                     "consumer %r cannot consume queue %r yet: %s",
                     consumer.tag,
@@ -231,3 +235,8 @@ class Link:
             f"{self.name} has no connection to memory://{self.broker.name}, and got none within"
             f" {waited:g} s.\n  End the broker's outage."
         )
+
+
+async def _left(consumer: MemoryConsumer) -> bool:
+    """Return whether a consumer whose queue is gone has no more to do."""
+    return consumer.on_missing is not None and await consumer.on_missing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -11,10 +11,12 @@ from stem_amqp.clock import Clock
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.topology.entities import Entities, Exchange, Queue
 from stem_amqp.transport.base import (
+    Binding,
     BrokerInfo,
     ConnectionChange,
     Delivery,
     OnDelivery,
+    OnMissing,
     Publication,
     QueueStatus,
     Transport,
@@ -119,6 +121,7 @@ class MemoryTransport(Transport):
         prefetch: int,
         tag: str,
         exclusive: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> MemoryConsumer:
         """Start to consume a queue.
 
@@ -135,6 +138,7 @@ class MemoryTransport(Transport):
             prefetch=prefetch,
             tag=tag,
             exclusive=exclusive,
+            on_missing=on_missing,
         )
         await self._link.begin(consumer)
         return consumer
@@ -162,6 +166,7 @@ class MemoryTransport(Transport):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        on_renamed: Callable[[str], None] | None = None,
     ) -> AsyncIterator[str]:
         """Have an exclusive queue for replies.
 
@@ -170,8 +175,9 @@ class MemoryTransport(Transport):
             on_delivery: called for each delivery, which is settled already.
             expires: not needed here: the queue ends with its connection.
             exchange: bind it to this fanout exchange, to get what everybody gets.
+            on_renamed: never called: no name stays locked here.
         """
-        del expires
+        del expires, on_renamed
         subscription = MemorySubscription(
             name,
             on_delivery,
@@ -222,6 +228,19 @@ class MemoryTransport(Transport):
         """
         connection = await self._link.connected()
         return connection.engine.purge(connection.queue(queue))
+
+    async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
+        """Add bindings and take others away in one step.
+
+        Args:
+            bind: what to add.
+            unbind: what to take away; what is not there is no error.
+
+        Raises:
+            TopologyMissingError: a source or destination of a new binding is not there.
+        """
+        connection = await self._link.connected()
+        declare.rebind(connection.engine, bind, unbind)
 
     async def delete(self, entities: Entities) -> None:
         """Delete exchanges and queues with all that is in them; what is not there is no error."""

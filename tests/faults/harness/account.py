@@ -55,19 +55,19 @@ class Tally:
     lost: frozenset[int]
     recovery: tuple[float, ...] = ()
 
-    HEADER = (
-        f"{'fault':<44}{'asked':>7}{'in':>7}{'finished':>9}{'repeated':>9}{'queued':>7}"
-        f"{'dead':>6}{'refused':>8}{'lost':>6}  recovery (s)"
-    )
-
     def __str__(self):
-        """Return one line of the table below `HEADER`."""
-        recovery = " ".join(f"{seconds:.2f}" for seconds in self.recovery) or "-"
-        return (
-            f"{self.fault:<44}{self.asked:>7}{self.acknowledged:>7}{self.finished:>9}"
-            f"{self.repeated:>9}{self.queued:>7}{self.dead:>6}{sum(self.refused.values()):>8}"
-            f"{len(self.lost):>6}  {recovery}"
-        )
+        """Return one row of a `table`."""
+        seconds = " ".join(f"{seconds:.2f}" for seconds in self.recovery)
+        counts = self.acknowledged, self.finished, self.queued, self.dead, self.repeated
+        cells = [self.fault, *(f"{count:,}" for count in (*counts, len(self.lost))), seconds]
+        return f"| {' | '.join(cells)} |"
+
+
+def table(tallies):
+    """Return the account of several tests as a table in Markdown."""
+    columns = "fault", "in", "finished", "queued", "dead", "repeated", "lost", "recovered after (s)"
+    lines = [f"| {' | '.join(columns)} |", f"|---|{'--:|' * (len(columns) - 1)}"]
+    return "\n".join(lines + [str(tally) for tally in tallies])
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Three RabbitMQ nodes of our own on one host, which are one cluster."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ class Cluster:
     """Nodes that know each other.
 
     Args:
-        nodes: the nodes, started.
+        nodes: the nodes.
     """
 
     def __init__(self, nodes):
@@ -32,10 +33,19 @@ class Cluster:
         leaders = dict(line.split() for line in lines if len(line.split()) == 2)
         return next(node for node in self.nodes if node.name == leaders[queue])
 
+    def start(self):
+        """Start the nodes that do not run, all at once: some wait for others."""
+        stopped = [node for node in self.nodes if not node.running]
+        for node in stopped:
+            node.begin()
+        with ThreadPoolExecutor(SIZE) as pool:
+            list(pool.map(Node.wait, stopped))
+        until(self.whole, "a cluster of three", 30)
+
     def whole(self):
         """Say whether every node runs, as the first one sees it."""
-        names = self.nodes[0].ctl("eval", "rabbit_mnesia:cluster_nodes(running).")
-        return all(node.name in names for node in self.nodes)
+        status = json.loads(self.nodes[0].ctl("cluster_status", "--formatter", "json"))
+        return set(status["running_nodes"]) == {node.name for node in self.nodes}
 
 
 @contextmanager
@@ -56,12 +66,8 @@ def private_cluster():
                 ),
             )
         try:
-            for node in nodes:
-                node.begin()
-            with ThreadPoolExecutor(SIZE) as pool:
-                list(pool.map(Node.wait, nodes))
             cluster = Cluster(nodes)
-            until(cluster.whole, "a cluster of three", 30)
+            cluster.start()
             yield cluster
         finally:
             for node in nodes:

@@ -14,6 +14,7 @@ from faults.harness.account import Ledger, until
 
 from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
+from stem_amqp.topology.entities import Entities, Queue
 
 HERE = Path(__file__).parent
 MILLION = 1_000_000
@@ -35,7 +36,7 @@ class Crew:
         self.ledger = ledger
         self.namespace = f"f-{uuid.uuid4().hex[:8]}"
         self._url = url
-        self._environment = os.environ | {
+        self.environment = os.environ | {
             "FAULTS_FOLDER": str(ledger.folder),
             "STEM_BROKER_URL": via or url,
             "STEM_NAMESPACE": self.namespace,
@@ -134,6 +135,18 @@ class Crew:
     async def _delete(self):
         async with self.stem() as stem:
             await stem.connected.transport.delete(entities_of(stem))
+            versions = [Queue(name=name) for name in stem.names.works("q", 1).values()]
+            await stem.connected.transport.delete(Entities(queues=tuple(versions)))
+
+    def queues(self):
+        """Return which versions of the work queue are there."""
+        return asyncio.run(self._versions())
+
+    async def _versions(self):
+        async with self.stem() as stem:
+            names = stem.names.works("q", 1).values()
+            status = await stem.connected.transport.status(names)
+            return {name for name, found in status.items() if found is not None}
 
     def clean_up(self):
         """Kill what runs, and delete the namespace."""
@@ -146,7 +159,7 @@ class Crew:
             return subprocess.Popen(
                 [sys.executable, *words],
                 cwd=HERE,
-                env=self._environment | environment,
+                env=self.environment | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -39,6 +39,13 @@ def end(keeping):
     keeping.wait(STOP_TIMEOUT)
 
 
+def installed_version():
+    """Return the release of the RabbitMQ that nodes are started from, such as ``4.3.6``."""
+    script = find_programs().server.with_name("rabbitmqctl")
+    done = subprocess.run([script, "version"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
+
+
 class Node:
     """One node. Its ports and its data are the same for every start.
 

@@ -26,6 +26,7 @@ async def produce(first, count, rate, delay):
     parent = os.getppid()  # a producer whose test is gone ends, too
     slots = asyncio.Semaphore(IN_FLIGHT)
     call = note.options(delay=delay) if delay else note
+    loop = asyncio.get_running_loop()
 
     async def one(number):
         try:
@@ -38,12 +39,14 @@ async def produce(first, count, rate, delay):
             slots.release()
 
     async with stem, asyncio.TaskGroup() as group:
+        began = loop.time()
         for number in range(first, first + count):
             await slots.acquire()
             if stopping.is_set() or os.getppid() != parent:
                 break
             group.create_task(one(number))
-            await asyncio.sleep(1 / rate)
+            due = began + (number - first + 1) / rate
+            await asyncio.sleep(max(0, due - loop.time()))
 
 
 if __name__ == "__main__":

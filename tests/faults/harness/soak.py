@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from faults.harness.account import Tally
+from faults.harness.account import table
 from faults.harness.crew import crew_on
-from faults.harness.node import private_node
+from faults.harness.node import installed_version, private_node
 from faults.harness.proxy import DOWN, UP, proxy_to
 
 INTERVAL = 5.0
@@ -164,7 +164,8 @@ def main():
     print(f"seed {seed}: make soak MINUTES={minutes:g} SEED={seed}", flush=True)
     tally = soak(minutes, seed)
     recovery = sorted(tally.recovery)
-    print(f"{Tally.HEADER}\n{dataclasses.replace(tally, recovery=())}")
+    print(f"RabbitMQ {installed_version()}, {sum(tally.refused.values())} refused")
+    print(table([dataclasses.replace(tally, recovery=())]))
     print(
         f"recovery: {recovery[len(recovery) // 2]:.2f} s at the median, {recovery[-1]:.2f} s at most"
     )

@@ -141,7 +141,7 @@ async def test_another_value_on_the_broker_is_named_with_both(bench):
         text = str(caught.value)
         assert f"queue {queue!r}" in text
         assert f"x-message-ttl is 1000 on the broker and {ours} in the topology" in text
-        assert "delete the queue when it is empty" in text
+        assert "stem-amqp topology plan" in text
     assert (await transport.status([queue]))[queue].ready == 0
 
 

@@ -86,6 +86,7 @@ class Link:
             self.send(0, self.broker.greeting())
         elif isinstance(frame, commands.Connection.StartOk):
             self.name = frame.client_properties["connection_name"]
+            self.broker.introduced.append(frame.client_properties)
             self.send(0, commands.Connection.Tune(2047, 131072, 60))
         elif isinstance(frame, commands.Connection.Open):
             self.send(0, commands.Connection.OpenOk())
@@ -110,6 +111,7 @@ class Link:
             commands.Confirm.Select: commands.Confirm.SelectOk,
             commands.Basic.Qos: commands.Basic.QosOk,
             commands.Channel.Close: commands.Channel.CloseOk,
+            commands.Queue.Delete: lambda: commands.Queue.DeleteOk(0),
         }
         if isinstance(frame, commands.Channel.Close):
             self.broker.before_close_ok(channel)
@@ -118,8 +120,7 @@ class Link:
             if isinstance(frame, commands.Channel.Close):
                 self.channels.pop(channel.number)
         elif isinstance(frame, commands.Queue.Declare):
-            self.broker.asked.append((self.name, frame.queue))
-            channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
+            self.declare(channel, frame)
         elif isinstance(frame, commands.Basic.Consume):
             if not self.broker.answers_consume:
                 return
@@ -137,6 +138,14 @@ class Link:
         elif isinstance(frame, body.ContentBody):
             channel.message.body += frame.value
             self.complete(channel)
+
+    def declare(self, channel, frame):
+        """Have a queue, unless another connection has it."""
+        self.broker.asked.append((self.name, frame.queue))
+        if frame.queue in self.broker.locked:
+            channel.close(405, f"RESOURCE_LOCKED - locked queue '{frame.queue}'")
+        else:
+            channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
 
     def complete(self, channel):
         """Hand a message over to the test once all of it is there."""
@@ -157,7 +166,9 @@ class ScriptedBroker:
         self.published = []
         self.consuming = []
         self.strays = []
+        self.introduced = []
         self.asked = []
+        self.locked = set()
         self.on_publish = self.confirm
         self.deaf = False
         self._tasks = set()

@@ -6,7 +6,9 @@ import logging
 import pytest
 from pamqp import commands
 
+from stem_amqp import __version__
 from stem_amqp.errors import BrokerUnavailableError, StaleDeliveryError
+from stem_amqp.transport.amqp import consumer as consumer_module
 from stem_amqp.transport.amqp import session
 
 
@@ -153,6 +155,36 @@ async def test_a_consumer_whose_channel_is_closed_consumes_again(
         await inbox[0].ack()
 
 
+async def test_an_exclusive_queue_that_stays_locked_gets_another_name(
+    scripted, connect, eventually, monkeypatch, caplog
+):
+    """A cluster keeps those of a dead node; a shorter lock is waited for."""
+    monkeypatch.setattr(consumer_module, "LOCKED", 0.0)
+    transport, renamed = await connect(), []
+    async with transport.subscribe("replies", print, on_renamed=renamed.append) as name:
+        assert name == "replies"
+        scripted.locked.add("replies")
+        scripted.cut()
+        await eventually(lambda: renamed == ["replies.2"], "a new name")
+        await eventually(lambda: len(scripted.consuming) == 2, "a consumer on it")
+    assert "queue replies stays locked by a lost connection: consuming replies.2" in caplog.text
+
+
+async def test_an_exclusive_queue_keeps_its_name_through_a_short_lock(
+    scripted, connect, eventually, caplog
+):
+    """The broker finds out later than the client that a connection is lost."""
+    transport, renamed = await connect(), []
+    caplog.set_level(logging.INFO)
+    async with transport.subscribe("replies", print, on_renamed=renamed.append):
+        scripted.locked.add("replies")
+        scripted.cut()
+        await eventually(lambda: "RESOURCE_LOCKED" in caplog.text, "a refusal")
+        scripted.locked.clear()
+        await eventually(lambda: len(scripted.consuming) == 2, "a consumer on it")
+    assert renamed == []
+
+
 async def test_a_consumer_that_vanished_without_a_word_is_noticed(
     scripted, consume, eventually, monkeypatch
 ):
@@ -205,6 +237,18 @@ async def test_a_failing_observer_does_not_stop_the_healing(scripted, consume, e
     scripted.cut()
     await eventually(lambda: len(scripted.consuming) == 2 and consumer.consuming, "a consumer")
     assert "on_connection_change failed" in caplog.text
+
+
+async def test_a_connection_says_who_it_is(scripted, connect):
+    """The management UI shows the name in its list, and all of it on the connection's page."""
+    transport = await connect(name="stem-amqp shop host:1", namespace="shop")
+    await transport.consume("q", print, prefetch=1, tag="c1")
+    for said, role in zip(scripted.introduced, ("publishing", "consuming"), strict=True):
+        assert said["connection_name"] == f"stem-amqp shop host:1 {role}"
+        assert (said["product"], said["version"]) == ("stem-amqp", __version__)
+        assert (said["role"], said["namespace"]) == (role, "shop")
+        assert "aiormq" in said["information"]
+        assert said["capabilities"]["consumer_cancel_notify"]
 
 
 async def test_an_alarm_does_not_stop_what_is_asked_for(scripted, connect):

@@ -1,0 +1,203 @@
+"""``stem-amqp topology migrate``: change what RabbitMQ cannot change in place, under load.
+
+``--json`` prints an object with ``namespace``, ``broker``, ``dry_run`` and ``queues``: with ``--dry-run``
+objects with ``queue``, ``name``, ``earlier`` and ``differences``; else objects with ``queue``,
+``earlier``, ``name``, ``resumed``, ``overlap`` (seconds), ``copies`` (ids of the tasks that may be in
+both queues), ``moved`` and ``left`` (why an earlier version is still there).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from stem_amqp.app import Stem
+from stem_amqp.assembly import entities_of
+from stem_amqp.cli import options as opt
+from stem_amqp.cli.exit_codes import ExitCode
+from stem_amqp.cli.load import load
+from stem_amqp.cli.output import count, note, show_json, show_warning
+from stem_amqp.cli.session import broker_of, check_queues, confirm
+from stem_amqp.errors import ManagementError
+from stem_amqp.management import Management
+from stem_amqp.provision.migrate import Account, Migrator
+from stem_amqp.provision.migration import Migration, differences, find_migrations
+
+DEFAULT_TIMEOUT = 600.0
+
+
+def migrate_command(
+    queue: Annotated[
+        str | None,
+        typer.Argument(metavar="QUEUE", help="A logical queue; default: all that need it."),
+    ] = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    yes: opt.Yes = False,
+    without_consumers: Annotated[
+        bool,
+        typer.Option("--without-consumers", help="Do not wait for workers of the new version."),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            parser=opt.duration,
+            metavar="DURATION",
+            help="For a worker to come, and for the old queue to be empty.",
+            show_default="10m",
+        ),
+    ] = DEFAULT_TIMEOUT,
+    application: opt.AppOption = None,
+    as_json: opt.Json = False,
+    broker_url: opt.BrokerUrl = None,
+    namespace: opt.Namespace = None,
+    topology: opt.TopologyFile = None,
+) -> None:
+    """Replace a queue by its next version, which the topology file has, while tasks come and run.
+
+    The new queue is declared, the bindings are switched over, the workers drain the old queue, and it is
+    deleted once it is empty. Interrupted in any way, it goes on where it was when it is started again.
+    """
+    overrides = opt.Overrides(broker_url=broker_url, namespace=namespace, topology=topology)
+    stem = load(application, overrides)
+    wanted = [queue] if queue else []
+    check_queues(stem, wanted)
+    run = _Run(
+        stem, dry_run=dry_run, yes=yes, as_json=as_json, timeout=timeout, idle=without_consumers
+    )
+    if not asyncio.run(run(wanted)):
+        raise typer.Exit(ExitCode.NO)
+
+
+class _Run:
+    """One call of the command."""
+
+    def __init__(
+        self, stem: Stem, *, dry_run: bool, yes: bool, as_json: bool, timeout: float, idle: bool
+    ) -> None:
+        self._stem = stem
+        self._dry_run = dry_run
+        self._yes = yes
+        self._as_json = as_json
+        self._timeout = timeout
+        self._idle = idle
+
+    async def __call__(self, queues: list[str]) -> bool:
+        """Return whether nothing is left to do, or it was only to be said."""
+        stem = self._stem
+        async with broker_of(stem) as (transport, broker):
+            management = await _answering(stem)
+            entities = entities_of(stem)
+            found = await find_migrations(transport, entities, queues)
+            document = {
+                "namespace": stem.names.namespace,
+                "broker": str(broker),
+                "dry_run": self._dry_run,
+            }
+            plans = [(one, await differences(management, one)) for one in found]
+            if self._dry_run or not found:
+                self._say(plans, document, queues)
+                return True
+            if not self._yes:
+                for one, lines in plans:
+                    _describe(one, lines, idle=self._idle)
+                confirm(f"migrate {', '.join(one.queue for one in found)}")
+            migrator = Migrator(
+                transport,
+                management,
+                stem.names,
+                tell=note,
+                timeout=self._timeout,
+                without_consumers=self._idle,
+            )
+            accounts = [await migrator.migrate(one) for one in found]
+        if self._as_json:
+            show_json(document | {"queues": accounts})
+        else:
+            for account in accounts:
+                _show(account)
+        return not any(account.left for account in accounts)
+
+    def _say(
+        self,
+        plans: list[tuple[Migration, list[str]]],
+        document: dict[str, object],
+        queues: list[str],
+    ) -> None:
+        if self._as_json:
+            described = [
+                {
+                    "queue": one.queue,
+                    "name": one.new.name,
+                    "earlier": list(one.earlier.values()),
+                    "differences": lines,
+                }
+                for one, lines in plans
+            ]
+            show_json(document | {"queues": described})
+            return
+        for one, lines in plans:
+            _describe(one, lines, idle=self._idle)
+        if not plans:
+            typer.echo(
+                f"nothing to migrate: {', '.join(queues) or 'no queue'} has an earlier version"
+            )
+
+
+async def _answering(stem: Stem) -> Management | None:
+    """Return the management API if it answers."""
+    management = Management.of(stem.settings)
+    try:
+        await management.get("vhosts", management.virtual_host)
+    except ManagementError as error:
+        show_warning(
+            f"{str(error).partition(chr(10))[0]}: differences, bindings that are not in the file and tasks"
+            " that workers still have are not seen, so an old queue is drained but not deleted"
+        )
+        return None
+    return management
+
+
+def _describe(migration: Migration, lines: list[str], *, idle: bool) -> None:
+    new, old = migration.new.name, migration.names
+    typer.echo(f"{migration.new.title}: {old} → {new}")
+    for line in lines:
+        typer.echo(f"  {line}")
+    steps = [
+        f"declare {new}",
+        f"wait for a worker that consumes {new}",
+        f"bind {new} to {', '.join(b.source for b in migration.bindings)}, and unbind {old}",
+        f"wait until {old} is empty; its messages are moved if nobody consumes it",
+        f"delete {old}",
+    ]
+    if idle or migration.new.dead:
+        del steps[1]
+    for number, step in enumerate(steps, 1):
+        typer.echo(f"  {number}. {step}")
+
+
+def _show(account: Account) -> None:
+    copies = f"at most {len(account.copies)}" if account.copies else "none"
+    typer.echo(
+        f"{account.queue}: {' and '.join(account.earlier)} → {account.name}. Tasks in both: {copies}"
+        f" (both were bound for {account.overlap * 1000:.1f} ms). Moved:"
+        f" {count(account.moved, 'message')}."
+    )
+    for task in account.copies[:_SHOWN]:
+        typer.echo(f"  perhaps in both: {task}")
+    if account.left:
+        show_warning(
+            f"{account.left}\n  When rabbitmqctl list_queues name messages says 0: rabbitmqctl"
+            f" delete_queue {account.earlier[0]}"
+        )
+
+
+_SHOWN = 20
+"""Ids that are printed; --json has all."""
+
+__all__ = ["migrate_command"]

@@ -1,0 +1,258 @@
+"""What is on the broker, as far as it can be found out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from stem_amqp.errors import ManagementError, TopologyMismatchError
+from stem_amqp.management import Management
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy
+from stem_amqp.transport.base import Transport
+
+_QUEUE_COLUMNS = (
+    "name,type,durable,auto_delete,exclusive,arguments,policy,operator_policy,"
+    "effective_policy_definition,messages,messages_unacknowledged,messages_dlx,consumers"
+)
+_EXCHANGE_COLUMNS = "name,type,durable,auto_delete,internal,arguments,policy"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundExchange:
+    """An exchange on the broker; see `Exchange`.
+
+    Args:
+        name: its name.
+        type: its type.
+        arguments: its arguments.
+        durable: whether it outlives the broker.
+        internal: whether only other exchanges can publish to it.
+    """
+
+    name: str
+    type: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    durable: bool = True
+    internal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundQueue:
+    """A queue on the broker; see `Queue`.
+
+    Args:
+        name: its name.
+        type: ``quorum``, ``classic`` or ``stream``.
+        arguments: its arguments.
+        durable: whether it outlives the broker.
+        exclusive: whether it belongs to one connection, and goes with it.
+        auto_delete: whether it goes with its last consumer.
+        policy: the policy that is in force.
+        operator_policy: the operator policy that is in force.
+        effective: what both together set.
+        messages: messages in it, unsettled ones too; None if that is not known.
+        unsettled: deliveries that are with consumers.
+        dead_lettering: messages whose dead-lettering is not confirmed yet.
+        consumers: how many consume it.
+    """
+
+    name: str
+    type: str = "classic"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    durable: bool = True
+    exclusive: bool = False
+    auto_delete: bool = False
+    policy: str | None = None
+    operator_policy: str | None = None
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    messages: int | None = None
+    unsettled: int | None = None
+    dead_lettering: int = 0
+    consumers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mismatch:
+    """The first argument that differs, as RabbitMQ's refusal names it.
+
+    Args:
+        argument: the argument.
+        wanted: its value in the topology.
+        current: its value on the broker.
+    """
+
+    argument: str
+    wanted: str
+    current: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inventory:
+    """What is on the broker.
+
+    Args:
+        source: ``management`` knows everything; ``amqp`` only what was asked for by name, of which
+            it knows whether it is there and the first argument that differs.
+        exchanges: by name.
+        queues: by name.
+        bindings: all that begin or end at these.
+        policies: policies of the virtual host, and operator policies where they may be read.
+        mismatches: by name, where the source is ``amqp``.
+    """
+
+    source: Literal["management", "amqp"]
+    exchanges: Mapping[str, FoundExchange] = field(default_factory=dict)
+    queues: Mapping[str, FoundQueue] = field(default_factory=dict)
+    bindings: tuple[Binding, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    mismatches: Mapping[str, Mismatch] = field(default_factory=dict)
+
+
+async def take_inventory(management: Management, prefix: str = "") -> Inventory:
+    """Ask the management API what there is.
+
+    Args:
+        management: the API.
+        prefix: the beginning of the names of queues and exchanges; empty: all. Bindings and policies
+            are those of the whole virtual host.
+
+    Raises:
+        ManagementError: it does not answer, or refuses.
+    """
+    host = management.virtual_host
+    queues, exchanges, bindings, policies, operator_policies = await asyncio.gather(
+        management.listing("queues", prefix, _QUEUE_COLUMNS),
+        management.listing("exchanges", prefix, _EXCHANGE_COLUMNS),
+        management.get("bindings", host),
+        management.get("policies", host),
+        _operator_policies(management),
+    )
+    return Inventory(
+        source="management",
+        exchanges={found["name"]: _exchange(found) for found in exchanges if found["name"]},
+        queues={found["name"]: _queue(found) for found in queues},
+        bindings=tuple(_binding(found) for found in bindings if found["source"]),
+        policies=(
+            *(_policy(found) for found in policies),
+            *(_policy(found, operator=True) for found in operator_policies),
+        ),
+    )
+
+
+async def ask_by_amqp(transport: Transport, entities: Entities) -> Inventory:
+    """Find out by AMQP alone what of a topology is there, and whether it differs.
+
+    What is there is declared once more, which changes nothing and is refused where it differs.
+    RabbitMQ names the first difference only; bindings, policies and what else there is stay unknown.
+
+    Args:
+        transport: connected.
+        entities: the compiled topology.
+
+    Raises:
+        BrokerError: the broker cannot be reached, or the user may not declare.
+    """
+    missing = {entity.name for entity in await transport.missing(entities)}
+    mismatches: dict[str, Mismatch] = {}
+    exchanges: dict[str, FoundExchange] = {}
+    queues: dict[str, FoundQueue] = {}
+    for exchange in entities.exchanges:
+        if exchange.name not in missing:
+            one = Entities(exchanges=(exchange,))
+            mismatches |= await _refusal(transport, exchange.name, one)
+            exchanges[exchange.name] = _as_found(exchange)
+    for queue in entities.queues:
+        if queue.name not in missing:
+            mismatches |= await _refusal(transport, queue.name, Entities(queues=(queue,)))
+            kind = str(queue.arguments.get("x-queue-type", "classic"))
+            queues[queue.name] = FoundQueue(name=queue.name, type=kind, arguments=queue.arguments)
+    return Inventory(source="amqp", exchanges=exchanges, queues=queues, mismatches=mismatches)
+
+
+async def _refusal(transport: Transport, name: str, entity: Entities) -> dict[str, Mismatch]:
+    try:
+        await transport.declare(entity)
+    except TopologyMismatchError as error:
+        return {name: Mismatch(argument=error.argument, wanted=error.wanted, current=error.current)}
+    return {}
+
+
+def _as_found(exchange: Exchange) -> FoundExchange:
+    return FoundExchange(
+        name=exchange.name,
+        type=exchange.type,
+        internal=exchange.internal,
+        arguments=exchange.arguments,
+    )
+
+
+async def _operator_policies(management: Management) -> Iterable[Mapping[str, Any]]:
+    try:
+        found: Iterable[Mapping[str, Any]] = await management.get(
+            "operator-policies", management.virtual_host
+        )
+    except ManagementError:
+        return ()  # they take a right of their own, and their effect is seen at each queue
+    return found
+
+
+def _exchange(found: Mapping[str, Any]) -> FoundExchange:
+    return FoundExchange(
+        name=found["name"],
+        type=found["type"],
+        arguments=found.get("arguments") or {},
+        durable=found.get("durable", True),
+        internal=found.get("internal", False),
+    )
+
+
+def _queue(found: Mapping[str, Any]) -> FoundQueue:
+    arguments = found.get("arguments") or {}
+    return FoundQueue(
+        name=found["name"],
+        type=str(arguments.get("x-queue-type") or found.get("type") or "classic"),
+        arguments=arguments,
+        durable=found.get("durable", True),
+        exclusive=bool(found.get("exclusive", False)),
+        auto_delete=bool(found.get("auto_delete", False)),
+        policy=found.get("policy") or None,
+        operator_policy=found.get("operator_policy") or None,
+        effective=found.get("effective_policy_definition") or {},
+        messages=found.get("messages"),
+        unsettled=found.get("messages_unacknowledged"),
+        dead_lettering=found.get("messages_dlx") or 0,
+        consumers=found.get("consumers"),
+    )
+
+
+def _binding(found: Mapping[str, Any]) -> Binding:
+    return Binding(
+        source=found["source"],
+        destination=found["destination"],
+        key=found["routing_key"],
+        to_exchange=found["destination_type"] == "exchange",
+        arguments=found.get("arguments") or {},
+    )
+
+
+def _policy(found: Mapping[str, Any], *, operator: bool = False) -> Policy:
+    return Policy(
+        name=found["name"],
+        pattern=found["pattern"],
+        apply_to=found.get("apply-to", "all"),
+        definition=found.get("definition") or {},
+        priority=found.get("priority", 0),
+        operator=operator,
+    )
+
+
+__all__ = [
+    "FoundExchange",
+    "FoundQueue",
+    "Inventory",
+    "Mismatch",
+    "ask_by_amqp",
+    "take_inventory",
+]

@@ -1,0 +1,192 @@
+"""Definitions that a real RabbitMQ imports, and topology files that are made from a real one."""
+
+import base64
+import json
+import urllib.parse
+import urllib.request
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from cli_support import command_line
+
+from stem_amqp import Stem
+from stem_amqp.assembly import entities_of
+from stem_amqp.broker_definitions import fetch_definitions
+from stem_amqp.errors import BrokerUnavailableError
+from stem_amqp.management import Management
+from stem_amqp.provision.apply import apply
+from stem_amqp.testing.private_rabbitmq import private_rabbitmq
+from stem_amqp.topology.definitions_file import standing_of
+
+ROOT = Path(__file__).parents[2]
+EVERY_KEY = """\
+version: 1
+queues:
+  orders: {type: classic, priority: 3, ttl: 90m, max_length: 1000}
+  audited: {single_active_consumer: true, dead_letter: {max_length: null, max_length_bytes: null}}
+  billing.eu: {delivery_limit: 50, dead_letter: {overflow: drop-oldest, max_length: 5, ttl: 14d}}
+exchanges:
+  "{namespace}.audit": {type: headers, arguments: {alternate-exchange: "{namespace}.unroutable"}}
+  amq.topic: {external: true}
+bindings:
+  - {source: "{namespace}.tasks", destination: "{namespace}.audit", key: orders, to: exchange}
+  - {source: "{namespace}.audit", destination: orders, arguments: {x-match: all, n: 1, t: "010"}}
+  - {source: amq.topic, destination: orders, key: "1e3"}
+"""
+
+
+class VirtualHost:
+    """An empty virtual host of a broker, and its management API."""
+
+    def __init__(self, url, management_url):
+        self.name = f"topology-{uuid.uuid4().hex[:8]}"
+        self._api = f"{management_url}/api"
+        self.management_url = management_url
+        self.url = urllib.parse.urlsplit(url)._replace(path=f"/{self.name}").geturl()
+        self.ask("PUT", f"vhosts/{self.name}", {})
+
+    def ask(self, method, path, document=None):
+        """Send a request."""
+        request = urllib.request.Request(
+            f"{self._api}/{path}",
+            method=method,
+            data=None if document is None else json.dumps(document).encode(),
+            headers={
+                "Authorization": "Basic " + base64.b64encode(b"guest:guest").decode(),
+                "Content-Type": "application/json",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.read()
+
+    def standing(self):
+        """What is on it."""
+        api = Management(
+            url=self.management_url, user="guest", password="guest", virtual_host=self.name
+        )
+        return standing_of(fetch_definitions(api))
+
+
+@pytest.fixture(scope="module")
+def managed(stem_broker):
+    """A broker with a management API: the session's, or a private one."""
+    with ExitStack() as stack:
+        url, management_url = stem_broker.url, stem_broker.management_url
+        if management_url is None:
+            try:
+                node = stack.enter_context(private_rabbitmq(management=True))
+            except BrokerUnavailableError as error:
+                pytest.skip(f"definitions are imported through the management API: {error}")
+            url, management_url = node.url, node.management_url
+        yield url, management_url
+
+
+@pytest.fixture
+def host(managed):
+    """An empty virtual host."""
+    made = VirtualHost(*managed)
+    yield made
+    made.ask("DELETE", f"vhosts/{made.name}")
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch, tmp_path):
+    """Run commands in a directory of their own."""
+    with command_line(capsys, monkeypatch, tmp_path) as line:
+        line.write("default.yaml", (ROOT / "topology" / "default.yaml").read_text())
+        line.write("every-key.yaml", EVERY_KEY)
+        yield line
+
+
+def identities(bindings):
+    """Bindings that can be compared."""
+    return {
+        (b.source, b.destination, b.to_exchange, b.key, repr(sorted(b.arguments.items())))
+        for b in bindings
+        if b.source
+    }
+
+
+def in_order(document):
+    """Definitions that can be compared: a broker keeps no order, not even of arguments."""
+    return {
+        kind: sorted(json.dumps(item, sort_keys=True) for item in items)
+        for kind, items in document.items()
+    }
+
+
+@pytest.mark.parametrize("file", ["default.yaml", "every-key.yaml"])
+@pytest.mark.parametrize("whole_broker", [False, True], ids=["one virtual host", "whole broker"])
+async def test_after_an_import_of_our_definitions_nothing_is_left_to_do(
+    cli, host, file, whole_broker
+):
+    """RabbitMQ takes both forms; verify finds nothing missing, apply no other argument."""
+    words = ("--vhost", host.name) if whole_broker else ()
+    exported = cli("topology", "export", file, "--format", "definitions", *words)
+    host.ask("POST", "definitions" if whole_broker else f"definitions/{host.name}", exported.json)
+    stem = Stem(broker_url=host.url, topology=cli.folder / file)
+    stem.settings = stem.settings.replace(provision="verify")
+    entities = entities_of(stem)
+    async with stem:
+        transport = stem.connected.transport
+        assert await transport.missing(entities) == []
+        # declaring again what stands there with other arguments is refused
+        await apply(transport, entities, wait=0)
+    standing = host.standing().entities
+    assert identities(standing.bindings) == identities(entities.bindings)
+    assert {q.name: dict(q.arguments) for q in standing.queues} == {
+        q.name: dict(q.arguments) for q in entities.queues
+    }
+
+
+@pytest.mark.parametrize("file", ["default.yaml", "every-key.yaml"])
+async def test_a_running_broker_gives_the_file_back(cli, host, file):
+    """File to broker, to file, to the same exchanges, queues and bindings."""
+    stem = Stem(broker_url=host.url, topology=cli.folder / file)
+    async with stem:
+        pass
+    credentials = host.management_url.replace("://", "://guest:guest@")
+    words = ("--management", credentials, "--vhost", host.name, "-o", "again.yaml")
+    ran = cli("topology", "import", *words)
+    assert ran.code == 0
+    assert "no remarks" in ran.err
+    assert cli("topology", "validate", "again.yaml").code == 0
+    first, again = (
+        cli("topology", "export", name, "-f", "definitions").json for name in (file, "again.yaml")
+    )
+    assert in_order(first) == in_order(again)
+
+
+def test_what_others_have_there_is_said(cli, host):
+    """Foreign queues, transient ones and policies stand in the file as comments."""
+    at = f"{host.name}/"
+    host.ask("PUT", f"exchanges/{at}crm.events", {"type": "topic"})
+    host.ask("PUT", f"queues/{at}crm.mail", {"durable": True})
+    host.ask("POST", f"bindings/{at}e/crm.events/q/crm.mail", {"routing_key": "mail.#"})
+    policy = {"pattern": "^stem", "definition": {"max-length": 9}, "apply-to": "queues"}
+    host.ask("PUT", f"policies/{at}short", policy)
+    host.ask("PUT", f"operator-policies/{at}cap", policy)
+    exported = cli("topology", "export", "default.yaml", "--format", "definitions")
+    host.ask("POST", f"definitions/{host.name}", exported.json)
+    host.ask("POST", f"bindings/{at}e/crm.events/q/stem.default", {"routing_key": "crm.#"})
+    credentials = host.management_url.replace("://", "://guest:guest@")
+    ran = cli("topology", "import", "--management", credentials, "--vhost", host.name)
+    assert '- source: crm.events\n  destination: default\n  key: "crm.#"\n' in ran.out
+    assert "crm.events: {external: true}" in ran.out
+    for remark in (
+        "# - binding of crm.events to the queue crm.mail with the key mail.#:",
+        "# - queue crm.mail: is no work or dead-letter queue here",
+        "# - policy short: pattern ^stem, queues, priority 0, {'max-length': 9}",
+        "# - operator policy cap: pattern ^stem, queues, priority 0, {'max-length': 9}",
+    ):
+        assert remark in ran.out
+
+
+def test_a_virtual_host_that_is_not_there_is_an_error(cli, host):
+    """And its name is in the message."""
+    credentials = host.management_url.replace("://", "://guest:guest@")
+    ran = cli("topology", "import", "--management", credentials, "--vhost", "no-such-host")
+    assert ran.code == 5
+    assert "no-such-host" in ran.err

@@ -1,0 +1,202 @@
+"""Plan, apply, prune and verify against a broker whose management API tells everything."""
+
+import asyncio
+import sys
+import uuid
+from contextlib import ExitStack
+
+import pytest
+from support import eventually
+
+from stem_amqp import Stem
+from stem_amqp.assembly import create_transport, entities_of
+from stem_amqp.errors import ManagementError, TopologyMismatchError
+from stem_amqp.management import Management
+from stem_amqp.provision.change import carry_out, prune
+from stem_amqp.provision.inventory import ask_by_amqp, take_inventory
+from stem_amqp.provision.plan import make_plan
+from stem_amqp.testing.private_rabbitmq import private_rabbitmq
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
+from stem_amqp.topology.load import parse_topology
+
+
+@pytest.fixture(scope="module")
+def managed(stem_broker):
+    """A broker with the management API: the session's, or a private one with the plugin."""
+    with ExitStack() as stack:
+        if stem_broker.management_url is not None:
+            yield stem_broker.url, stem_broker.management_url
+        else:
+            node = stack.enter_context(private_rabbitmq(management=True))
+            yield node.url, node.management_url
+
+
+class Site:
+    """An application's topology and the broker that it is to stand on."""
+
+    def __init__(self, url, management_url):
+        self.app = Stem(broker_url=url, namespace=f"t-{uuid.uuid4().hex[:8]}")
+        self.app.settings = self.app.settings.replace(management_url=management_url)
+        self.management = Management.of(self.app.settings)
+        self.transport = create_transport(self.app.settings)
+        self.extra = Entities()
+
+    def write(self, text):
+        """Give the topology a file."""
+        self.app.topology = parse_topology("version: 1\n" + text)
+
+    async def plan(self):
+        """Compare."""
+        inventory = await take_inventory(self.management)
+        return make_plan(self.entities, inventory, self.app.names)
+
+    async def apply(self):
+        """Apply."""
+        await carry_out(await self.plan(), self.entities, self.transport, self.management)
+
+    @property
+    def entities(self):
+        """What is to stand."""
+        own = entities_of(self.app)
+        return Entities(
+            exchanges=own.exchanges,
+            queues=own.queues,
+            bindings=own.bindings,
+            policies=(*own.policies, *self.extra.policies),
+        )
+
+
+@pytest.fixture
+async def site(managed):
+    """A namespace of its own, removed afterwards with all that is in it."""
+    site = Site(*managed)
+    site.write("queues: {orders: }\n")
+    await site.transport.connect()
+    yield site
+    inventory = await take_inventory(site.management, site.app.names.namespace + ".")
+    await site.transport.delete(
+        Entities(
+            exchanges=tuple(Exchange(name=name, type="topic") for name in inventory.exchanges),
+            queues=tuple(Queue(name=name) for name in inventory.queues),
+        )
+    )
+    for policy in inventory.policies:
+        if policy.name.startswith(site.app.names.namespace):
+            kind = "operator-policies" if policy.operator else "policies"
+            await site.management.delete(kind, "/", policy.name)
+    await site.transport.close()
+
+
+async def test_a_plan_is_empty_after_it_was_applied(site):
+    """And lists everything before."""
+    before = await site.plan()
+    assert len(before.create) == 173
+    await site.apply()
+    after = await site.plan()
+    assert after.nothing_to_do
+    assert (after.same, after.undeclared) == (173, ())
+    assert (await ask_by_amqp(site.transport, site.entities)).mismatches == {}
+
+
+async def test_both_ways_of_asking_see_the_difference(site):
+    """The management API names all arguments, AMQP the first one."""
+    await site.apply()
+    site.write("queues: {orders: {max_length: 5, ttl: 1h}}\n")
+    (step,) = (await site.plan()).blocked
+    assert [one.key for one in step.details] == ["x-max-length", "x-message-ttl"]
+    found = await ask_by_amqp(site.transport, site.entities)
+    (mismatch,) = found.mismatches.values()
+    assert mismatch.argument in {"x-max-length", "x-message-ttl"}
+    with pytest.raises(TopologyMismatchError, match="topology migrate orders"):
+        await site.apply()
+
+
+async def test_policies_are_set_and_changed(site):
+    """They are in force at once, and a second plan has nothing to do."""
+    name = site.app.names.work("orders")
+    pattern = f"^{name.replace('.', '[.]')}$"
+    for limit in (1000, 500):
+        policy = Policy(name=name, pattern=pattern, definition={"max-length": limit})
+        site.extra = Entities(policies=(policy,))
+        assert not (await site.plan()).nothing_to_do
+        await site.apply()
+        assert (await site.plan()).nothing_to_do
+
+        async def in_force(limit=limit):
+            found = (await take_inventory(site.management, name)).queues[name]
+            return found.effective.get("max-length") == limit
+
+        await eventually(in_force, "the policy", 20)
+
+
+async def test_a_policy_that_rabbitmq_refuses_says_why(site):
+    """The broker's own words are kept."""
+    name = site.app.names.work("orders")
+    broken = Policy(name=name, pattern="^x$", definition={"no-such-setting": 1})
+    site.extra = Entities(policies=(broken,))
+    with pytest.raises(ManagementError, match="no-such-setting"):
+        await site.apply()
+
+
+async def test_prune_removes_what_is_empty_and_leaves_what_is_not(site):
+    """A queue with a message stays; a stale binding and what is empty go."""
+    names = site.app.names
+    site.write("queues: {orders: , old: , full: }\n")
+    await site.apply()
+    old_binding = Binding(source=names.tasks, destination=names.work("orders"), key="stale")
+    await site.transport.declare(
+        Entities(
+            exchanges=(Exchange(name=f"{names.namespace}.side", type="fanout"),),
+            bindings=(old_binding,),
+        )
+    )
+    async with site.app as app:
+        await app.enqueue("anything", args={}, queue="full")
+
+        async def counted():
+            found = (await take_inventory(site.management, names.namespace)).queues
+            return all(queue.messages is not None for queue in found.values()) and (
+                found[names.work("full")].messages == 1
+            )
+
+        await eventually(counted, "the statistics", 30)
+        site.write("queues: {orders: }\n")
+        plan = await site.plan()
+        assert old_binding in [step.entity for step in plan.undeclared]
+        left = await prune(plan.undeclared, site.transport, site.management)
+    assert [(step.name, why) for step, why in left] == [
+        (names.work("full"), "there are 1 messages in it")
+    ]
+    after = await site.plan()
+    kept = [step.name for step in after.undeclared]
+    assert names.work("full") in kept
+    assert names.work("old") not in kept
+    assert f"{names.namespace}.side" not in kept
+    assert old_binding not in [step.entity for step in after.undeclared]
+
+
+async def test_ten_processes_apply_at_once(site, managed, tmp_path):
+    """None fails, and everything stands once."""
+    (tmp_path / "topology.yaml").write_text("version: 1\nqueues: {orders: , emails: }\n")
+    url, management_url = managed
+    environment = {
+        "STEM_BROKER_URL": url,
+        "STEM_MANAGEMENT_URL": management_url,
+        "STEM_NAMESPACE": site.app.names.namespace,
+        "PATH": "/usr/bin:/bin",
+    }
+    command = [sys.executable, "-m", "stem_amqp", "topology", "apply", "topology.yaml"]
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(10)
+    ]
+    said = [(await process.communicate())[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 10, "\n".join(said)
+    site.write("queues: {orders: , emails: }\n")
+    assert (await site.plan()).nothing_to_do

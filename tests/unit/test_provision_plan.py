@@ -1,0 +1,191 @@
+"""What is between a topology and a broker: pure comparisons."""
+
+import pytest
+
+from stem_amqp.provision.foreign import is_of_this_namespace
+from stem_amqp.provision.inventory import FoundExchange, FoundQueue, Inventory, Mismatch
+from stem_amqp.provision.plan import make_plan
+from stem_amqp.topology.compile import compile_topology
+from stem_amqp.topology.entities import Binding, Entities, Policy
+from stem_amqp.topology.load import parse_topology
+from stem_amqp.topology.names import Names
+
+NAMES = Names("stem")
+
+
+def compiled(text=""):
+    """Compile a topology given without its first line, with the queue orders."""
+    return compile_topology(parse_topology("version: 1\n" + text), NAMES, ["orders"])
+
+
+def standing(entities, **more):
+    """Return a broker on which these entities stand."""
+    queues = {
+        queue.name: FoundQueue(
+            name=queue.name,
+            type=queue.arguments["x-queue-type"],
+            arguments=queue.arguments,
+            messages=0,
+            consumers=0,
+        )
+        for queue in entities.queues
+    }
+    exchanges = {
+        exchange.name: FoundExchange(
+            name=exchange.name, type=exchange.type, arguments=exchange.arguments
+        )
+        for exchange in entities.exchanges
+    }
+    return Inventory(
+        source="management",
+        queues=queues | more.pop("queues", {}),
+        exchanges=exchanges | more.pop("exchanges", {}),
+        bindings=(*entities.bindings, *more.pop("bindings", ())),
+        policies=(*entities.policies, *more.pop("policies", ())),
+        **more,
+    )
+
+
+def test_what_stands_as_it_is_wanted_needs_nothing():
+    """Everything counts as the same."""
+    entities = compiled()
+    plan = make_plan(entities, standing(entities), NAMES)
+    assert plan.nothing_to_do
+    assert plan.same == sum(map(len, (entities.exchanges, entities.queues, entities.bindings)))
+    assert not plan.undeclared
+    assert not plan.notes
+
+
+def test_an_empty_broker_lacks_everything():
+    """In the order in which it can be declared."""
+    entities = compiled()
+    plan = make_plan(entities, Inventory(source="management"), NAMES)
+    kinds = [step.kind for step in plan.create]
+    assert kinds == sorted(kinds, key=["exchange", "queue", "binding"].index)
+    assert plan.same == 0
+
+
+def test_every_argument_that_differs_is_named_with_both_values():
+    """Also one that is there and not wanted, and one that is wanted and not there."""
+    wanted = compiled("queues: {orders: {ttl: 1h, delivery_limit: 7}}\n")
+    there = compiled("queues: {orders: {max_length: 10}}\n")
+    (step,) = make_plan(wanted, standing(there), NAMES).blocked
+    assert step.name == "stem.orders"
+    assert {(one.key, one.wanted, one.current) for one in step.details} == {
+        ("x-delivery-limit", "7", "100"),
+        ("x-message-ttl", "3600000", "–"),  # noqa: RUF001 - what stands for nothing
+        ("x-max-length", "–", "10"),  # noqa: RUF001 - likewise
+    }
+    assert "stem-amqp topology migrate orders" in step.remedy
+
+
+def test_an_exchange_of_another_type_is_blocked():
+    """RabbitMQ cannot change it."""
+    entities = compiled()
+    other = {"stem.tasks": FoundExchange(name="stem.tasks", type="direct")}
+    (step,) = make_plan(entities, standing(entities, exchanges=other), NAMES).blocked
+    assert [(one.key, one.wanted, one.current) for one in step.details] == [
+        ("type", "topic", "direct")
+    ]
+
+
+def test_a_missing_binding_is_created_and_a_foreign_one_left_alone():
+    """An operator's tap is no business of ours; a binding between our own is."""
+    entities = compiled()
+    tap = Binding(source="stem.tasks", destination="audit", key="#")
+    stale = Binding(source="stem.tasks", destination="stem.orders", key="old")
+    there = standing(entities, bindings=(tap, stale))
+    there_less = Inventory(
+        source="management",
+        queues=there.queues,
+        exchanges=there.exchanges,
+        bindings=tuple(b for b in there.bindings if b.key != "orders"),
+    )
+    plan = make_plan(entities, there_less, NAMES)
+    assert {step.entity.source for step in plan.create} == {"stem.tasks", "stem.dead"}
+    assert [step.entity for step in plan.undeclared] == [stale]
+
+
+def test_policies_are_changed_in_place():
+    """One that differs is no migration."""
+    policy = Policy(name="stem.orders", pattern="^x$", definition={"message-ttl": 5})
+    entities = Entities(policies=(policy,))
+    other = Policy(name="stem.orders", pattern="^x$", definition={"message-ttl": 9}, priority=1)
+    plan = make_plan(entities, Inventory(source="management", policies=(other,)), NAMES)
+    (step,) = plan.change
+    assert {(one.key, one.wanted, one.current) for one in step.details} == {
+        ("priority", "0", "1"),
+        ("message-ttl", "5", "9"),
+    }
+    assert make_plan(entities, Inventory(source="management"), NAMES).create[0].kind == "policy"
+
+
+def test_a_policy_that_overrules_an_argument_is_told():
+    """Of the two values the lower one counts, and nobody sees that at the queue."""
+    entities = compiled("queues: {orders: {ttl: 1h}}\n")
+    (queue,) = (queue for queue in entities.queues if queue.name == "stem.orders")
+    found = FoundQueue(
+        name=queue.name,
+        type="quorum",
+        arguments=queue.arguments,
+        operator_policy="limits",
+        effective={"message-ttl": 1000, "delivery-limit": 500},
+    )
+    plan = make_plan(entities, standing(entities, queues={queue.name: found}), NAMES)
+    assert plan.nothing_to_do
+    (note,) = plan.notes
+    assert "x-message-ttl is 3600000, but the operator policy limits makes it 1000" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("stem.old", True),
+        ("stem.old.dlq", True),
+        ("stem.staging.orders", False),
+        ("stem.staging.tasks", False),
+        ("stem.reply.host", False),
+        ("stem.group.g1.claim", False),
+        ("stem.control.host", False),
+        ("stemmed.orders", False),
+    ],
+)
+def test_names_of_other_namespaces_are_theirs(name, ours):
+    """Also of one whose name begins with ours; what comes and goes by itself is left out."""
+    inner = {
+        exchange: FoundExchange(name=exchange, type="topic")
+        for exchange in ("stem.staging.tasks", "stem.staging.dead", "stem.staging.deliver")
+    }
+    assert (
+        is_of_this_namespace(NAMES, Inventory(source="management", exchanges=inner))(name) is ours
+    )
+
+
+def test_what_nobody_declares_is_told_with_what_is_in_it():
+    """An exclusive queue belongs to a connection, and is not counted."""
+    entities = compiled()
+    queues = {
+        "stem.old": FoundQueue(name="stem.old", messages=3, consumers=1),
+        "stem.own": FoundQueue(name="stem.own", exclusive=True),
+    }
+    (step,) = make_plan(entities, standing(entities, queues=queues), NAMES).undeclared
+    assert step.entity.name == "stem.old"
+    assert {(one.key, one.current) for one in step.details} == {
+        ("messages", "3"),
+        ("consumers", "1"),
+    }
+
+
+def test_without_the_management_api_the_named_difference_is_shown():
+    """And what could not be looked at is told."""
+    entities = compiled()
+    there = standing(entities)
+    inventory = Inventory(
+        source="amqp",
+        queues=there.queues,
+        exchanges=there.exchanges,
+        mismatches={"stem.orders": Mismatch(argument="x-max-length", wanted="none", current="5")},
+    )
+    plan = make_plan(entities, inventory, NAMES)
+    assert [step.details[0].current for step in plan.blocked] == ["5"]
+    assert "without the management API" in plan.notes[0]
