@@ -72,7 +72,7 @@ def mistake_of(details: ErrorDetails) -> Mistake:
     return Mistake(
         place=place,
         problem=problem if kind == "value_error" else f"must {problem}: {shown(value)}",
-        remedy=_described(place),
+        remedy=described(place),
     )
 
 
@@ -101,7 +101,7 @@ def _choices(place: Place) -> list[str]:
     return [str(choice) for choice in typing.get_args(_annotation(place))]
 
 
-def _described(place: Place) -> str:
+def described(place: Place) -> str:
     """Return what the model says of a key."""
     field = _fields(_model(place[:-1])).get(str(place[-1])) if place else None
     return (field.description if field is not None else None) or "See topology/README.md."
