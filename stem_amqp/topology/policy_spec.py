@@ -75,7 +75,7 @@ class PolicyDefinition(Spec):
 
     def keys(self) -> Iterator[str]:
         """Yield the keys that are set, as RabbitMQ calls them."""
-        return (_key(name) for name in self.model_fields if getattr(self, name) is not None)
+        return (_key(name) for name in type(self).model_fields if getattr(self, name) is not None)
 
     def values(self) -> dict[str, Any]:
         """Return what RabbitMQ takes: milliseconds, numbers and texts by RabbitMQ's keys."""
