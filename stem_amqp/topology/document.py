@@ -163,7 +163,13 @@ class _Builder:
         if found.taken:
             self.variables[place] = found.taken
         quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
-        tag = node.tag if quoted else self.plain.resolve(yaml.ScalarNode, found.text, (True, False))
+        tag = (
+            node.tag
+            if quoted
+            else self.plain.resolve(  # type: ignore[no-untyped-call]
+                yaml.ScalarNode, found.text, (True, False)
+            )
+        )
         return yaml.ScalarNode(tag, found.text, node.start_mark, node.end_mark)
 
     def _mapping(
