@@ -54,7 +54,7 @@ def graph_command(
     tasks name are drawn too.
     """
     stem = load(application, opt.Overrides(namespace=namespace, topology=file))
-    retry = stem.topology.defaults.retry
+    retry = stem.topology.queue("").retry_spec
     wait = (BackoffSpec() if retry is None else retry.backoff).base
     graph = graph_of(entities_of(stem), stem.names, wait=wait, everything=everything)
     write(svg(graph) if form is Format.SVG else mermaid(graph), output)

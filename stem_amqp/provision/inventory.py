@@ -180,7 +180,12 @@ async def _refusal(transport: Transport, name: str, entity: Entities) -> dict[st
 
 
 def _as_found(exchange: Exchange) -> FoundExchange:
-    return FoundExchange(name=exchange.name, type=exchange.type, arguments=exchange.arguments)
+    return FoundExchange(
+        name=exchange.name,
+        type=exchange.type,
+        internal=exchange.internal,
+        arguments=exchange.arguments,
+    )
 
 
 async def _operator_policies(management: Management) -> Iterable[Mapping[str, Any]]:

@@ -152,6 +152,9 @@ def _entities(entities: Entities, inventory: Inventory) -> Iterator[tuple[Step, 
             details += _differences(exchange.arguments, found.arguments)
             if found.type != exchange.type:
                 details.insert(0, Detail(key="type", wanted=exchange.type, current=found.type))
+            if found.internal != exchange.internal:
+                wanted_internal, internal = written(exchange.internal), written(found.internal)
+                details.append(Detail(key="internal", wanted=wanted_internal, current=internal))
         details = _named(exchange.name, inventory) or details
         remedy = (
             "RabbitMQ cannot change an exchange. Delete it when nothing publishes to it"

@@ -141,7 +141,9 @@ class _Adoption:
                     f"exchange {exchange.name}: its name cannot stand in a topology file"
                 )
                 continue
-            found[exchange.name] = {"type": exchange.type, **self._filled(exchange.arguments)}
+            internal = {"internal": True} if exchange.internal else {}
+            filled = self._filled(exchange.arguments)
+            found[exchange.name] = {"type": exchange.type, **internal, **filled}
         return found
 
     def _refused(self, binding: Binding, work: Mapping[str, str], ours: set[str]) -> str | None:

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from stem_amqp.delay import LEVELS
 from stem_amqp.durations import format_seconds
 from stem_amqp.topology.mistake import Mistake, Place, did_you_mean, shown
 from stem_amqp.topology.names import Names, collides
+from stem_amqp.topology.values import NAMESPACE
 
 if TYPE_CHECKING:
     from stem_amqp.topology.model import Topology
-    from stem_amqp.topology.specs import BackoffSpec, BindingSpec, ExchangeSpec, QueueSpec
+    from stem_amqp.topology.specs import (
+        BackoffSpec,
+        BindingSpec,
+        ExchangeSpec,
+        QueueSpec,
+        RetrySpec,
+    )
 
-NAMESPACE = "{namespace}"
-"""Stands for the namespace in the names of exchanges."""
+__all__ = [
+    "AS_THEY_ARE",
+    "NAMESPACE",
+    "NAME_BYTES",
+    "is_own",
+    "mistakes",
+    "name_problem",
+    "own_exchanges",
+    "unknown_exchange",
+]
+
+AS_THEY_ARE = "Such names are taken as they are, except that {namespace} is replaced."
 NAME_BYTES = 127
-"""Of an exchange's name: with the namespace in it, it must end before RabbitMQ's 255."""
+"""Of a name: with the namespace in it, it must end before RabbitMQ's 255."""
 
 
 def mistakes(topology: Topology) -> list[Mistake]:
     """Return what does not fit together."""
     return [
-        *_backoffs(topology),
+        *_retries(topology),
         *_delivery_limits(topology),
         *_native_retries(topology),
         *_of_quorum_queues(topology),
@@ -50,17 +67,36 @@ def own_exchanges() -> tuple[str, ...]:
 
 def _specs(topology: Topology) -> Iterator[tuple[Place, QueueSpec, QueueSpec]]:
     """Go through what stands in the file: its place, what it says itself, and with what it inherits."""
-    yield ("defaults",), topology.defaults, topology.defaults
+    yield ("defaults",), topology.defaults, topology.queue("")
     for name, own in topology.queues.items():
         yield ("queues", name), own, topology.queue(name)
 
 
-def _backoffs(topology: Topology) -> Iterator[Mistake]:
+def _retries(topology: Topology) -> Iterator[Mistake]:
     for place, own, merged in _specs(topology):
-        # an inherited backoff is judged where it stands
-        sets_backoff = own.retry is not None and "backoff" in own.retry.model_fields_set
-        if merged.retry is not None and sets_backoff:
-            yield from _backoff((*place, "retry", "backoff"), merged.retry.backoff)
+        if isinstance(own.retry, str):
+            yield from _named(topology, (*place, "retry"), own.retry)
+        else:
+            yield from _own_backoff((*place, "retry"), own.retry, merged.retry_spec)
+    for name, own_retry in topology.retries.items():
+        yield from _own_backoff(("retries", name), own_retry, topology.retry(name))
+
+
+def _named(topology: Topology, place: Place, name: str) -> Iterator[Mistake]:
+    if name not in topology.retries:
+        yield Mistake(
+            place=place,
+            problem=f"there is no retry policy {shown(name)}{did_you_mean(name, topology.retries)}",
+            remedy="Name it under retries, or write its keys here: {max_retries: 5}.",
+        )
+
+
+def _own_backoff(
+    place: Place, own: RetrySpec | None, merged: RetrySpec | None
+) -> Iterator[Mistake]:
+    # an inherited backoff is judged where it stands
+    if own is not None and merged is not None and "backoff" in own.model_fields_set:
+        yield from _backoff((*place, "backoff"), merged.backoff)
 
 
 def _backoff(place: Place, backoff: BackoffSpec) -> Iterator[Mistake]:
@@ -97,7 +133,9 @@ def _native_retries(topology: Topology) -> Iterator[Mistake]:
                 f" ({format_seconds(native.min)})",
                 remedy="min is the first wait and the step, max the longest wait.",
             )
-        if own.retry is not None and "backoff" in own.retry.model_fields_set:
+        # a named policy may be for other queues, too
+        in_place = None if isinstance(own.retry, str) else own.retry
+        if in_place is not None and "backoff" in in_place.model_fields_set:
             yield Mistake(
                 place=(*place, "retry", "backoff"),
                 problem="has no effect beside native_retry, which has its own curve",
@@ -127,14 +165,10 @@ def _of_quorum_queues(topology: Topology) -> Iterator[Mistake]:
 def _exchanges(topology: Topology) -> Iterator[Mistake]:
     for name, spec in topology.exchanges.items():
         place = ("exchanges", name)
-        problem = _exchange_name(name)
+        problem = name_problem("exchange", name)
         if problem is not None:
-            yield Mistake(
-                place=place,
-                problem=problem,
-                remedy="Exchange names are taken as they are, except that {namespace} is replaced.",
-            )
-        elif _is_own(name, topology.namespace or "stem"):
+            yield Mistake(place=place, problem=problem, remedy=AS_THEY_ARE)
+        elif is_own(name, topology.namespace or "stem"):
             yield Mistake(
                 place=place,
                 problem=f"the exchange name {name} is taken by stem-amqp itself",
@@ -155,10 +189,10 @@ def _exchange_type(place: Place, spec: ExchangeSpec) -> Iterator[Mistake]:
         yield Mistake(
             place=(*place, "type"),
             problem="is missing",
-            remedy="Write topic, direct, fanout or headers; or external: true if someone else"
+            remedy="Write topic, direct, fanout or headers, or another kind; or external: true if someone else"
             " declares the exchange.",
         )
-    for key in ("type", "arguments"):
+    for key in ("type", "arguments", "internal"):
         if spec.external and getattr(spec, key):
             yield Mistake(
                 place=(*place, key),
@@ -167,21 +201,23 @@ def _exchange_type(place: Place, spec: ExchangeSpec) -> Iterator[Mistake]:
             )
 
 
-def _exchange_name(name: str) -> str | None:
+def name_problem(kind: str, name: str) -> str | None:
+    """Return what is wrong with a name on the broker, ``{namespace}`` in it, if anything is."""
     if not name or name != name.strip() or not name.isprintable():
-        return f"{shown(name)} is no exchange name"
+        return f"{shown(name)} is no {kind} name"
     if len(name.encode()) > NAME_BYTES:
-        return f"the exchange name is longer than {NAME_BYTES} bytes"
+        return f"the {kind} name is longer than {NAME_BYTES} bytes"
     if re.search(r"[{}]", name.replace(NAMESPACE, "")):
         return f"{shown(name)} has braces around something else than namespace"
     return None
 
 
-def _is_own(name: str, namespace: str) -> bool:
-    for prefix in (NAMESPACE, namespace):
-        if name.startswith(prefix + ".") and collides(name.removeprefix(prefix + ".")):
-            return True
-    return False
+def is_own(name: str, namespace: str) -> bool:
+    """Say whether a name on the broker is kept for stem-amqp in a namespace."""
+    return any(
+        name.startswith(prefix + ".") and collides(name.removeprefix(prefix + "."))
+        for prefix in (NAMESPACE, namespace)
+    )
 
 
 def _bindings(topology: Topology) -> Iterator[Mistake]:
@@ -189,14 +225,15 @@ def _bindings(topology: Topology) -> Iterator[Mistake]:
     for index, binding in enumerate(topology.bindings):
         place = ("bindings", index)
         if binding.source not in exchanges:
-            yield _unknown_exchange((*place, "source"), binding.source, exchanges)
+            yield unknown_exchange((*place, "source"), binding.source, exchanges)
         if binding.to == "exchange" and binding.destination not in exchanges:
-            yield _unknown_exchange((*place, "destination"), binding.destination, exchanges)
+            yield unknown_exchange((*place, "destination"), binding.destination, exchanges)
         if binding.to == "queue":
             yield from _bound_queue(topology, (*place, "destination"), binding)
 
 
-def _unknown_exchange(place: Place, name: str, exchanges: tuple[str, ...]) -> Mistake:
+def unknown_exchange(place: Place, name: str, exchanges: Iterable[str]) -> Mistake:
+    """Return the mistake of naming an exchange that is not there."""
     return Mistake(
         place=place,
         problem=f"there is no exchange {shown(name)} here{did_you_mean(name, exchanges)}",
@@ -207,17 +244,20 @@ def _unknown_exchange(place: Place, name: str, exchanges: tuple[str, ...]) -> Mi
 
 def _bound_queue(topology: Topology, place: Place, binding: BindingSpec) -> Iterator[Mistake]:
     queue = binding.destination
+    if queue in topology.extra_queues:
+        return
     if queue not in topology.queues:
+        known = (*topology.queues, *topology.extra_queues)
         yield Mistake(
             place=place,
-            problem=f"there is no queue {shown(queue)} here{did_you_mean(queue, topology.queues)}",
+            problem=f"there is no queue {shown(queue)} here{did_you_mean(queue, known)}",
             remedy="Name it under queues (a destination is a logical queue, without the"
-            " namespace), or write to: exchange.",
+            " namespace) or under extra_queues (with its full name), or write to: exchange.",
         )
     elif binding.source == Names(NAMESPACE).dead:
         yield Mistake(
             place=place,
             problem=f"dead letters would come back into the work queue {queue} for ever",
             remedy="Replay them with stem-amqp, which counts and can stop; or bind another"
-            " exchange to look at them.",
+            " exchange, or one of extra_queues, to look at them.",
         )

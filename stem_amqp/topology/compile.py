@@ -7,15 +7,14 @@ from typing import Any
 
 from stem_amqp.delay import LEVELS, binding_key, delivery_key, ttl_ms
 from stem_amqp.errors import TopologyError
-from stem_amqp.topology.check import NAMESPACE
-from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
+from stem_amqp.topology.extra_queues import UNLIMITED, extra_queues, limits
 from stem_amqp.topology.mistake import dotted, queue_name_mistake
 from stem_amqp.topology.model import QueueSpec, Topology
 from stem_amqp.topology.names import Names
+from stem_amqp.topology.policies import filled, refuse_clashes, split, written
+from stem_amqp.topology.values import NAMESPACE
 
-UNLIMITED = 1_000_000
-"""The delivery limit that means none: -1 makes RabbitMQ 3.10 drop a message at once, and without
-the argument RabbitMQ 4 takes 20."""
 _AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 """With any other overflow, RabbitMQ silently falls back to at-most-once."""
 
@@ -42,14 +41,11 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
             raise TopologyError(mistake.problem, key=dotted(mistake.place), remedy=mistake.remedy)
     work = {name: names.work(name, topology.queue(name).version) for name in logical}
     dead = {name: names.dlq(name, topology.queue(name).dead_letter.version) for name in logical}
+    delays = tuple(_delay_queues(names))
+    declared, generated = _settled(topology, names, logical, delays)
     return Entities(
         exchanges=(*_exchanges(names), *_extra_exchanges(topology, names)),
-        queues=(
-            _unroutable_queue(names),
-            *(_dlq(names, name, topology.queue(name)) for name in logical),
-            *(_work_queue(names, name, topology.queue(name)) for name in logical),
-            *_delay_queues(names),
-        ),
+        queues=(*declared, *delays),
         bindings=(
             Binding(source=names.unroutable, destination=names.unroutable),
             *(Binding(source=names.dead, destination=dead[q], key=q) for q in logical),
@@ -61,7 +57,29 @@ def compile_topology(topology: Topology, names: Names, queues: Iterable[str] = (
             *_extra_bindings(topology, names),
             *(Binding(source=names.tasks, destination=work[q], key=q) for q in logical),
         ),
+        policies=(*generated, *written(topology, names)),
     )
+
+
+def _settled(
+    topology: Topology, names: Names, logical: Iterable[str], delays: Iterable[Queue]
+) -> tuple[tuple[Queue, ...], tuple[Policy, ...]]:
+    """Return the queues that are no delays, and the policies that hold their settings."""
+    own = [
+        *(_dlq(names, name, topology.queue(name)) for name in logical),
+        *(_work_queue(names, name, topology.queue(name)) for name in logical),
+    ]
+    unroutable = _unroutable_queue(names)
+    taken = {queue.name for queue in (unroutable, *own, *delays)}
+    extra = list(extra_queues(topology, names, taken))
+    if topology.settings == "arguments":
+        return (unroutable, *extra, *own), ()
+    # what never changes about our own parking stays with the queue, as with the delays
+    parts = [split(queue) for queue in (*extra, *own)]
+    generated = tuple(policy for _, policy in parts if policy is not None)
+    kinds = {queue.name: str(queue.arguments["x-queue-type"]) for queue, _ in parts}
+    refuse_clashes(topology, names, generated, kinds)
+    return (unroutable, *(queue for queue, _ in parts)), generated
 
 
 def _exchanges(names: Names) -> tuple[Exchange, ...]:
@@ -83,11 +101,13 @@ def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
         "x-queue-type": spec.type,
         "x-dead-letter-exchange": names.dead,
         "x-dead-letter-routing-key": logical,
-        # a full queue refuses the newest, and never dead-letters the oldest instead
-        "x-overflow": "reject-publish",
+        # unless asked for, a full queue never dead-letters its oldest instead of refusing
+        "x-overflow": "reject-publish" if spec.overflow == "refuse" else "drop-head",
     }
     if spec.type == "quorum":
-        arguments |= _AT_LEAST_ONCE | {"x-delivery-limit": spec.returns}
+        arguments["x-delivery-limit"] = spec.returns
+        if spec.overflow == "refuse":
+            arguments |= _AT_LEAST_ONCE
         arguments |= _native_retry(spec)
         if spec.consumer_timeout is not None:
             arguments["x-consumer-timeout"] = round(spec.consumer_timeout * 1000)
@@ -95,7 +115,7 @@ def _work_queue(names: Names, logical: str, spec: QueueSpec) -> Queue:
         arguments["x-max-priority"] = spec.priority
     if spec.single_active_consumer:
         arguments["x-single-active-consumer"] = True
-    arguments |= _limits(spec.ttl, spec.max_length)
+    arguments |= limits(spec.ttl, spec.max_length, spec.max_length_bytes)
     return Queue(
         name=names.work(logical, spec.version),
         arguments=arguments,
@@ -119,14 +139,14 @@ def _native_retry(spec: QueueSpec) -> dict[str, Any]:
 
 def _dlq(names: Names, logical: str, spec: QueueSpec) -> Queue:
     kept = spec.dead_letter
-    limits = _limits(kept.ttl, kept.max_length, kept.max_length_bytes)
+    kept_at_most = limits(kept.ttl, kept.max_length, kept.max_length_bytes)
     if kept.max_length is not None or kept.max_length_bytes is not None:
         # A refused dead letter stays where it failed: with the worker, or in its work queue, where
         # 32 of those that RabbitMQ itself dead-letters stop its dead-lettering
-        limits["x-overflow"] = "reject-publish" if kept.overflow == "refuse" else "drop-head"
+        kept_at_most["x-overflow"] = "reject-publish" if kept.overflow == "refuse" else "drop-head"
     return Queue(
         name=names.dlq(logical, kept.version),
-        arguments=_parking() | limits,
+        arguments=_parking() | kept_at_most,
         logical=logical,
         version=kept.version,
         dead=True,
@@ -168,17 +188,6 @@ def _delay_bindings(names: Names) -> Iterator[Binding]:
         )
 
 
-def _limits(
-    ttl: float | None, max_length: int | None, max_bytes: int | None = None
-) -> dict[str, Any]:
-    limits = {
-        "x-message-ttl": None if ttl is None else round(ttl * 1000),
-        "x-max-length": max_length,
-        "x-max-length-bytes": max_bytes,
-    }
-    return {name: value for name, value in limits.items() if value is not None}
-
-
 def _extra_exchanges(topology: Topology, names: Names) -> Iterator[Exchange]:
     own = {exchange.name for exchange in _exchanges(names)}
     for key, spec in topology.exchanges.items():
@@ -190,18 +199,24 @@ def _extra_exchanges(topology: Topology, names: Names) -> Iterator[Exchange]:
                 remedy="Choose another name, such as {namespace}.audit.",
             )
         if spec.type is not None:
-            yield Exchange(name=name, type=spec.type, arguments=_filled(spec.arguments, names))
+            yield Exchange(
+                name=name,
+                type=spec.type,
+                arguments=_filled(spec.arguments, names),
+                internal=spec.internal,
+            )
 
 
 def _extra_bindings(topology: Topology, names: Names) -> Iterator[Binding]:
     for spec in topology.bindings:
         to_exchange = spec.to == "exchange"
         destination = spec.destination
+        full = to_exchange or destination in topology.extra_queues
         yield Binding(
-            source=spec.source.replace(NAMESPACE, names.namespace),
+            source=filled(spec.source, names),
             destination=(
-                destination.replace(NAMESPACE, names.namespace)
-                if to_exchange
+                filled(destination, names)
+                if full
                 else names.work(destination, topology.queue(destination).version)
             ),
             key=spec.key,
@@ -211,7 +226,4 @@ def _extra_bindings(topology: Topology, names: Names) -> Iterator[Binding]:
 
 
 def _filled(arguments: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    return {
-        name: value.replace(NAMESPACE, names.namespace) if isinstance(value, str) else value
-        for name, value in arguments.items()
-    }
+    return {name: filled(value, names) for name, value in arguments.items()}

@@ -48,7 +48,7 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
         "type": exchange.type,
         "durable": True,
         "auto_delete": False,
-        "internal": False,
+        "internal": exchange.internal,
         "arguments": dict(exchange.arguments),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,10 @@ from stem_amqp.topology.entities import (
     Binding,
     Entities,
     Exchange,
-    ExchangeType,
     Policy,
     Queue,
 )
+from stem_amqp.topology.values import EXCHANGE_KINDS
 
 _EXPORT = (
     "Export one in the management UI (Overview, Export definitions) or with rabbitmqctl"
@@ -77,7 +76,12 @@ def standing_of(document: Mapping[str, Any]) -> Standing:
     return Standing(
         entities=Entities(
             exchanges=tuple(
-                Exchange(name=e["name"], type=e["type"], arguments=e.get("arguments", {}))
+                Exchange(
+                    name=e["name"],
+                    type=e["type"],
+                    arguments=e.get("arguments", {}),
+                    internal=e.get("internal", False),
+                )
                 for e in exchanges
             ),
             queues=tuple(Queue(name=q["name"], arguments=_arguments(q)) for q in queues),
@@ -118,14 +122,11 @@ def _of_one(document: dict[str, Any], wanted: str | None, file: str) -> dict[str
 
 def _said(item: Mapping[str, Any], kind: str, others: dict[str, str]) -> bool:
     """Say whether a topology can hold an exchange or queue; remember why it cannot."""
-    known = typing.get_args(ExchangeType)
     if not item.get("durable", True):
         why = "is not durable"
     elif item.get("auto_delete"):
         why = "is deleted with its last user"
-    elif item.get("internal"):
-        why = "is internal: only other exchanges publish to it"
-    elif kind == "exchange" and item["type"] not in known:
+    elif kind == "exchange" and item["type"] not in EXCHANGE_KINDS:
         why = f"has the type {item['type']}"
     else:
         return True

@@ -12,10 +12,12 @@ from yaml.constructor import SafeConstructor
 
 from stem_amqp.errors import TopologyError
 from stem_amqp.topology.mistake import Mistake, Place
+from stem_amqp.topology.variables import Variable, substitute
 
 _QUOTES = (
     "Check the indentation (spaces, no tabs) and the quotes: a text with * & ! % @ ` { [ # at its"
-    ' beginning must be quoted, such as "{namespace}.tasks" or "#".'
+    ' beginning must be quoted, such as "{namespace}.tasks" or "#"; and so must ${NAME} between'
+    " braces, or write the key on a line of its own."
 )
 _PLAIN = (
     ("tag:yaml.org,2002:null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
@@ -45,27 +47,32 @@ class Document:
 
     Args:
         data: mappings, lists, texts, numbers, booleans and None.
-        lines: from a key's place to its line, counted from 1.
+        spots: from a key's place to its file and its line, counted from 1.
         mistakes: keys that are there twice, and the like.
+        variables: the variables of the environment that a key's value has in it.
+        files: the paths of the files it is made of, the one that was asked for first.
     """
 
     data: Any
-    lines: Mapping[Place, int]
+    spots: Mapping[Place, tuple[str, int]]
     mistakes: tuple[Mistake, ...] = ()
+    variables: Mapping[Place, tuple[Variable, ...]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
-    def line(self, place: Place) -> int:
-        """Return the line of a key; of the nearest one around it, if it is missing itself."""
-        while place and place not in self.lines:
+    def spot(self, place: Place) -> tuple[str, int]:
+        """Return file and line of a key; of the nearest one around it, if it is missing itself."""
+        while place and place not in self.spots:
             place = place[:-1]
-        return self.lines.get(place, 1)
+        return self.spots.get(place, (self.files[0], 1))
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, environment: Mapping[str, str]) -> Document:
     """Read a YAML text.
 
     Args:
         text: one YAML document.
-        file: its path, for the error message.
+        file: its path, for error messages.
+        environment: what ``${NAME}`` in values stands for.
 
     Raises:
         TopologyError: it is empty or no YAML; the message names the line.
@@ -76,7 +83,7 @@ def parse(text: str, file: str) -> Document:
             raise TopologyError(
                 "the file is empty", file=file, line=1, remedy="Begin with: version: 1"
             )
-        builder = _Builder()
+        builder = _Builder(file=file, environment=environment, plain=_PlainLoader(""))
         data = builder.build(root, (), frozenset())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -94,14 +101,24 @@ def parse(text: str, file: str) -> Document:
             line=text.count("\n", 0, error.position) + 1,
             remedy="Remove the control character.",
         ) from None
-    return Document(data=data, lines=builder.lines, mistakes=tuple(builder.mistakes))
+    return Document(
+        data=data,
+        spots={place: (file, line) for place, line in builder.lines.items()},
+        mistakes=tuple(builder.mistakes),
+        variables=builder.variables,
+        files=(file,),
+    )
 
 
 @dataclass(kw_only=True, slots=True)
 class _Builder:
     """Turns nodes into values. Aliases are built anew at each place, so each has its line."""
 
+    file: str
+    environment: Mapping[str, str]
+    plain: _PlainLoader
     lines: dict[Place, int] = field(default_factory=lambda: {(): 1})
+    variables: dict[Place, tuple[Variable, ...]] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     _scalars: SafeConstructor = field(default_factory=SafeConstructor)
 
@@ -110,6 +127,7 @@ class _Builder:
             self.mistakes.append(
                 Mistake(
                     place=place,
+                    file=self.file,
                     problem="the alias refers to what it stands in",
                     remedy="Write the value out.",
                 )
@@ -124,7 +142,35 @@ class _Builder:
                 self.lines[*place, index] = item.start_mark.line + 1
                 items.append(self.build(item, (*place, index), around))
             return items
-        return self._scalars.construct_object(node)
+        return self._scalars.construct_object(self._filled(node, place))
+
+    def _filled(self, node: yaml.Node, place: Place) -> yaml.Node:
+        """Put variables into a value. Without quotes, its type is that of what then stands there."""
+        if not isinstance(node.value, str) or "$" not in node.value:
+            return node
+        found = substitute(node.value, self.environment)
+        if found.problem:
+            line = node.start_mark.line + 1
+            self.mistakes.append(
+                Mistake(
+                    place=place,
+                    line=line,
+                    file=self.file,
+                    problem=found.problem,
+                    remedy=found.remedy,
+                )
+            )
+        if found.taken:
+            self.variables[place] = found.taken
+        quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
+        tag = (
+            node.tag
+            if quoted
+            else self.plain.resolve(  # type: ignore[no-untyped-call]
+                yaml.ScalarNode, found.text, (True, False)
+            )
+        )
+        return yaml.ScalarNode(tag, found.text, node.start_mark, node.end_mark)
 
     def _mapping(
         self, node: yaml.MappingNode, place: Place, around: frozenset[int]
@@ -138,6 +184,7 @@ class _Builder:
                     Mistake(
                         place=place,
                         line=line,
+                        file=self.file,
                         problem="a key is not a plain text",
                         remedy='Quote it: a brace or bracket begins another thing in YAML, as "{namespace}.audit" does not.',
                     )
@@ -149,6 +196,7 @@ class _Builder:
                     Mistake(
                         place=inner,
                         line=line,
+                        file=self.file,
                         problem=f"the key is there twice; the first one is on line {self.lines[inner]}",
                         remedy="Keep one of them: YAML would silently take the last.",
                     )

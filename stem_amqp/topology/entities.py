@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-ExchangeType = Literal["topic", "direct", "fanout", "headers"]
+BUILT_IN_TYPES = ("topic", "direct", "fanout", "headers")
+"""The types of exchanges that every broker has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,13 +16,15 @@ class Exchange:
 
     Args:
         name: its name on the broker.
-        type: ``topic``, ``direct``, ``fanout`` or ``headers``.
+        type: ``topic``, ``direct``, ``fanout``, ``headers``, or a kind that a plugin brings.
         arguments: such as ``alternate-exchange``.
+        internal: whether only other exchanges can publish to it.
     """
 
     name: str
-    type: ExchangeType
+    type: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    internal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

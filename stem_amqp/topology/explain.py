@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import types
 import typing
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stem_amqp.topology.mistake import OWN, Mistake, Place, did_you_mean, shown
@@ -22,10 +24,23 @@ _EXPECTED = {
 }
 """By the first word of pydantic's error type: what is expected, and how to write it."""
 
+_BETWEEN = frozenset({"[key]", "[name]", "[mapping]"})
+"""Parts of pydantic's places that are no keys of the file."""
+_REFUSED = {
+    "auto_delete": "It would go with its last binding, and what stands would not be what the file"
+    " says. Leave it out.",
+    "durable": "All that a topology has is durable. Leave it out.",
+    "exclusive": "A queue of one connection is no part of a topology. Leave it out.",
+    "ha-mode": "Mirrored classic queues are gone from RabbitMQ 4. Use quorum queues.",
+    "queue-mode": "RabbitMQ refuses or ignores it from 3.12 on. Leave it out.",
+    "queue-version": "RabbitMQ chooses the version itself. Leave it out.",
+}
+"""Keys that are RabbitMQ's and not ours, and why."""
+
 
 def place_of(details: ErrorDetails) -> Place:
     """Return where an error is."""
-    return tuple(part for part in details["loc"] if part != "[key]")
+    return tuple(part for part in details["loc"] if part not in _BETWEEN)
 
 
 def mistake_of(details: ErrorDetails) -> Mistake:
@@ -57,18 +72,25 @@ def mistake_of(details: ErrorDetails) -> Mistake:
     return Mistake(
         place=place,
         problem=problem if kind == "value_error" else f"must {problem}: {shown(value)}",
-        remedy=_described(place),
+        remedy=described(place),
     )
 
 
 def _unknown_key(place: Place) -> Mistake:
-    model = _model(place[:-1])
-    known = [] if model is None else list(model.model_fields)
+    key, known = str(place[-1]), list(_fields(_model(place[:-1])))
+    refused = _REFUSED.get(key)
     return Mistake(
         place=place,
-        problem="unknown key" + did_you_mean(str(place[-1]), known),
-        remedy=f"The keys here are {', '.join(known)}.",
+        problem="unknown key" + ("" if refused else did_you_mean(key, known)),
+        remedy=refused or f"The keys here are {', '.join(known)}.",
     )
+
+
+def _fields(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    """Return the fields of a model by the keys that the file has for them."""
+    if model is None:
+        return {}
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _either(choices: list[str]) -> str:
@@ -79,24 +101,27 @@ def _choices(place: Place) -> list[str]:
     return [str(choice) for choice in typing.get_args(_annotation(place))]
 
 
-def _described(place: Place) -> str:
+def described(place: Place) -> str:
     """Return what the model says of a key."""
-    model = _model(place[:-1])
-    field = None if model is None or not place else model.model_fields.get(str(place[-1]))
+    field = _fields(_model(place[:-1])).get(str(place[-1])) if place else None
     return (field.description if field is not None else None) or "See topology/README.md."
 
 
 def _model(place: Place) -> type[BaseModel] | None:
     kind = _annotation(place)
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return kind if _is_model(kind) else None
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _annotation(place: Place) -> Any:
     """Return the type that the model has at a place: a model, or what a key takes."""
     kind: Any = Topology
     for part in place:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(str(part))
+        if _is_model(kind):
+            field = _fields(kind).get(str(part))
             kind = None if field is None else _plain(field.annotation)
         else:
             arguments = typing.get_args(kind)
@@ -105,10 +130,12 @@ def _annotation(place: Place) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """Take ``Annotated`` and ``| None`` off a type."""
+    """Take ``Annotated``, ``| None`` and the like off a type."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _plain(typing.get_args(annotation)[0])
     arguments = typing.get_args(annotation)
-    if type(None) in arguments:
-        return _plain(next(argument for argument in arguments if argument is not type(None)))
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        rest = [_plain(argument) for argument in arguments if argument is not type(None)]
+        # of a name or a mapping, it is the mapping that has keys
+        return next((kind for kind in rest if _is_model(kind)), rest[0])
     return annotation

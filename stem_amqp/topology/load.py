@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,59 +11,51 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stem_amqp.errors import TopologyError
-from stem_amqp.topology.document import Document, parse
-from stem_amqp.topology.explain import mistake_of, place_of
+from stem_amqp.topology.document import Document
+from stem_amqp.topology.explain import described, mistake_of, place_of
 from stem_amqp.topology.mistake import Mistake, Place, dotted
 from stem_amqp.topology.model import Topology
+from stem_amqp.topology.overlay import compose, read
+from stem_amqp.topology.variables import concealed
 
 
-def load_topology(path: str | Path) -> Topology:
-    """Read a topology file.
+def load_topology(path: str | Path, environment: Mapping[str, str] | None = None) -> Topology:
+    """Read a topology file, and those that it extends.
 
     Args:
         path: the YAML file.
+        environment: what ``${NAME}`` in values stands for; default: the process's environment.
 
     Returns:
         The topology.
 
     Raises:
-        TopologyError: the file cannot be read, or has mistakes: all of them are in the text, and
+        TopologyError: a file cannot be read, or has mistakes: all of them are in the text, and
             the first one is in the error's ``line`` and ``key``.
     """
-    file = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise TopologyError(
-            f"the topology file cannot be read: {error.strerror or error}",
-            file=file,
-            remedy="Check the path, which STEM_TOPOLOGY or the topology setting gives, and the"
-            " file's permissions.",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise TopologyError(
-            f"the topology file is not UTF-8: {error.reason} at byte {error.start}",
-            file=file,
-            remedy="Save it as UTF-8.",
-        ) from None
-    return parse_topology(text, file)
+    return parse_topology(read(path), str(path), environment)
 
 
-def parse_topology(text: str, file: str = "topology.yaml") -> Topology:
+def parse_topology(
+    text: str, file: str = "topology.yaml", environment: Mapping[str, str] | None = None
+) -> Topology:
     """Read a topology from a YAML text.
 
     Args:
         text: the YAML.
-        file: its name in error messages.
+        file: its path; what it extends is looked for beside it.
+        environment: what ``${NAME}`` in values stands for; default: the process's environment.
 
     Raises:
         TopologyError: as for `load_topology`.
     """
-    document = parse(text, file)
+    document = compose(text, file, os.environ if environment is None else environment)
     topology, found = _validate(document.data)
-    mistakes = [*document.mistakes, *found]
+    # the reference itself is refused, and what stands for it is of no interest
+    unset = {mistake.place for mistake in document.mistakes}
+    mistakes = [*document.mistakes, *(m for m in found if m.place not in unset)]
     if topology is None or mistakes:
-        raise _error(file, document, mistakes)
+        raise _error(document, mistakes)
     return topology
 
 
@@ -91,15 +84,15 @@ def _validate(data: Any) -> tuple[Topology | None, list[Mistake]]:
 
 
 def _hides_names(details: ErrorDetails) -> bool:
-    """Say whether queues or exchanges are so wrong that what refers to them cannot be judged."""
+    """Say whether queues, exchanges or retries are so wrong that what refers to them cannot be judged."""
     place = details["loc"]
     whole = len(place) <= 2  # noqa: PLR2004 - the section, or one entry of it
-    return whole and place[:1] in {("queues",), ("exchanges",)}
+    return whole and place[:1] in {("queues",), ("extra_queues",), ("exchanges",), ("retries",)}
 
 
 def _judges_others(details: ErrorDetails) -> bool:
     """Say whether other keys are judged by a wrong one, and so cannot be judged yet."""
-    judges = {"type", "base", "max", "external"}
+    judges = {"type", "base", "max", "min", "external", "apply_to", "settings", "namespace"}
     return details["type"] != "extra_forbidden" and details["loc"][-1] in judges
 
 
@@ -136,17 +129,24 @@ def _at_home(errors: list[ErrorDetails], kept: Mapping[str, list[int]]) -> list[
     return errors
 
 
-def _error(file: str, document: Document, mistakes: Iterable[Mistake]) -> TopologyError:
-    def line(mistake: Mistake) -> int:
-        return mistake.line or document.line(mistake.place)
+def _error(document: Document, mistakes: Iterable[Mistake]) -> TopologyError:
+    def spot(mistake: Mistake) -> tuple[str, int]:
+        file, line = document.spot(mistake.place)
+        return mistake.file or file, mistake.line or line
 
-    first, *more = sorted(mistakes, key=line)
+    def order(mistake: Mistake) -> tuple[int, int]:
+        file, line = spot(mistake)
+        return document.files.index(file), line
+
+    hidden = [concealed(m, document.variables, described(m.place)) for m in mistakes]
+    first, *more = sorted(hidden, key=order)
 
     def error(mistake: Mistake, more: Iterable[TopologyError] = ()) -> TopologyError:
+        file, line = spot(mistake)
         return TopologyError(
             mistake.problem,
             file=file,
-            line=line(mistake),
+            line=line,
             key=dotted(mistake.place) or None,
             remedy=mistake.remedy,
             more=tuple(more),

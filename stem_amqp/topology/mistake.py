@@ -30,12 +30,14 @@ class Mistake:
         problem: what is wrong.
         remedy: what to write instead.
         line: its line, if it is not the key's own.
+        file: the file that the line is of.
     """
 
     place: Place
     problem: str
     remedy: str
     line: int | None = None
+    file: str | None = None
 
 
 def dotted(place: Place) -> str:

@@ -21,11 +21,14 @@ def json_schema() -> dict[str, Any]:
     definitions = {name: _trimmed(spec) for name, spec in generated.pop("$defs").items()}
     schema = _trimmed(generated)
     # a section, or a queue, may stand with nothing behind it; anyOf would hide what is wrong in it
-    for name in ("queues", "exchanges", "bindings", "routes"):
-        schema["properties"][name]["type"] = [schema["properties"][name]["type"], "null"]
-    definitions["QueueSpec"]["type"] = ["object", "null"]
+    for section in schema["properties"].values():
+        if section.get("type") in {"object", "array"}:
+            section["type"] = [section["type"], "null"]
+    for name in ("QueueSpec", "ExtraQueueSpec", "ExchangeSpec", "RetrySpec"):
+        definitions[name]["type"] = ["object", "null"]
     name_rule = {"pattern": f"^{NAME.pattern}$", "maxLength": NAME_LIMIT}
-    schema["properties"]["queues"]["propertyNames"] = name_rule
+    for name in ("queues", "retries"):
+        schema["properties"][name]["propertyNames"] = name_rule
     schema["properties"]["namespace"]["anyOf"][0] |= name_rule
     definitions["RouteSpec"]["properties"]["queue"] |= name_rule
     return {

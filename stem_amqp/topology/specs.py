@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     StrictBool,
     StrictStr,
+    Tag,
 )
 
+from stem_amqp.errors import ConfigurationError
 from stem_amqp.options import DEFAULT_MAX_RETRIES
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
-from stem_amqp.topology.entities import ExchangeType
 from stem_amqp.topology.values import (
     Bytes,
     Delay,
     Deliveries,
+    ExchangeKind,
     Factor,
     Generation,
     Length,
@@ -27,11 +31,13 @@ from stem_amqp.topology.values import (
     Pattern,
     Priority,
     Retries,
+    RetryName,
     Share,
     Slots,
     Timeout,
     Ttl,
     Wait,
+    not_a_stream,
 )
 
 DELIVERY_LIMIT = 100
@@ -83,6 +89,17 @@ class RetrySpec(Spec):
             base=backoff.base, factor=backoff.factor, max=backoff.max, jitter=backoff.jitter
         )
 
+
+def _retry_kind(value: object) -> str:
+    # the brackets tell these words from keys of the file, see `explain.place_of`
+    return "[name]" if isinstance(value, str) else "[mapping]"
+
+
+Retry = Annotated[
+    Annotated[RetryName, Tag("[name]")] | Annotated[RetrySpec, Tag("[mapping]")],
+    Discriminator(_retry_kind),
+]
+"""A retry policy in place, or the name of one under ``retries``."""
 
 DLQ_LENGTH = 100_000
 """Dead letters in one queue, unless the topology says otherwise."""
@@ -143,7 +160,7 @@ class QueueSpec(Spec):
         description="The work queue's version. RabbitMQ cannot change a queue's arguments: raise this"
         " by one together with them, and stem-amqp topology migrate replaces the queue under load.",
     )
-    type: Literal["quorum", "classic"] = Field(
+    type: Annotated[Literal["quorum", "classic"], BeforeValidator(not_a_stream)] = Field(
         default="quorum",
         description="quorum is replicated and dead-letters at-least-once; classic does neither,"
         " but has priorities on every RabbitMQ release.",
@@ -160,9 +177,10 @@ class QueueSpec(Spec):
         description="Returns to the queue before the broker dead-letters a message: the backstop"
         " against a task that kills its worker. Quorum queues only.",
     )
-    retry: RetrySpec | None = Field(
+    retry: Retry | None = Field(
         default=RetrySpec(),
-        description="Retries of tasks that set none themselves. null: stem-amqp's own default.",
+        description="Retries of tasks that set none themselves: a mapping, or the name of one"
+        " under retries. null: stem-amqp's own default.",
     )
     native_retry: NativeRetrySpec | None = Field(
         default=None,
@@ -194,12 +212,36 @@ class QueueSpec(Spec):
     )
     max_length: Length | None = Field(
         default=None,
-        description="Messages at most; further ones are refused, and the producer gets an error."
+        description="Messages at most; see overflow for what happens then. Default: no limit.",
+    )
+    max_length_bytes: Bytes | None = Field(
+        default=None,
+        description="Bytes of their bodies at most; see overflow for what happens then."
         " Default: no limit.",
+    )
+    overflow: Literal["refuse", "drop-oldest"] = Field(
+        default="refuse",
+        description="A full queue: refuse gives the producer an error; drop-oldest moves the oldest"
+        " tasks to the dead-letter queue, at-most-once: RabbitMQ can lose them on the way, and"
+        " every other dead letter of this queue as well.",
     )
     single_active_consumer: StrictBool = Field(
         default=False, description="Only one worker at a time consumes; another takes over."
     )
+
+    @property
+    def retry_spec(self) -> RetrySpec | None:
+        """The retries of tasks that set none themselves.
+
+        Raises:
+            ConfigurationError: it is a name still, which `Topology.queue` looks up.
+        """
+        if isinstance(self.retry, str):
+            raise ConfigurationError(
+                f"the retry policy {self.retry} is only a name here\n"
+                "  Take the queue from Topology.queue, which looks it up."
+            )
+        return self.retry
 
     @property
     def returns(self) -> int:
@@ -212,24 +254,30 @@ class QueueSpec(Spec):
     @property
     def max_retries(self) -> int | None:
         """Runs after the first one, for tasks that do not say it themselves."""
-        return None if self.retry is None else self.retry.max_retries
+        return None if self.retry_spec is None else self.retry_spec.max_retries
 
     @property
     def max_age(self) -> float | None:
         """Seconds, the age from which tasks do not run again; None takes the setting."""
-        return None if self.retry is None else self.retry.max_age
+        return None if self.retry_spec is None else self.retry_spec.max_age
 
     @property
     def policy(self) -> RetryPolicy | None:
         """The retry policy of tasks that have none themselves."""
-        return None if self.retry is None else self.retry.policy()
+        return None if self.retry_spec is None else self.retry_spec.policy()
 
 
 class ExchangeSpec(Spec):
     """An exchange of your own beside those of stem-amqp."""
 
-    type: ExchangeType | None = Field(
-        default=None, description="topic, direct, fanout or headers. Not for an external one."
+    type: ExchangeKind | None = Field(
+        default=None,
+        description="topic, direct, fanout or headers; or a kind for which the broker needs a"
+        " plugin or a certain release, such as x-consistent-hash. Not for an external one.",
+    )
+    internal: StrictBool = Field(
+        default=False,
+        description="Nobody can publish to it; it gets messages only from other exchanges.",
     )
     arguments: dict[str, JsonValue] = Field(
         default={},
@@ -249,7 +297,8 @@ class BindingSpec(Spec):
         description='The exchange: one of the exchanges here, or one of ours, such as "{namespace}.tasks".'
     )
     destination: StrictStr = Field(
-        description="One of the queues here, by its logical name; with to: exchange, an exchange."
+        description="One of the queues here, by its logical name, or one of extra_queues, by its"
+        " full name; with to: exchange, an exchange."
     )
     key: StrictStr = Field(
         default="", description='Routing key or topic pattern; quote it: "#", "*.created".'

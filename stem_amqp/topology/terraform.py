@@ -56,6 +56,11 @@ def unsayable(entities: Entities) -> list[str]:
     """
     return [
         *(
+            f"the exchange {exchange.name} is not internal there"
+            for exchange in entities.exchanges
+            if exchange.internal
+        ),
+        *(
             f"argument {name} of the exchange {exchange.name} becomes a text"
             for exchange in entities.exchanges
             for name, value in exchange.arguments.items()

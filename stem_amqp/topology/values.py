@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +19,20 @@ from stem_amqp.durations import seconds
 from stem_amqp.settings import NAME, NAME_LIMIT
 from stem_amqp.topology.mistake import queue_name_mistake, shown, wrong
 
+_EXCHANGE_KIND = Literal[
+    "topic",
+    "direct",
+    "fanout",
+    "headers",
+    "x-consistent-hash",
+    "x-modulus-hash",
+    "x-random",
+    "x-local-random",
+    "x-recent-history",
+]
+"""The types of exchanges; those that begin with x- do not stand on every broker."""
+NAMESPACE = "{namespace}"
+"""Stands for the namespace in names, patterns and texts."""
 LONGEST_TTL = 315_360_000.0
 """Seconds of the longest TTL that RabbitMQ takes, ten years."""
 
@@ -82,6 +97,48 @@ def _pattern(text: str) -> str:
     return text
 
 
+def not_a_stream(value: object) -> object:
+    """Refuse a stream as a work queue, with the reason and the remedy."""
+    if value == "stream":
+        raise wrong(
+            "a stream cannot be a work queue: RabbitMQ removes no single message from it, takes"
+            " none back and dead-letters none, so tasks could not be settled or retried",
+            "Use quorum. For taps and audit, put the stream under extra_queues and bind it.",
+        )
+    return value
+
+
+def _exchange_kind(value: object) -> object:
+    if value == "x-delayed-message":
+        raise wrong(
+            "the delayed-message plugin is archived, and keeps its messages on one node only",
+            "Use stem-amqp's delays: enqueue with delay or eta.",
+        )
+    return value
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text.replace(NAMESPACE, "stem"))
+    except re.error as error:
+        raise wrong(
+            f"{shown(text)} is no regular expression: {error}",
+            r"Write such as '^{namespace}\.orders$', in single quotes.",
+        ) from None
+    if not text:
+        raise wrong("an empty pattern fits every name on the virtual host", 'Write such as ".*".')
+    return text
+
+
+def _retry_name(name: str) -> str:
+    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+        raise wrong(
+            f"{shown(name)} is no name of a retry policy",
+            "Use dotted words of letters, digits, '_' and '-', such as gentle.",
+        )
+    return name
+
+
 def _version(value: int) -> int:
     if value != 1:
         raise wrong(f"must be 1, not {value}", "This release reads version 1 of the format.")
@@ -114,6 +171,8 @@ def empty_list(value: object) -> object:
     return () if value is None else value
 
 
+EXCHANGE_KINDS: tuple[str, ...] = get_args(_EXCHANGE_KIND)
+ExchangeKind = Annotated[_EXCHANGE_KIND, BeforeValidator(_exchange_kind)]
 Length = Annotated[
     StrictInt,
     count(1, 2**31 - 1, "Leave the key out for a queue without a limit."),
@@ -174,12 +233,22 @@ Share = Annotated[
     Field(strict=True, json_schema_extra={"minimum": 0, "maximum": 1}),
     AfterValidator(_share),
 ]
+RetryName = Annotated[StrictStr, AfterValidator(_retry_name)]
+Regex = Annotated[StrictStr, AfterValidator(_regex)]
 LogicalName = Annotated[str, AfterValidator(_queue_name)]
 NamespaceName = Annotated[StrictStr, AfterValidator(_namespace)]
 Priority = Annotated[
     StrictInt,
     count(1, 255, "Each level costs the broker memory; up to 10 is advisable."),
     Field(json_schema_extra={"minimum": 1, "maximum": 255}),
+]
+PolicyPriority = Annotated[
+    StrictInt, count(-(2**31), 2**31 - 1, "A small number will do, such as 10.")
+]
+Members = Annotated[
+    StrictInt,
+    count(1, 255, "An odd number such as 3 or 5, at most as many as there are nodes."),
+    Field(json_schema_extra={"minimum": 1}),
 ]
 Retries = Annotated[
     StrictInt,

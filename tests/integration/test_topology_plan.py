@@ -200,3 +200,26 @@ async def test_ten_processes_apply_at_once(site, managed, tmp_path):
     assert [process.returncode for process in processes] == [0] * 10, "\n".join(said)
     site.write("queues: {orders: , emails: }\n")
     assert (await site.plan()).nothing_to_do
+
+
+async def test_settings_that_are_policies_are_changed_without_a_migration(site):
+    """A time to live, under work: one call, and the queue is the same."""
+    name = site.app.names.work("orders")
+    for ttl in (3600, 1800):
+        site.write(f"settings: policies\nqueues: {{orders: {{ttl: {ttl}s}}}}\n")
+        plan = await site.plan()
+        assert not plan.blocked
+        assert any(
+            step.kind == "policy" and step.name == name for step in plan.create + plan.change
+        )
+        await site.apply()
+        assert (await site.plan()).nothing_to_do
+
+        async def in_force(ttl=ttl):
+            found = (await take_inventory(site.management, name)).queues[name]
+            return (
+                found.effective.get("message-ttl") == ttl * 1000
+                and found.effective.get("dead-letter-exchange") == site.app.names.dead
+            )
+
+        await eventually(in_force, "the policy", 20)

@@ -127,6 +127,7 @@ class _Desk:
                 exchange.name,
                 exchange_type=exchange.type,
                 durable=True,
+                internal=exchange.internal,
                 arguments=dict(exchange.arguments),
             ),
             f"cannot declare exchange {exchange.name!r}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stem_amqp.errors import TopologyMismatchError, TopologyMissingError
-from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
+from stem_amqp.errors import BrokerRefusedError, TopologyMismatchError, TopologyMissingError
+from stem_amqp.topology.entities import BUILT_IN_TYPES, Binding, Entities, Exchange, Policy, Queue
+from stem_amqp.topology.policies import effective
 from stem_amqp.transport.memory.engine import Engine
 from stem_amqp.transport.memory.exchange import Router
 from stem_amqp.transport.memory.queue import MemoryQueue
@@ -31,14 +32,16 @@ _COMPARED = frozenset(
 
 
 def declare(engine: Engine, entities: Entities) -> None:
-    """Declare everything that is missing.
+    """Declare everything that is missing, and put the policies for queues in force.
 
     Raises:
         TopologyMismatchError: something is there with another type or other arguments.
         TopologyMissingError: a binding's source or destination is not there.
+        BrokerRefusedError: an exchange is of a type that a plugin brings.
     """
     for exchange in entities.exchanges:
         _declare_exchange(engine.router, exchange)
+    _put_policies(engine.router, entities.policies)
     for queue in entities.queues:
         _declare_queue(engine.router, queue)
     for binding in entities.bindings:
@@ -66,22 +69,43 @@ def delete(engine: Engine, entities: Entities) -> None:
 
 
 def _declare_exchange(router: Router, wanted: Exchange) -> None:
+    if wanted.type not in BUILT_IN_TYPES:
+        raise BrokerRefusedError(
+            f"cannot declare exchange {wanted.name!r}: the in-memory broker has no exchanges of"
+            f" type {wanted.type}.\n  Use a RabbitMQ for this topology."
+        )
     existing = router.exchanges.get(wanted.name)
     if existing is None:
         router.add_exchange(wanted)
         return
-    here = {"type": existing.declared.type, "alternate-exchange": existing.alternate}
+    here = {
+        "type": existing.declared.type,
+        "internal": existing.declared.internal,
+        "alternate-exchange": existing.alternate,
+    }
     asked = {
         "type": wanted.type,
+        "internal": wanted.internal,
         "alternate-exchange": wanted.arguments.get("alternate-exchange"),
     }
     _compare(f"exchange {wanted.name!r}", here, asked)
 
 
+def _put_policies(router: Router, policies: Iterable[Policy]) -> None:
+    changed = {(policy.operator, policy.name): policy for policy in policies}
+    if not changed:
+        return
+    router.policies |= changed
+    for queue in router.queues.values():
+        declared = Queue(name=queue.name, arguments=queue.arguments)
+        queue.configure(effective(declared, router.policies.values()))
+
+
 def _declare_queue(router: Router, wanted: Queue) -> None:
     existing = router.queues.get(wanted.name)
     if existing is None:
-        router.add_queue(MemoryQueue(wanted.name, wanted.arguments))
+        settings = effective(wanted, router.policies.values())
+        router.add_queue(MemoryQueue(wanted.name, wanted.arguments, settings=settings))
         return
     _compare(f"queue {wanted.name!r}", _compared(existing.arguments), _compared(wanted.arguments))
 

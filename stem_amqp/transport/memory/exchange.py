@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stem_amqp.topology.entities import Binding, Exchange, ExchangeType
+from stem_amqp.topology.entities import BUILT_IN_TYPES, Binding, Exchange, Policy
 
 if TYPE_CHECKING:
     from stem_amqp.transport.base import Headers
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _CACHE_LIMIT = 10_000
 """Remembered routes; delays have many routing keys."""
-_BUILT_IN: tuple[ExchangeType, ...] = ("topic", "direct", "fanout", "headers")
 
 
 def topic_matches(pattern: str, key: str) -> bool:
@@ -92,8 +91,9 @@ class Router:
     def __init__(self) -> None:
         self.exchanges: dict[str, MemoryExchange] = {}
         self.queues: dict[str, MemoryQueue] = {}
+        self.policies: dict[tuple[bool, str], Policy] = {}
         self._routes: dict[tuple[str, str], tuple[MemoryQueue, ...]] = {}
-        for kind in _BUILT_IN:
+        for kind in BUILT_IN_TYPES:
             self.add_exchange(Exchange(name=f"amq.{kind}", type=kind))
 
     def add_exchange(self, exchange: Exchange) -> None:

@@ -50,31 +50,22 @@ class MemoryQueue:
         name: its name.
         arguments: the ``x-`` arguments.
         owner: the connection that it is exclusive to, if it is.
+        settings: what is in force, if policies add to the arguments.
     """
 
     def __init__(
-        self, name: str, arguments: Mapping[str, Any], *, owner: object | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        owner: object | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.arguments = dict(arguments)
         self.owner = owner
-        ttl = arguments.get("x-message-ttl")
-        self.ttl: int | None = None if ttl is None else int(ttl) * _MICROSECONDS_PER_MS
-        self.dead_letter_exchange: str | None = arguments.get("x-dead-letter-exchange")
-        self.dead_letter_key: str | None = arguments.get("x-dead-letter-routing-key")
-        self.max_length: int | None = arguments.get("x-max-length")
-        self.max_bytes: int | None = arguments.get("x-max-length-bytes")
-        self.delivery_limit: int | None = arguments.get("x-delivery-limit")
-        self.refuses_when_full = str(arguments.get("x-overflow")).startswith("reject-publish")
+        self.configure(arguments if settings is None else settings)
         self.single_active = bool(arguments.get("x-single-active-consumer"))
-        self.quorum = arguments.get("x-queue-type") == "quorum"
-        # RabbitMQ quietly falls back to at-most-once where one of these is missing.
-        self.keeps_dead_letters = (
-            self.quorum
-            and self.dead_letter_exchange is not None
-            and arguments.get("x-dead-letter-strategy") == "at-least-once"
-            and self.refuses_when_full
-        )
         self.held: deque[Message] = deque()
         self.consumers: deque[Channel] = deque()
         self.channels: set[Channel] = set()
@@ -84,6 +75,29 @@ class MemoryQueue:
         self._positions = itertools.count()
         # highest priority first
         self._lanes = [Lane() for _ in range(int(arguments.get("x-max-priority", 0)) + 1)]
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Put in force what can change while it stands.
+
+        Args:
+            settings: the arguments, with what policies make of them.
+        """
+        ttl = settings.get("x-message-ttl")
+        self.ttl: int | None = None if ttl is None else int(ttl) * _MICROSECONDS_PER_MS
+        self.dead_letter_exchange: str | None = settings.get("x-dead-letter-exchange")
+        self.dead_letter_key: str | None = settings.get("x-dead-letter-routing-key")
+        self.max_length: int | None = settings.get("x-max-length")
+        self.max_bytes: int | None = settings.get("x-max-length-bytes")
+        self.delivery_limit: int | None = settings.get("x-delivery-limit")
+        self.refuses_when_full = str(settings.get("x-overflow")).startswith("reject-publish")
+        self.quorum = settings.get("x-queue-type") == "quorum"
+        # RabbitMQ quietly falls back to at-most-once where one of these is missing.
+        self.keeps_dead_letters = (
+            self.quorum
+            and self.dead_letter_exchange is not None
+            and settings.get("x-dead-letter-strategy") == "at-least-once"
+            and self.refuses_when_full
+        )
 
     @property
     def bounded(self) -> bool:
