@@ -107,8 +107,11 @@ async def provision(app: Stem, transport: Transport, mode: Provision) -> None:
         TopologyMismatchError: something is there with other arguments.
         TopologyMissingError: something is missing, and is not to be declared.
     """
-    management = None if app.settings.in_memory else Management.of(app.settings)
-    await ensure(mode, transport, entities_of(app), management=management)
+    entities = entities_of(app)
+    # only policies need the management API, and most topologies have none
+    asked = bool(entities.policies) and not app.settings.in_memory
+    management = Management.of(app.settings) if asked else None
+    await ensure(mode, transport, entities, management=management)
 
 
 async def connect(app: Stem, clock: Clock | None, settings: Settings | None = None) -> Connected:
