@@ -9,6 +9,7 @@ from stem_amqp.headers import RESERVED_PREFIXES
 from stem_amqp.management import Management
 from stem_amqp.message import carried_headers
 from stem_amqp.transport.base import Delivery, Publication, Transport
+from stem_amqp.transport.forward import same_message
 
 STATISTICS_AGE = 16.0
 """Seconds after which the management API's numbers are surely younger than the last binding: a queue
@@ -118,15 +119,4 @@ def _as_it_is(delivery: Delivery, target: str, deaths: bool) -> Publication:
     if deaths:
         records = {n: v for n, v in delivery.headers.items() if n.startswith(RESERVED_PREFIXES)}
         headers |= records
-    return Publication(
-        exchange="",
-        routing_key=target,
-        body=delivery.body,
-        type=delivery.type,
-        correlation_id=delivery.correlation_id,
-        reply_to=delivery.reply_to,
-        priority=delivery.priority,
-        app_id=delivery.app_id,
-        content_type=delivery.content_type or "application/octet-stream",
-        headers=headers,
-    )
+    return same_message(delivery, exchange="", routing_key=target, headers=headers)

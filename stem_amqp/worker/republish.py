@@ -30,6 +30,7 @@ from stem_amqp.message import (
 )
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Delivery, Publication
+from stem_amqp.transport.forward import same_message
 from stem_amqp.worker.outcome import Dead, Failure
 
 log = logging.getLogger("stem_amqp.worker")
@@ -44,24 +45,6 @@ _SHED = (TRACEBACK, HISTORY, ERROR)
 """What stem-amqp gives up first where headers do not fit, in this order."""
 _KEPT = frozenset({REASON, ATTEMPT, REPLAYS, NOT_BEFORE, SINCE, FAILED_AT, WORKER})
 """What is small, and never given up."""
-
-
-def same_message(
-    delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, Any]
-) -> Publication:
-    """Return a publication of a delivery's body and properties to somewhere else."""
-    return Publication(
-        exchange=exchange,
-        routing_key=routing_key,
-        body=delivery.body,
-        type=delivery.type,
-        correlation_id=delivery.correlation_id,
-        reply_to=delivery.reply_to,
-        priority=delivery.priority,
-        app_id=delivery.app_id,
-        content_type=delivery.content_type or "application/octet-stream",
-        headers=headers,
-    )
 
 
 def delayed(
