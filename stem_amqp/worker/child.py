@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -18,7 +19,9 @@ from stem_amqp.results.base import Progress
 from stem_amqp.settings import Settings
 from stem_amqp.worker.child_wire import SIZE, frame, job_fields, outcome_of, read, size_of
 from stem_amqp.worker.job import Job
-from stem_amqp.worker.outcome import Outcome
+from stem_amqp.worker.outcome import Outcome, Postponed
+
+log = logging.getLogger("stem_amqp.worker")
 
 PROGRAM = "stem_amqp.cli.isolated"
 """The module that the child runs; it imports the application, which this layer must not."""
@@ -26,6 +29,8 @@ START = 60.0
 """Seconds that a child gets to import the application and to connect."""
 FAREWELL = 5.0
 """Seconds that a child gets to close its connections."""
+LATER = 30.0
+"""Seconds after which a job is tried again whose process could not be started."""
 _LIMIT = 2**31
 """Bytes of one frame at most, which no result comes near."""
 
@@ -34,6 +39,22 @@ OnProgress = Callable[[Progress], None]
 
 class ChildUnavailableError(Exception):
     """A child process did not get ready; the message says why."""
+
+
+def try_later(job: Job, error: ChildUnavailableError) -> Postponed:
+    """Put a job off whose process could not be started, and say so.
+
+    Args:
+        job: the job.
+        error: why there is no process; what happened in it is in its own log.
+    """
+    log.error(
+        "%s is to run in a process of its own, which cannot start: %s; trying again in %g s",
+        job,
+        error,
+        LATER,
+    )
+    return Postponed(delay=LATER)
 
 
 class ChildProcess:

@@ -10,17 +10,15 @@ from collections.abc import AsyncIterator
 
 from stem_amqp.errors import ConfigurationError, ProcessDiedError
 from stem_amqp.settings import Settings
-from stem_amqp.worker.child import ChildProcess, ChildUnavailableError, OnProgress
+from stem_amqp.worker.child import ChildProcess, ChildUnavailableError, OnProgress, try_later
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.origin import origin_of
-from stem_amqp.worker.outcome import Outcome, Postponed
+from stem_amqp.worker.outcome import Outcome
 
 log = logging.getLogger("stem_amqp.worker")
 
 OVERTIME = 1.0
 """Seconds that a process may go on beyond a task's hard time limit, before it is killed."""
-LATER = 30.0
-"""Seconds after which a task is tried again whose process could not be started."""
 
 
 class ProcessPool:
@@ -86,13 +84,7 @@ class ProcessPool:
                 async with self._child() as child:
                     return await child.run(job, on_progress, limit=limit, overtime=OVERTIME)
             except ChildUnavailableError as error:
-                log.error(  # noqa: TRY400 - what happened in the child is in its own log
-                    "%s is to run in a process, which cannot start: %s; trying again in %g s",
-                    job,
-                    error,
-                    LATER,
-                )
-                return Postponed(delay=LATER)
+                return try_later(job, error)
 
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[ChildProcess]:

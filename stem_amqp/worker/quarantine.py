@@ -18,17 +18,15 @@ from stem_amqp.results.base import Progress
 from stem_amqp.settings import Settings
 from stem_amqp.states import Reason
 from stem_amqp.transport.base import Delivery
-from stem_amqp.worker.child import ChildProcess, ChildUnavailableError
+from stem_amqp.worker.child import ChildProcess, ChildUnavailableError, try_later
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.origin import origin_of
-from stem_amqp.worker.outcome import Dead, Failure, Outcome, Postponed
+from stem_amqp.worker.outcome import Dead, Failure, Outcome
 
 log = logging.getLogger("stem_amqp.worker")
 
 OVERTIME = 10.0
 """Seconds that a child may run beyond the task's hard time limit, which it enforces itself."""
-LATER = 30.0
-"""Seconds after which a task is tried again whose child could not be started."""
 
 
 class Quarantine:
@@ -95,14 +93,7 @@ class Quarantine:
             except (ProcessDiedError, TimeLimitError) as error:
                 return Dead(reason=Reason.CRASHED, failure=Failure(error=str(error)))
             except ChildUnavailableError as error:
-                log.error(  # noqa: TRY400 - what happened in the child is in its own log
-                    "%s is to run in a process of its own, which cannot start: %s; trying again"
-                    " in %g s",
-                    job,
-                    error,
-                    LATER,
-                )
-                return Postponed(delay=LATER)
+                return try_later(job, error)
 
     async def _run(
         self,
