@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from stem_amqp.errors import TopologyMismatchError
 from stem_amqp.management import Management
-from stem_amqp.provision.inventory import FoundQueue, take_inventory
+from stem_amqp.provision.inventory import FoundQueue, bindings_of, find_queue
 from stem_amqp.provision.plan import Plan, Step
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
 from stem_amqp.transport.base import Transport
@@ -73,9 +73,7 @@ async def put_policy(management: Management, policy: Policy) -> None:
         ManagementError: the user may not, or the broker refuses its definition.
     """
     await management.put(
-        "operator-policies" if policy.operator else "policies",
-        management.virtual_host,
-        policy.name,
+        *_place(management, policy),
         content={
             "pattern": policy.pattern,
             "apply-to": policy.apply_to,
@@ -83,6 +81,11 @@ async def put_policy(management: Management, policy: Policy) -> None:
             "priority": policy.priority,
         },
     )
+
+
+def _place(management: Management, policy: Policy) -> tuple[str, str, str]:
+    kind = "operator-policies" if policy.operator else "policies"
+    return kind, management.virtual_host, policy.name
 
 
 async def prune(
@@ -126,32 +129,26 @@ async def prune(
             if kept:
                 left.append((step, f"the queue {kept[0]}, which is left, lives by it"))
                 continue
-            kind = "operator-policies" if step.entity.operator else "policies"
-            await management.delete(kind, management.virtual_host, step.entity.name)
+            await management.delete(*_place(management, step.entity))
     return left
 
 
 async def _remove_queue(queue: Queue, transport: Transport, management: Management) -> str:
-    inventory = await take_inventory(management, queue.name)
-    found = inventory.queues.get(queue.name)
+    found = await find_queue(management, queue.name)
     if found is None:
         return ""
     if why := await _held(found, transport):
         return why
-    into = [binding for binding in inventory.bindings if _leads_to(binding, queue.name)]
+    into = await bindings_of(management, "queues", queue.name)
     await transport.rebind([], into)
     # what came in before the bindings went: only now can nothing more come
-    found = (await take_inventory(management, queue.name)).queues.get(queue.name)
+    found = await find_queue(management, queue.name)
     if found is not None and (why := await _held(found, transport)):
         await transport.rebind(into, [])
         return why
     await transport.delete(Entities(queues=(queue,)))
     log.info("queue %s is deleted: nobody declares it", queue.name)
     return ""
-
-
-def _leads_to(binding: Binding, queue: str) -> bool:
-    return binding.destination == queue and not binding.to_exchange
 
 
 async def _held(found: FoundQueue, transport: Transport) -> str:
@@ -179,10 +176,11 @@ def _in_use(found: FoundQueue) -> str:
 
 
 async def _remove_exchange(exchange: Exchange, transport: Transport, management: Management) -> str:
-    bindings = (await take_inventory(management, exchange.name)).bindings
-    for binding in bindings:
-        ends = {binding.source, binding.destination if binding.to_exchange else binding.source}
-        if exchange.name in ends:
+    there = await management.listing("exchanges", exchange.name, "name")
+    if not any(one["name"] == exchange.name for one in there):
+        return ""
+    for end in ("source", "destination"):
+        if await bindings_of(management, "exchanges", exchange.name, end):
             return "there are bindings to or from it"
     await transport.delete(Entities(exchanges=(exchange,)))
     log.info("exchange %s is deleted: nobody declares it", exchange.name)

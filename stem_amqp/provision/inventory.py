@@ -141,6 +141,32 @@ async def take_inventory(management: Management, prefix: str = "") -> Inventory:
     )
 
 
+async def find_queue(management: Management, name: str) -> FoundQueue | None:
+    """Return one queue, or None if it is not there.
+
+    Raises:
+        ManagementError: the API does not answer, or refuses.
+    """
+    found = await management.listing("queues", name, _QUEUE_COLUMNS)
+    return next((_queue(one) for one in found if one["name"] == name), None)
+
+
+async def bindings_of(management: Management, kind: str, name: str, *end: str) -> list[Binding]:
+    """Return the bindings of a queue or an exchange, without those to the default exchange.
+
+    Args:
+        management: the API.
+        kind: ``queues`` or ``exchanges``.
+        name: its name.
+        *end: of an exchange ``source`` or ``destination``, which of the two it is.
+
+    Raises:
+        ManagementError: the API does not answer, or there is none of that name.
+    """
+    found = await management.get(kind, management.virtual_host, name, "bindings", *end)
+    return [_binding(one) for one in found if one["source"]]
+
+
 async def ask_by_amqp(transport: Transport, entities: Entities) -> Inventory:
     """Find out by AMQP alone what of a topology is there, and whether it differs.
 
@@ -254,5 +280,7 @@ __all__ = [
     "Inventory",
     "Mismatch",
     "ask_by_amqp",
+    "bindings_of",
+    "find_queue",
     "take_inventory",
 ]

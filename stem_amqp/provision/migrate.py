@@ -9,11 +9,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from stem_amqp.errors import BrokerError, ManagementError, MigrationTimeoutError
 from stem_amqp.management import Management
 from stem_amqp.provision.drain import STATISTICS_AGE, Content, carry_over, content
+from stem_amqp.provision.inventory import bindings_of
 from stem_amqp.provision.migration import Migration
 from stem_amqp.provision.switch import Overlap, switch
 from stem_amqp.topology.entities import Binding, Entities, Queue
@@ -232,25 +232,12 @@ class Migrator:
     async def _bindings_of(self, name: str) -> list[Binding]:
         if self._management is None:
             return []
-        host = self._management.virtual_host
         try:
-            found: list[dict[str, Any]] = await self._management.get(
-                "queues", host, name, "bindings"
-            )
+            return await bindings_of(self._management, "queues", name)
         except ManagementError as error:
             if (await self._transport.status([name]))[name] is None:
                 return []
             raise BrokerError(str(error)) from error
-        return [
-            Binding(
-                source=one["source"],
-                destination=one["destination"],
-                key=one["routing_key"],
-                arguments=one.get("arguments") or {},
-            )
-            for one in found
-            if one["source"]
-        ]
 
     async def _until(self, holds: Callable[[], Awaitable[bool]], why: Callable[[], str]) -> None:
         loop = asyncio.get_running_loop()
