@@ -8,7 +8,6 @@ import secrets
 import shlex
 import urllib.request
 import uuid
-from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,9 +18,8 @@ from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.control import revoke
 from stem_amqp.dead_letter import DeadLetters, Selection
-from stem_amqp.errors import BrokerRefusedError, BrokerUnavailableError
+from stem_amqp.errors import BrokerRefusedError
 from stem_amqp.states import TaskState
-from stem_amqp.testing.private_rabbitmq import private_rabbitmq
 from stem_amqp.topology.entities import Entities, Queue
 from stem_amqp.transport.base import Publication
 from stem_amqp.worker import persist
@@ -71,17 +69,9 @@ class Administration:
 
 
 @pytest.fixture(scope="module")
-def administration(stem_broker):
-    """A broker whose users may be made: the session's, or a private one with the plugin."""
-    with ExitStack() as stack:
-        url, management_url = stem_broker.url, stem_broker.management_url
-        if management_url is None:
-            try:
-                node = stack.enter_context(private_rabbitmq(management=True))
-            except BrokerUnavailableError as error:
-                pytest.skip(f"users are made through the management API: {error}")
-            url, management_url = node.url, node.management_url
-        yield Administration(url, management_url)
+def administration(managed):
+    """A broker whose users may be made."""
+    return Administration(*managed)
 
 
 @pytest.fixture(scope="module")

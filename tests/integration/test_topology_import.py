@@ -5,7 +5,6 @@ import json
 import urllib.parse
 import urllib.request
 import uuid
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,8 @@ from cli_support import command_line
 from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.broker_definitions import fetch_definitions
-from stem_amqp.errors import BrokerUnavailableError
 from stem_amqp.management import Management
 from stem_amqp.provision.apply import apply
-from stem_amqp.testing.private_rabbitmq import private_rabbitmq
 from stem_amqp.topology.definitions_file import standing_of
 
 ROOT = Path(__file__).parents[2]
@@ -67,20 +64,6 @@ class VirtualHost:
             url=self.management_url, user="guest", password="guest", virtual_host=self.name
         )
         return standing_of(fetch_definitions(api))
-
-
-@pytest.fixture(scope="module")
-def managed(stem_broker):
-    """A broker with a management API: the session's, or a private one."""
-    with ExitStack() as stack:
-        url, management_url = stem_broker.url, stem_broker.management_url
-        if management_url is None:
-            try:
-                node = stack.enter_context(private_rabbitmq(management=True))
-            except BrokerUnavailableError as error:
-                pytest.skip(f"definitions are imported through the management API: {error}")
-            url, management_url = node.url, node.management_url
-        yield url, management_url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import uuid
-from contextlib import ExitStack
 
 import pytest
 from support import eventually
@@ -15,20 +14,8 @@ from stem_amqp.management import Management
 from stem_amqp.provision.change import carry_out, prune
 from stem_amqp.provision.inventory import ask_by_amqp, take_inventory
 from stem_amqp.provision.plan import make_plan
-from stem_amqp.testing.private_rabbitmq import private_rabbitmq
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
 from stem_amqp.topology.load import parse_topology
-
-
-@pytest.fixture(scope="module")
-def managed(stem_broker):
-    """A broker with the management API: the session's, or a private one with the plugin."""
-    with ExitStack() as stack:
-        if stem_broker.management_url is not None:
-            yield stem_broker.url, stem_broker.management_url
-        else:
-            node = stack.enter_context(private_rabbitmq(management=True))
-            yield node.url, node.management_url
 
 
 class Site:

@@ -2,32 +2,17 @@
 
 import time
 import uuid
-from contextlib import ExitStack
-
-import pytest
 
 from stem_amqp import Stem
 from stem_amqp.assembly import create_transport, entities_of
 from stem_amqp.management import Management
 from stem_amqp.provision.inventory import take_inventory
 from stem_amqp.provision.plan import make_plan
-from stem_amqp.testing.private_rabbitmq import private_rabbitmq
 from stem_amqp.topology.entities import Entities, Queue
 
 QUEUES = 200
 LIMIT = 2.0
 """Seconds in which a plan is to be there."""
-
-
-@pytest.fixture
-def managed(stem_broker):
-    """A broker with the management API: the session's, or a private one with the plugin."""
-    with ExitStack() as stack:
-        if stem_broker.management_url is not None:
-            yield stem_broker.url, stem_broker.management_url
-        else:
-            node = stack.enter_context(private_rabbitmq(management=True))
-            yield node.url, node.management_url
 
 
 async def test_a_plan_on_a_broker_with_many_queues_is_there_soon(managed):
