@@ -6,16 +6,19 @@ import uuid
 import pytest
 
 from stem_amqp import Stem
+from stem_amqp.assembly import entities_of
 from stem_amqp.errors import BrokerError
 
 pytestmark = pytest.mark.timeout(120)  # on a node of their own, so not again for another broker
 
 
 @pytest.fixture
-def task(node):
-    """A task of an application on the node."""
+async def task(node):
+    """A task of an application on the node, which leaves no queues to recover to the next test."""
     app = Stem(broker_url=node.url, namespace=f"t-{uuid.uuid4().hex[:8]}", backend_url="memory://")
-    return app.task("sums.add", queue="q")(lambda first: first)
+    yield app.task("sums.add", queue="q")(lambda first: first)
+    async with app:
+        await app.connected.transport.delete(entities_of(app))
 
 
 def ready(producer, app):
