@@ -16,7 +16,7 @@ export STEM_TEST_INSTALL ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo examples bench faults soak lint format types schema check-schema graph clean python-venv
+.PHONY: help test demo examples package bench faults soak lint format types schema check-schema graph clean python-venv
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -29,6 +29,9 @@ demo: $(TEST) ## Show the framework at work on a RabbitMQ
 
 examples: $(TEST) ## Run every example and compare its output
 	$(BIN)/pytest tests/integration/test_examples.py $(ARGS)
+
+package: $(TEST) ## Build the package, and use it from a clean environment of every Python found
+	$(BIN)/python tests/package/check.py $(ARGS)
 
 bench: $(BENCH)/.installed ## Measure stem-amqp and its peers; see docs/benchmarks.md
 	PYTHONPATH=tests/benchmarks $(BENCH)/bin/python -m bench $(ARGS)
