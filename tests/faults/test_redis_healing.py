@@ -53,7 +53,15 @@ def succeeded(task_id):
 
 
 async def waiting(backend, task_id, timeout=30.0):
-    """Begin to wait, and return the task once Redis knows of it."""
+    """Begin to wait, and return the task once Redis knows of it and was asked for the result."""
+    get, looked = backend.get, asyncio.Event()
+
+    async def noted(task_id):
+        record = await get(task_id)
+        looked.set()
+        return record
+
+    backend.get = noted
     task = asyncio.create_task(backend.wait(task_id, timeout))
 
     async def is_subscribed():
@@ -61,6 +69,8 @@ async def waiting(backend, task_id, timeout=30.0):
         return bool(channels)
 
     await eventually(is_subscribed, "the subscription")
+    await looked.wait()
+    backend.get = get
     return task
 
 
