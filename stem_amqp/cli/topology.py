@@ -31,7 +31,7 @@ from stem_amqp.cli.topology_plan import plan_document, plan_view
 from stem_amqp.cli.topology_view import entities_view
 from stem_amqp.errors import ConfigurationError, ManagementError, StemError, TopologyError
 from stem_amqp.management import Management
-from stem_amqp.provision.change import carry_out, prune, refuse_blocked
+from stem_amqp.provision.change import carry_out, policies_refused, prune, refuse_blocked
 from stem_amqp.provision.demands import refuse_unsupported
 from stem_amqp.provision.inventory import ask_by_amqp, take_inventory
 from stem_amqp.provision.plan import Plan, Step, make_plan
@@ -49,16 +49,11 @@ app.add_typer(topology_graph.app)
 CHANGES = 2
 """The exit code of a plan with something to do, as other planning tools have it."""
 
-File = Annotated[
-    Path | None,
-    typer.Argument(metavar="FILE", help="The topology file; default: STEM_TOPOLOGY."),
-]
-
 
 @app.command("validate", epilog=EPILOG)
 def validate_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as mistakes.")] = False,
     as_json: opt.Json = False,
@@ -92,7 +87,7 @@ def validate_command(
 @app.command("plan", epilog=EPILOG)
 def plan_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     as_json: opt.Json = False,
     broker_url: opt.BrokerUrl = None,
@@ -116,7 +111,7 @@ def plan_command(
 @app.command("verify", epilog=EPILOG)
 def verify_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     as_json: opt.Json = False,
     broker_url: opt.BrokerUrl = None,
@@ -135,7 +130,7 @@ def verify_command(
 @app.command("apply", epilog=EPILOG)
 def apply_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
@@ -163,7 +158,7 @@ def apply_command(
 @app.command("show", epilog=EPILOG)
 def show_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the parts of delays.")] = False,
     as_json: opt.Json = False,
@@ -214,7 +209,7 @@ async def _compare(
     except ManagementError as error:
         note(str(error).partition("\n")[0])
         inventory = await ask_by_amqp(transport, entities)
-    return make_plan(entities, inventory, stem.names)
+    return make_plan(entities, inventory, stem.names, stem.settings.topology or "")
 
 
 def _show_plan(stem: Stem, plan: Plan, *, as_json: bool) -> None:
@@ -236,11 +231,7 @@ async def _apply(stem: Stem, *, dry_run: bool, pruning: bool, yes: bool, as_json
         refuse_blocked(plan)
         known = plan.source == "management"
         if entities.policies and not known:
-            raise ManagementError(
-                "the topology has policies, which only the management API can set\n"
-                "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
-                " STEM_MANAGEMENT_URL."
-            )
+            raise policies_refused()
         await carry_out(plan, entities, transport, management if known else None)
         left = await _prune(stem, plan, transport, management, yes=yes) if pruning else []
     if as_json:

@@ -55,8 +55,13 @@ def split(queue: Queue) -> tuple[Queue, Policy | None]:
         (changeable if key in _CHANGEABLE else fixed)[key if key in _CHANGEABLE else name] = value
     if not changeable:
         return queue, None
-    policy = Policy(name=queue.name, pattern=f"^{re.escape(queue.name)}$", definition=changeable)
+    policy = Policy(name=queue.name, pattern=exactly(queue.name), definition=changeable)
     return dataclasses.replace(queue, arguments=fixed), policy
+
+
+def exactly(name: str) -> str:
+    """Return the pattern that fits one name alone."""
+    return f"^{re.escape(name)}$"
 
 
 def written(topology: Topology, names: Names) -> Iterator[Policy]:
