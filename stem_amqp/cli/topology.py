@@ -73,7 +73,10 @@ def validate_command(
     except TopologyError as error:
         _show_mistakes([error, *error.more], as_json=as_json)
         raise typer.Exit(ExitCode.NO) from None
-    warnings = [*lint(stem.topology), *lint_time_limits(stem.topology, stem.time_limits)]
+    warnings = [
+        *lint(stem.topology, stem.names, stem.queues),
+        *lint_time_limits(stem.topology, stem.time_limits),
+    ]
     bad = strict and bool(warnings)
     if as_json:
         show_json({"valid": not bad, "mistakes": [], "warnings": warnings})
