@@ -99,6 +99,10 @@ TopologyFile = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+TopologyArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", help="The topology file; default: STEM_TOPOLOGY."),
+]
 WaitTimeout = Annotated[
     float | None,
     typer.Option(

@@ -1,20 +1,19 @@
 """``stem-amqp topology``: check, plan, apply, verify or show what is on the broker.
 
-``export``, ``import`` and ``graph`` stand in modules of their own.
+``validate``, ``migrate``, ``export``, ``import`` and ``graph`` stand in modules of their own.
 
-``--json`` prints, for ``validate``, an object with ``valid``, ``mistakes`` (objects with ``file``,
-``line``, ``key``, ``problem``, ``remedy``) and ``warnings`` (``key``, ``problem``, ``remedy``); for
-``plan``, ``verify`` and ``apply`` ``namespace``, ``source`` (``management`` or ``amqp``),
-``nothing_to_do``, ``create``, ``change``, ``blocked``, ``undeclared`` (objects with ``kind``, ``name``,
-``details``, ``remedy``), ``same`` and ``notes``, for ``apply`` also ``broker`` and ``left``; for ``show``
-``namespace``, ``exchanges``, ``queues`` and ``bindings``.
+``--json`` prints, for ``plan``, ``verify`` and ``apply``, an object with ``namespace``, ``source``
+(``management`` or ``amqp``), ``nothing_to_do``, ``create``, ``change``, ``blocked``, ``undeclared``
+(objects with ``kind``, ``name``, ``details``, ``remedy``), ``same`` and ``notes``, for ``apply`` also
+``broker`` and ``left``; for ``show`` ``namespace``, ``exchanges``, ``queues``, ``bindings`` and
+``policies``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,24 +23,25 @@ from stem_amqp.cli import options as opt
 from stem_amqp.cli import topology_export, topology_graph, topology_import
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
-from stem_amqp.cli.output import count, note, show, show_error, show_json, show_warning
+from stem_amqp.cli.output import note, show, show_error, show_json, show_warning
 from stem_amqp.cli.session import broker_of, confirm
 from stem_amqp.cli.topology_migrate import migrate_command
 from stem_amqp.cli.topology_plan import plan_document, plan_view
+from stem_amqp.cli.topology_validate import validate_command, where
 from stem_amqp.cli.topology_view import entities_view
-from stem_amqp.errors import ConfigurationError, ManagementError, StemError, TopologyError
+from stem_amqp.errors import ManagementError, StemError
 from stem_amqp.management import Management
-from stem_amqp.provision.change import carry_out, prune, refuse_blocked
+from stem_amqp.provision.change import carry_out, policies_refused, prune, refuse_blocked
 from stem_amqp.provision.demands import refuse_unsupported
 from stem_amqp.provision.inventory import ask_by_amqp, take_inventory
 from stem_amqp.provision.plan import Plan, Step, make_plan
 from stem_amqp.provision.versions import as_they_stand
 from stem_amqp.topology.entities import Entities
-from stem_amqp.topology.lint import lint, lint_time_limits
 from stem_amqp.topology.schema import schema_text
 from stem_amqp.transport.base import Transport
 
 app = opt.command_app("Check, plan, apply, migrate, export, import or draw the topology.")
+app.command("validate", epilog=EPILOG)(validate_command)
 app.command("migrate", epilog=EPILOG)(migrate_command)
 app.add_typer(topology_export.app)
 app.add_typer(topology_import.app)
@@ -49,50 +49,11 @@ app.add_typer(topology_graph.app)
 CHANGES = 2
 """The exit code of a plan with something to do, as other planning tools have it."""
 
-File = Annotated[
-    Path | None,
-    typer.Argument(metavar="FILE", help="The topology file; default: STEM_TOPOLOGY."),
-]
-
-
-@app.command("validate", epilog=EPILOG)
-def validate_command(
-    *,
-    file: File = None,
-    application: opt.AppOption = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as mistakes.")] = False,
-    as_json: opt.Json = False,
-) -> None:
-    """Check a topology file: every mistake, and what is allowed but will be regretted.
-
-    No broker is needed. The exit code is 1 if there are mistakes.
-    """
-    try:
-        stem = load(application, opt.Overrides(topology=file))
-        if application is None and stem.settings.topology is None:
-            raise ConfigurationError(
-                "there is no topology file to check\n"
-                "  Name one: stem-amqp topology validate topology.yaml; or set STEM_TOPOLOGY."
-            )
-        entities = entities_of(stem)
-    except TopologyError as error:
-        _show_mistakes([error, *error.more], as_json=as_json)
-        raise typer.Exit(ExitCode.NO) from None
-    warnings = [*lint(stem.topology), *lint_time_limits(stem.topology, stem.time_limits)]
-    bad = strict and bool(warnings)
-    if as_json:
-        show_json({"valid": not bad, "mistakes": [], "warnings": warnings})
-    else:
-        for warning in warnings:
-            show_warning(str(warning))
-        typer.echo(f"{_where(stem)}: {_counts(entities)}; {count(len(warnings), 'warning')}")
-    raise typer.Exit(ExitCode.NO if bad else ExitCode.OK)
-
 
 @app.command("plan", epilog=EPILOG)
 def plan_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     as_json: opt.Json = False,
     broker_url: opt.BrokerUrl = None,
@@ -116,7 +77,7 @@ def plan_command(
 @app.command("verify", epilog=EPILOG)
 def verify_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     as_json: opt.Json = False,
     broker_url: opt.BrokerUrl = None,
@@ -135,7 +96,7 @@ def verify_command(
 @app.command("apply", epilog=EPILOG)
 def apply_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
@@ -163,13 +124,13 @@ def apply_command(
 @app.command("show", epilog=EPILOG)
 def show_command(
     *,
-    file: File = None,
+    file: opt.TopologyArgument = None,
     application: opt.AppOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also the parts of delays.")] = False,
     as_json: opt.Json = False,
     namespace: opt.Namespace = None,
 ) -> None:
-    """Show the exchanges, queues and bindings that a topology needs. No broker is needed."""
+    """Show the exchanges, queues, bindings and policies of a topology. No broker is needed."""
     stem = _load(file, application, None, namespace)
     entities = entities_of(stem)
     if as_json:
@@ -179,6 +140,7 @@ def show_command(
                 "exchanges": entities.exchanges,
                 "queues": entities.queues,
                 "bindings": entities.bindings,
+                "policies": entities.policies,
             }
         )
         return
@@ -214,7 +176,7 @@ async def _compare(
     except ManagementError as error:
         note(str(error).partition("\n")[0])
         inventory = await ask_by_amqp(transport, entities)
-    return make_plan(entities, inventory, stem.names)
+    return make_plan(entities, inventory, stem.names, stem.settings.topology or "")
 
 
 def _show_plan(stem: Stem, plan: Plan, *, as_json: bool) -> None:
@@ -236,11 +198,7 @@ async def _apply(stem: Stem, *, dry_run: bool, pruning: bool, yes: bool, as_json
         refuse_blocked(plan)
         known = plan.source == "management"
         if entities.policies and not known:
-            raise ManagementError(
-                "the topology has policies, which only the management API can set\n"
-                "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
-                " STEM_MANAGEMENT_URL."
-            )
+            raise policies_refused()
         await carry_out(plan, entities, transport, management if known else None)
         left = await _prune(stem, plan, transport, management, yes=yes) if pruning else []
     if as_json:
@@ -251,7 +209,7 @@ async def _apply(stem: Stem, *, dry_run: bool, pruning: bool, yes: bool, as_json
     _show_plan(stem, plan, as_json=False)
     for step, why in left:
         show_warning(f"{step.kind} {step.name} is left: {why}")
-    note(f"{broker}, {_where(stem)}: done")
+    note(f"{broker}, {where(stem)}: done")
 
 
 async def _prune(
@@ -267,31 +225,3 @@ async def _prune(
         show(plan_view(plan, stem.names))
         confirm(f"remove what nobody declares, where nothing uses it ({len(plan.undeclared)})")
     return await prune(plan.undeclared, transport, management)
-
-
-def _show_mistakes(mistakes: list[TopologyError], *, as_json: bool) -> None:
-    if as_json:
-        documents = [_mistake(mistake) for mistake in mistakes]
-        show_json({"valid": False, "mistakes": documents, "warnings": []})
-        return
-    for mistake in mistakes:
-        # The first one's text lists the others too, and each is shown for itself
-        show_error(str(TopologyError(**_mistake(mistake))))
-    note(count(len(mistakes), "mistake"))
-
-
-def _mistake(error: TopologyError) -> dict[str, Any]:
-    names = ("problem", "file", "line", "key", "remedy")
-    return {name: getattr(error, name) for name in names}
-
-
-def _where(stem: Stem) -> str:
-    file = stem.settings.topology
-    return f"{file or 'the default topology'}, namespace {stem.names.namespace}"
-
-
-def _counts(entities: Entities) -> str:
-    return (
-        f"{len(entities.exchanges)} exchanges, {len(entities.queues)} queues,"
-        f" {len(entities.bindings)} bindings"
-    )

@@ -1,7 +1,7 @@
 """``stem-amqp topology migrate``: change what RabbitMQ cannot change in place, under load.
 
 ``--json`` prints an object with ``namespace``, ``broker``, ``dry_run`` and ``queues``: with ``--dry-run``
-objects with ``queue``, ``name``, ``earlier`` and ``differences``; else objects with ``queue``,
+objects with ``queue``, ``name``, ``earlier``, ``policies`` and ``differences``; else objects with ``queue``,
 ``earlier``, ``name``, ``resumed``, ``overlap`` (seconds), ``copies`` (ids of the tasks that may be in
 both queues), ``moved`` and ``left`` (why an earlier version is still there).
 """
@@ -22,6 +22,7 @@ from stem_amqp.cli.output import count, note, show_json, show_warning
 from stem_amqp.cli.session import broker_of, check_queues, confirm
 from stem_amqp.errors import ManagementError
 from stem_amqp.management import Management
+from stem_amqp.provision.change import policies_refused
 from stem_amqp.provision.migrate import Account, Migrator
 from stem_amqp.provision.migration import Migration, differences, find_migrations
 
@@ -29,11 +30,14 @@ DEFAULT_TIMEOUT = 600.0
 
 
 def migrate_command(
-    queue: Annotated[
-        str | None,
-        typer.Argument(metavar="QUEUE", help="A logical queue; default: all that need it."),
-    ] = None,
     *,
+    file: opt.TopologyArgument = None,
+    queues: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-Q", "--queues", metavar="NAMES", help="Queues, as a,b; default: all that need it."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
@@ -56,16 +60,15 @@ def migrate_command(
     as_json: opt.Json = False,
     broker_url: opt.BrokerUrl = None,
     namespace: opt.Namespace = None,
-    topology: opt.TopologyFile = None,
 ) -> None:
     """Replace a queue by its next version, which the topology file has, while tasks come and run.
 
     The new queue is declared, the bindings are switched over, the workers drain the old queue, and it is
     deleted once it is empty. Interrupted in any way, it goes on where it was when it is started again.
     """
-    overrides = opt.Overrides(broker_url=broker_url, namespace=namespace, topology=topology)
+    overrides = opt.Overrides(broker_url=broker_url, namespace=namespace, topology=file)
     stem = load(application, overrides)
-    wanted = [queue] if queue else []
+    wanted = opt.split(queues)
     check_queues(stem, wanted)
     run = _Run(
         stem, dry_run=dry_run, yes=yes, as_json=as_json, timeout=timeout, idle=without_consumers
@@ -103,6 +106,8 @@ class _Run:
             if self._dry_run or not found:
                 self._say(plans, document, queues)
                 return True
+            if management is None and any(one.policies for one in found):
+                raise policies_refused()
             if not self._yes:
                 for one, lines in plans:
                     _describe(one, lines, idle=self._idle)
@@ -135,6 +140,7 @@ class _Run:
                     "queue": one.queue,
                     "name": one.new.name,
                     "earlier": list(one.earlier.values()),
+                    "policies": [policy.name for policy in one.policies],
                     "differences": lines,
                 }
                 for one, lines in plans
@@ -164,10 +170,21 @@ async def _answering(stem: Stem) -> Management | None:
 
 
 def _describe(migration: Migration, lines: list[str], *, idle: bool) -> None:
-    new, old = migration.new.name, migration.names
-    typer.echo(f"{migration.new.title}: {old} → {new}")
+    typer.echo(f"{migration.new.title}: {migration.names} → {migration.new.name}")
     for line in lines:
         typer.echo(f"  {line}")
+    for number, step in enumerate(steps_of(migration, idle=idle), 1):
+        typer.echo(f"  {number}. {step}")
+
+
+def steps_of(migration: Migration, *, idle: bool) -> list[str]:
+    """Return what will be done, in its order.
+
+    Args:
+        migration: the migration.
+        idle: whether it does not wait for workers.
+    """
+    new, old = migration.new.name, migration.names
     steps = [
         f"declare {new}",
         f"wait for a worker that consumes {new}",
@@ -177,8 +194,14 @@ def _describe(migration: Migration, lines: list[str], *, idle: bool) -> None:
     ]
     if idle or migration.new.dead:
         del steps[1]
-    for number, step in enumerate(steps, 1):
-        typer.echo(f"  {number}. {step}")
+    if migration.policies:
+        named = ", ".join(policy.name for policy in migration.policies)
+        word = "policy" if len(migration.policies) == 1 else "policies"
+        steps.insert(0, f"set the {word} {named}, by which {new} lives from its first moment")
+    own = [p.name for p in map(migration.own_policy, migration.earlier.values()) if p is not None]
+    if own:
+        steps[-1] += f" and its policy {', '.join(own)}"
+    return steps
 
 
 def _show(account: Account) -> None:
@@ -200,4 +223,4 @@ def _show(account: Account) -> None:
 _SHOWN = 20
 """Ids that are printed; --json has all."""
 
-__all__ = ["migrate_command"]
+__all__ = ["migrate_command", "steps_of"]

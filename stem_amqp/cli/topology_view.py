@@ -1,4 +1,4 @@
-"""Exchanges, queues and bindings as tables."""
+"""Exchanges, queues, bindings and policies as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stem_amqp.topology.names import Names
 
 
 def entities_view(entities: Entities, names: Names, *, everything: bool) -> Group:
-    """Return three tables.
+    """Return a table for each kind; that of policies only if there are some.
 
     Args:
         entities: the compiled topology.
@@ -37,10 +37,24 @@ def entities_view(entities: Entities, names: Names, *, everything: bool) -> Grou
             key = binding.key or _arguments(binding.arguments)
             bindings.add_row(binding.source, key, binding.destination + kind)
     parts: list[RenderableType] = [exchanges, "", queues, "", bindings]
+    if entities.policies:
+        parts += ["", _policies(entities)]
     if delays:
         hidden = f"and {len(delays)} exchanges and queues that delays are made of: --all"
         parts += ["", Text(hidden, style="dim")]
     return Group(*parts)
+
+
+def _policies(entities: Entities) -> RenderableType:
+    rows = table("policy", "pattern", "sets", whole=("policy", "pattern"))
+    for policy in entities.policies:
+        kind = " (operator)" if policy.operator else ""
+        fits = (
+            policy.pattern if policy.apply_to == "queues" else f"{policy.pattern} {policy.apply_to}"
+        )
+        priority = f"priority {policy.priority}, " if policy.priority else ""
+        rows.add_row(policy.name + kind, fits, priority + _arguments(policy.definition))
+    return rows
 
 
 def _delay_names(names: Names) -> set[str]:

@@ -6,9 +6,9 @@ import logging
 import re
 from collections.abc import Iterable
 
-from stem_amqp.errors import TopologyMismatchError
+from stem_amqp.errors import ManagementError, TopologyMismatchError
 from stem_amqp.management import Management
-from stem_amqp.provision.inventory import FoundQueue, bindings_of, find_queue
+from stem_amqp.provision.inventory import FoundQueue, bindings_of, find_policies, find_queue
 from stem_amqp.provision.plan import Plan, Step
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
 from stem_amqp.transport.base import Transport
@@ -66,6 +66,15 @@ def changes(step: Step) -> list[str]:
     return [f"{one.key} is {one.current}, wanted {one.wanted}" for one in step.details]
 
 
+def policies_refused() -> ManagementError:
+    """Return the error of having policies to set, and no management API to do it."""
+    return ManagementError(
+        "the topology has policies, which only the management API can set: nothing was done\n"
+        "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
+        " STEM_MANAGEMENT_URL."
+    )
+
+
 async def put_policy(management: Management, policy: Policy) -> None:
     """Set a policy; setting it again changes nothing.
 
@@ -81,6 +90,20 @@ async def put_policy(management: Management, policy: Policy) -> None:
             "priority": policy.priority,
         },
     )
+
+
+async def remove_policy(management: Management, policy: Policy) -> None:
+    """Delete a policy, if it stands there as it is given.
+
+    Raises:
+        ManagementError: the user may not.
+    """
+    there = await find_policies(management)
+    if any(
+        (one.name, one.pattern, one.operator) == (policy.name, policy.pattern, policy.operator)
+        for one in there
+    ):
+        await management.delete(*_place(management, policy))
 
 
 def _place(management: Management, policy: Policy) -> tuple[str, str, str]:

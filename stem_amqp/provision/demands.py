@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from stem_amqp.errors import FeatureMissingError
+from stem_amqp.topology.caution import Caution
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.specs import QueueSpec
 from stem_amqp.transport.amqp.features import FEATURES, Feature, has
@@ -23,13 +24,27 @@ def refuse_unsupported(topology: Topology, queues: Iterable[str], broker: Broker
         FeatureMissingError: the release is too old; the message lists everything.
     """
     lines = [
-        _line(keys, feature, value)
-        for feature in FEATURES
-        if not has(broker, feature)
-        for value, keys in _demands(topology, queues, feature).items()
+        f"{one.key}: {one.problem}\n  {one.remedy}" for one in unsupported(topology, queues, broker)
     ]
     if lines:
         raise FeatureMissingError(f"the topology wants what {broker} has not:\n" + "\n".join(lines))
+
+
+def unsupported(topology: Topology, queues: Iterable[str], broker: BrokerInfo) -> list[Caution]:
+    """Return what a topology wants of its queues and the broker has not.
+
+    Args:
+        topology: the topology.
+        queues: all logical queues, those that only tasks name among them.
+        broker: what the broker says of itself.
+    """
+    names = tuple(queues)
+    return [
+        _lack(keys, feature, value)
+        for feature in FEATURES
+        if not has(broker, feature)
+        for value, keys in _demands(topology, names, feature).items()
+    ]
 
 
 def _demands(
@@ -55,10 +70,11 @@ def _places(
         yield f"{f'queues.{name}' if here else 'defaults'}.{feature.key}", topology.queue(name)
 
 
-def _line(keys: list[str], feature: Feature, value: object) -> str:
+def _lack(keys: list[str], feature: Feature, value: object) -> Caution:
     release = ".".join(map(str, feature.since))
     milliseconds = round(value * 1000) if isinstance(value, float) else ""
-    return (
-        f"{', '.join(keys)}: needs RabbitMQ {release}. On this one {feature.reason}.\n"
-        f"  {feature.remedy.format(ms=milliseconds)}"
+    return Caution(
+        key=", ".join(keys),
+        problem=f"needs RabbitMQ {release}. On this one {feature.reason}.",
+        remedy=feature.remedy.format(ms=milliseconds),
     )

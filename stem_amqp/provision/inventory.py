@@ -122,23 +122,31 @@ async def take_inventory(management: Management, prefix: str = "") -> Inventory:
         ManagementError: it does not answer, or refuses.
     """
     host = management.virtual_host
-    queues, exchanges, bindings, policies, operator_policies = await asyncio.gather(
+    queues, exchanges, bindings, policies = await asyncio.gather(
         management.listing("queues", prefix, _QUEUE_COLUMNS),
         management.listing("exchanges", prefix, _EXCHANGE_COLUMNS),
         management.get("bindings", host),
-        management.get("policies", host),
-        _operator_policies(management),
+        find_policies(management),
     )
     return Inventory(
         source="management",
         exchanges={found["name"]: _exchange(found) for found in exchanges if found["name"]},
         queues={found["name"]: _queue(found) for found in queues},
         bindings=tuple(_binding(found) for found in bindings if found["source"]),
-        policies=(
-            *(_policy(found) for found in policies),
-            *(_policy(found, operator=True) for found in operator_policies),
-        ),
+        policies=policies,
     )
+
+
+async def find_policies(management: Management) -> tuple[Policy, ...]:
+    """Return the policies of the virtual host, and its operator policies where they may be read.
+
+    Raises:
+        ManagementError: the API does not answer, or refuses.
+    """
+    own, operator = await asyncio.gather(
+        management.get("policies", management.virtual_host), _operator_policies(management)
+    )
+    return (*(_policy(one) for one in own), *(_policy(one, operator=True) for one in operator))
 
 
 async def find_queue(management: Management, name: str) -> FoundQueue | None:
@@ -281,6 +289,7 @@ __all__ = [
     "Mismatch",
     "ask_by_amqp",
     "bindings_of",
+    "find_policies",
     "find_queue",
     "take_inventory",
 ]

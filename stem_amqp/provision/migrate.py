@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from stem_amqp.errors import BrokerError, ManagementError, MigrationTimeoutError
 from stem_amqp.management import Management
+from stem_amqp.provision.change import policies_refused, put_policy, remove_policy
 from stem_amqp.provision.drain import STATISTICS_AGE, Content, carry_over, content
 from stem_amqp.provision.inventory import bindings_of
 from stem_amqp.provision.migration import Migration
@@ -90,9 +91,11 @@ class Migrator:
             MigrationTimeoutError: no worker consumes the new version, or the earlier ones are not
                 empty in time. Nothing is lost; start it again.
             TopologyMismatchError: the new version is there, with other arguments.
+            ManagementError: there are policies to set, and no management API that does it.
             BrokerError: the broker cannot be reached, or refuses.
         """
         new = migration.new.name
+        await self._set_policies(migration)
         await self._transport.declare(Entities(queues=(migration.new,)))
         self._tell(f"{new} is declared")
         switched = await self._is_bound(new)
@@ -116,6 +119,16 @@ class Migrator:
             moved=moved,
             left=left,
         )
+
+    async def _set_policies(self, migration: Migration) -> None:
+        """Set what the new version lives by, before it is there: it never runs without."""
+        if not migration.policies:
+            return
+        if self._management is None:
+            raise policies_refused()
+        for policy in migration.policies:
+            await put_policy(self._management, policy)
+        self._tell(f"the policies of {migration.new.name} are set")
 
     async def _wait_for_consumer(self, migration: Migration) -> None:
         new = migration.new.name
@@ -194,6 +207,9 @@ class Migrator:
                 " knows whether workers still have tasks of it"
             )
         await self._transport.delete(Entities(queues=(Queue(name=name),)))
+        policy = migration.own_policy(name)
+        if policy is not None and self._management is not None:
+            await remove_policy(self._management, policy)
         self._tell(f"{name} was empty and is deleted")
         return moved, ""
 

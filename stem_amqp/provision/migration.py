@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from stem_amqp.errors import ConfigurationError, TopologyMismatchError, TopologyMissingError
 from stem_amqp.management import Management
-from stem_amqp.topology.entities import Binding, Entities, Queue
+from stem_amqp.provision.inventory import find_policies
+from stem_amqp.topology.entities import Binding, Entities, Policy, Queue
 from stem_amqp.topology.names import earlier_versions
+from stem_amqp.topology.policies import applied, effective, exactly
 from stem_amqp.transport.base import Transport
 
 
@@ -21,16 +23,30 @@ class Migration:
         new: the work queue as the topology wants it.
         earlier: the earlier versions that are on the broker, by version, with their names.
         bindings: those that the topology wants of the new one.
+        policies: the topology's that RabbitMQ applies to the new one. They have to stand first: a queue
+            is without dead-lettering and limits until they do.
     """
 
     queue: str
     new: Queue
     earlier: Mapping[int, str]
     bindings: tuple[Binding, ...]
+    policies: tuple[Policy, ...] = ()
 
     def from_earlier(self, binding: Binding) -> list[Binding]:
         """Return what a binding of the new queue was with each earlier version."""
         return [replace(binding, destination=name) for name in self.earlier.values()]
+
+    def own_policy(self, name: str) -> Policy | None:
+        """Return the policy that holds the settings of an earlier version, as it was generated."""
+        return next(
+            (
+                replace(policy, name=name, pattern=exactly(name))
+                for policy in self.policies
+                if policy.name == self.new.name and policy.pattern == exactly(self.new.name)
+            ),
+            None,
+        )
 
     @property
     def names(self) -> str:
@@ -67,8 +83,15 @@ async def find_migrations(
             bindings = tuple(
                 b for b in entities.bindings if not b.to_exchange and b.destination == work.name
             )
+            kind = str(work.arguments.get("x-queue-type", "classic"))
             found.append(
-                Migration(queue=work.logical or "", new=work, earlier=before, bindings=bindings)
+                Migration(
+                    queue=work.logical or "",
+                    new=work,
+                    earlier=before,
+                    bindings=bindings,
+                    policies=applied(entities.policies, work.name, kind),
+                )
             )
         elif status[work.name] is None and work.logical in asked:
             raise TopologyMissingError(
@@ -100,7 +123,9 @@ async def _difference(transport: Transport, work: Queue) -> list[str]:
 
 
 async def differences(management: Management | None, migration: Migration) -> list[str]:
-    """Return what is different in the new version, one argument a line; nothing if nobody tells.
+    """Return what is different in the new version, one setting a line; nothing if nobody tells.
+
+    A setting counts that is in force, whether an argument or a policy makes it.
 
     Args:
         management: who knows the earlier versions' arguments.
@@ -111,11 +136,14 @@ async def differences(management: Management | None, migration: Migration) -> li
     """
     if management is None:
         return []
-    wanted = migration.new.arguments
+    standing = await find_policies(management)
+    both = {(policy.operator, policy.name): policy for policy in (*standing, *migration.policies)}
+    wanted = effective(migration.new, both.values())
     lines: list[str] = []
     for name in migration.earlier.values():
         found = await management.get("queues", management.virtual_host, name)
-        current = {"x-queue-type": found.get("type", "classic")} | dict(found["arguments"])
+        arguments = {"x-queue-type": found.get("type", "classic")} | dict(found["arguments"])
+        current = effective(Queue(name=name, arguments=arguments), standing)
         lines += [
             f"{name} {key}: {current.get(key, 'not set')} → {wanted.get(key, 'not set')}"
             for key in sorted({*current, *wanted})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from stem_amqp.provision.foreign import is_of_this_namespace
@@ -89,19 +90,22 @@ class Plan:
         return not (self.create or self.change or self.blocked)
 
 
-def make_plan(entities: Entities, inventory: Inventory, names: Names) -> Plan:
+def make_plan(
+    entities: Entities, inventory: Inventory, names: Names, file: Path | str = ""
+) -> Plan:
     """Compare a topology with what is on the broker.
 
     Args:
         entities: the compiled topology.
         inventory: what is there: everything in the virtual host, or what was asked for.
         names: the names in the namespace.
+        file: the topology file, for the commands in remedies.
     """
     create: list[Step] = []
     change: list[Step] = []
     blocked: list[Step] = []
     notes: list[str] = []
-    for step, found in _entities(entities, inventory):
+    for step, found in _entities(entities, inventory, file):
         if not found:
             create.append(step)
         elif step.details:
@@ -143,7 +147,9 @@ def written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
-def _entities(entities: Entities, inventory: Inventory) -> Iterator[tuple[Step, bool]]:
+def _entities(
+    entities: Entities, inventory: Inventory, file: Path | str
+) -> Iterator[tuple[Step, bool]]:
     """Yield a step for every exchange and queue, and whether it is there."""
     for exchange in entities.exchanges:
         found = inventory.exchanges.get(exchange.name)
@@ -171,16 +177,17 @@ def _entities(entities: Entities, inventory: Inventory) -> Iterator[tuple[Step, 
             if not found_queue.durable:
                 details.append(Detail(key="durable", wanted="true", current="false"))
         details = _named(queue.name, inventory) or details
-        yield _step("queue", queue, details, _remedy(queue)), found_queue is not None
+        yield _step("queue", queue, details, _remedy(queue, file)), found_queue is not None
 
 
-def _remedy(queue: Queue) -> str:
+def _remedy(queue: Queue, file: Path | str) -> str:
     if queue.logical is None:
         return (
             "RabbitMQ cannot change a queue. Delete it when it is empty, and apply again:"
             f" rabbitmqctl delete_queue {queue.name}"
         )
-    return f"RabbitMQ cannot change a queue. stem-amqp topology migrate {queue.logical}"
+    named = f" {file}" if file else ""
+    return f"RabbitMQ cannot change a queue. stem-amqp topology migrate{named} -Q {queue.logical}"
 
 
 def _step(
@@ -294,7 +301,7 @@ def _undeclared(entities: Entities, inventory: Inventory, names: Names) -> Itera
         # another version's time is not over, or has not come: see `provision.versions`
         if _VERSION.sub("", queue.name) not in versioned:
             yield _left_over(queue)
-    yield from _other_left_overs(entities, inventory, ours)
+    yield from _other_left_overs(entities, inventory, names)
 
 
 def _left_over(queue: FoundQueue) -> Step:
@@ -304,10 +311,9 @@ def _left_over(queue: FoundQueue) -> Step:
     return Step(kind="queue", name=queue.name, entity=found, details=(held, used))
 
 
-def _other_left_overs(
-    entities: Entities, inventory: Inventory, ours: Callable[[str], bool]
-) -> Iterator[Step]:
+def _other_left_overs(entities: Entities, inventory: Inventory, names: Names) -> Iterator[Step]:
     """Yield exchanges and policies that nobody declares."""
+    ours = is_of_this_namespace(names, inventory)
     wanted = {exchange.name for exchange in entities.exchanges}
     for exchange in inventory.exchanges.values():
         if exchange.name not in wanted and ours(exchange.name):
@@ -318,8 +324,11 @@ def _other_left_overs(
                 entity=Exchange(name=exchange.name, type="topic", arguments=exchange.arguments),
             )
     known = {(policy.name, policy.operator) for policy in entities.policies}
+    versioned = _versioned(entities, names)
     for policy in inventory.policies:
-        if (policy.name, policy.operator) not in known and ours(policy.name):
+        # another version of a queue lives by the policy of its name, as long as it is there
+        used = policy.name in inventory.queues and _VERSION.sub("", policy.name) in versioned
+        if (policy.name, policy.operator) not in known and ours(policy.name) and not used:
             yield Step(kind="policy", name=policy.name, entity=policy)
 
 

@@ -62,7 +62,7 @@ async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
             _tell(
                 queue,
                 f"{queue.title}: version {queue.version} is there, and messages still go to"
-                f" version {max(earlier)}. Switch over: stem-amqp topology migrate {queue.logical}",
+                f" version {max(earlier)}. Switch over: stem-amqp topology migrate -Q {queue.logical}",
             )
     if not outdated and not waiting:
         return entities

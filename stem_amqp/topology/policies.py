@@ -55,8 +55,13 @@ def split(queue: Queue) -> tuple[Queue, Policy | None]:
         (changeable if key in _CHANGEABLE else fixed)[key if key in _CHANGEABLE else name] = value
     if not changeable:
         return queue, None
-    policy = Policy(name=queue.name, pattern=f"^{re.escape(queue.name)}$", definition=changeable)
+    policy = Policy(name=queue.name, pattern=exactly(queue.name), definition=changeable)
     return dataclasses.replace(queue, arguments=fixed), policy
+
+
+def exactly(name: str) -> str:
+    """Return the pattern that fits one name alone."""
+    return f"^{re.escape(name)}$"
 
 
 def written(topology: Topology, names: Names) -> Iterator[Policy]:
@@ -109,7 +114,7 @@ def applied(policies: Iterable[Policy], name: str, kind: str) -> tuple[Policy, .
     for policy in policies:
         rival = best.get(policy.operator)
         higher = rival is None or policy.priority > rival.priority
-        if higher and _matches(policy.pattern, policy.apply_to, name, kind):
+        if higher and matches(policy, name, kind):
             best[policy.operator] = policy
     return tuple(best.values())
 
@@ -118,23 +123,41 @@ def effective(queue: Queue, policies: Iterable[Policy]) -> dict[str, Any]:
     """Return what is in force for a queue, as arguments.
 
     Of two numbers the lower one counts, an operator's word before a user's, and otherwise the
-    queue's own argument before a policy.
+    queue's own argument before a policy; but to a quorum queue a policy says what happens at a limit.
 
     Args:
         queue: the queue.
         policies: all that there are.
     """
     kind = str(queue.arguments.get("x-queue-type", "classic"))
-    result = dict(queue.arguments)
+    forced: dict[str, Any] = {}
     for policy in sorted(applied(policies, queue.name, kind), key=lambda p: p.operator):
         for key, value in policy.definition.items():
-            name = f"x-{key}"
-            known = result.get(name)
-            if known is None or (policy.operator and not isinstance(value, int)):
-                result[name] = value
-            elif isinstance(value, int) and isinstance(known, int):
-                result[name] = min(known, value)
+            known = forced.get(f"x-{key}")
+            forced[f"x-{key}"] = min(known, value) if _both_numbers(known, value) else value
+    result = dict(queue.arguments)
+    for name, value in forced.items():
+        known = result.get(name)
+        if known is None or (name == "x-overflow" and kind == "quorum"):
+            result[name] = value
+        elif _both_numbers(known, value):
+            result[name] = min(known, value)
     return result
+
+
+def _both_numbers(one: Any, other: Any) -> bool:
+    return isinstance(one, int) and isinstance(other, int)
+
+
+def matches(policy: Policy, name: str, kind: str) -> bool:
+    """Say whether a policy fits a queue's name and type.
+
+    Args:
+        policy: the policy.
+        name: the queue's name.
+        kind: the queue's type.
+    """
+    return _matches(policy.pattern, policy.apply_to, name, kind)
 
 
 def _matches(regex: str, apply_to: str, name: str, kind: str) -> bool:

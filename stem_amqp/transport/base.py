@@ -163,13 +163,17 @@ class BrokerInfo:
         product: such as ``RabbitMQ``, or ``memory``.
         version: major, minor, patch.
         cluster: the cluster's name.
+        title: what to call it, where that is not product and version.
     """
 
     product: str
     version: tuple[int, ...]
     cluster: str = ""
+    title: str = ""
 
     def __str__(self) -> str:
+        if self.title:
+            return self.title
         return f"{self.product} {'.'.join(map(str, self.version))}".strip()
 
 

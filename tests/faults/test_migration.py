@@ -62,7 +62,7 @@ class Tool:
     """
 
     def __init__(self, crew, broker, file):
-        words = ["topology", "migrate", "q", "--yes", "--json", "--timeout", "60s"]
+        words = ["topology", "migrate", "-Q", "q", "--yes", "--json", "--timeout", "60s"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "stem_amqp", *words],
             cwd=HERE,

@@ -320,7 +320,7 @@ def test_another_topology_on_the_broker_is_refused(cli):
     ran = cli("topology", "apply", "other.yaml", *APP)
     assert ran.code == 5
     assert "x-delivery-limit is 100, wanted 7" in ran.err
-    assert "stem-amqp topology migrate orders" in ran.err
+    assert "stem-amqp topology migrate other.yaml -Q orders" in ran.err
     assert cli("topology", "verify", "other.yaml", *APP).code == 1
     ran = cli("topology", "plan", "other.yaml", *APP, "--json")
     assert ran.code == 2
@@ -335,19 +335,19 @@ def test_migrate_says_what_it_would_do_and_does_what_it_can(cli, stem_namespace)
     stem_namespace.delete_later(queues=[f"{name}.orders.v2"])
     cli("topology", "apply", *APP)
     cli("enqueue", "orders.sync", *ORDER, *APP)
-    migrate = ("topology", "migrate", *APP, "--topology", "next.yaml")
+    migrate = ("topology", "migrate", "next.yaml", *APP)
     cli.write("next.yaml", "version: 1\nqueues:\n  orders: {ttl: 1h}\n")
     ran = cli(*migrate)
     assert ran.code == 2
     assert re.search(r"x-message-ttl is .* on the broker and 3600000", ran.err)
     assert "queues: {orders: {version: 2}}" in ran.err
     cli.write("next.yaml", "version: 1\nqueues:\n  orders: {ttl: 1h, version: 2}\n")
-    ran = cli(*migrate, "orders", "--dry-run")
+    ran = cli(*migrate, "-Q", "orders", "--dry-run")
     assert (ran.code, ran.out.splitlines()[0]) == (
         0,
         f"queue orders: {name}.orders → {name}.orders.v2",
     )
-    assert cli(*migrate, "orders", "--yes", "--timeout", "0s").code == 4
+    assert cli(*migrate, "-Q", "orders", "--yes", "--timeout", "0s").code == 4
     ran = cli(*migrate, "--yes", "--without-consumers", "--json")
     assert ran.code == 1
     (account,) = ran.json["queues"]

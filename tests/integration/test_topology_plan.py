@@ -12,10 +12,13 @@ from stem_amqp.assembly import create_transport, entities_of
 from stem_amqp.errors import ManagementError, TopologyMismatchError
 from stem_amqp.management import Management
 from stem_amqp.provision.change import carry_out, prune
-from stem_amqp.provision.inventory import ask_by_amqp, take_inventory
+from stem_amqp.provision.inventory import ask_by_amqp, find_queue, take_inventory
+from stem_amqp.provision.migrate import Migrator
+from stem_amqp.provision.migration import differences, find_migrations
 from stem_amqp.provision.plan import make_plan
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
 from stem_amqp.topology.load import parse_topology
+from stem_amqp.transport.base import Publication
 
 
 class Site:
@@ -94,7 +97,7 @@ async def test_both_ways_of_asking_see_the_difference(site):
     found = await ask_by_amqp(site.transport, site.entities)
     (mismatch,) = found.mismatches.values()
     assert mismatch.argument in {"x-max-length", "x-message-ttl"}
-    with pytest.raises(TopologyMismatchError, match="topology migrate orders"):
+    with pytest.raises(TopologyMismatchError, match="topology migrate -Q orders"):
         await site.apply()
 
 
@@ -210,3 +213,46 @@ async def test_settings_that_are_policies_are_changed_without_a_migration(site):
             )
 
         await eventually(in_force, "the policy", 20)
+
+
+class KilledError(Exception):
+    """The tool ends here, as if it had been killed."""
+
+
+async def test_a_migrated_queue_lives_by_its_policies_from_its_first_moment(site):
+    """They are set before it is declared, and those of the old queue go with it."""
+    file = "settings: policies\nqueues: {{orders: {{ttl: {}, version: {}}}}}\n"
+    names, said = site.app.names, []
+    site.write(file.format("1h", 1))
+    await site.apply()
+    site.write(file.format("300ms", 2))
+
+    async def migrate(die_at):
+        def tell(text):
+            said.append(text)
+            if die_at in text:
+                raise KilledError
+
+        (migration,) = await find_migrations(site.transport, site.entities)
+        tool = Migrator(
+            site.transport, site.management, names, tell=tell, timeout=60, without_consumers=True
+        )
+        told = await differences(site.management, migration)
+        assert told == [f"{names.work('orders')} x-message-ttl: 3600000 → 300"]
+        await tool.migrate(migration)
+
+    with pytest.raises(KilledError):
+        await migrate("the policies of")
+    assert await find_queue(site.management, names.work("orders", 2)) is None
+    with pytest.raises(KilledError):
+        await migrate("is declared")
+    task = Publication(exchange="", routing_key=names.work("orders", 2), body=b"late")
+    await site.transport.publish(task)
+
+    async def dead_lettered():
+        status = (await site.transport.status([names.dlq("orders")]))[names.dlq("orders")]
+        return status.ready == 1
+
+    await eventually(dead_lettered, "the new queue's dead letter")
+    # the old queue lives by a policy that the new file does not know
+    assert (await site.plan()).undeclared == ()

@@ -80,8 +80,8 @@ async def test_a_next_version_is_declared_and_not_bound_while_the_earlier_one_is
         await new.enqueue("t", {"number": 1})
         await old.enqueue("t", {"number": 2})
         assert (await ready(old, 1), await ready(old, 2)) == (2, 0)
-    assert "stem-amqp topology migrate q" in caplog.text
-    assert caplog.text.count("stem-amqp topology migrate q") == 1
+    assert "stem-amqp topology migrate -Q q" in caplog.text
+    assert caplog.text.count("stem-amqp topology migrate -Q q") == 1
 
 
 async def test_an_outdated_process_neither_declares_nor_binds_its_version(forget, caplog):

@@ -76,7 +76,7 @@ def test_every_argument_that_differs_is_named_with_both_values():
         ("x-message-ttl", "3600000", "–"),  # noqa: RUF001 - what stands for nothing
         ("x-max-length", "–", "10"),  # noqa: RUF001 - likewise
     }
-    assert "stem-amqp topology migrate orders" in step.remedy
+    assert "stem-amqp topology migrate -Q orders" in step.remedy
 
 
 def test_an_exchange_of_another_type_is_blocked():
@@ -189,3 +189,20 @@ def test_without_the_management_api_the_named_difference_is_shown():
     plan = make_plan(entities, inventory, NAMES)
     assert [step.details[0].current for step in plan.blocked] == ["5"]
     assert "without the management API" in plan.notes[0]
+
+
+def test_a_policy_that_another_version_lives_by_is_not_left_over():
+    """Pruning it would take the dead-lettering of a queue that is still being drained."""
+    old = compiled("settings: policies\nqueues: {orders: {ttl: 1h}}\n")
+    new = compiled("settings: policies\nqueues: {orders: {ttl: 2h, version: 2}}\n")
+    both = standing(new, queues=dict(standing(old).queues), policies=old.policies)
+    assert make_plan(new, both, NAMES).undeclared == ()
+    gone = standing(new, policies=old.policies)
+    assert [step.name for step in make_plan(new, gone, NAMES).undeclared] == ["stem.orders"]
+
+
+def test_the_remedy_names_the_file():
+    """The command can be taken as it stands."""
+    wanted, there = compiled("queues: {orders: {ttl: 1h}}\n"), compiled()
+    (step,) = make_plan(wanted, standing(there), NAMES, "shop.yaml").blocked
+    assert "stem-amqp topology migrate shop.yaml -Q orders" in step.remedy

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stem_amqp.errors import ConfigurationError
 from stem_amqp.transport.base import BrokerInfo
 
+_NUMBERS = 3
+_NEWEST = 999
 OLDEST_SUPPORTED = (3, 10)
 """Quorum queues have message TTL and at-least-once dead-lettering from here on."""
 
@@ -55,6 +58,28 @@ FEATURES = (NATIVE_RETRY, CONSUMER_TIMEOUT, STRICT_PRIORITY)
 """What a topology may ask for and not every supported release has."""
 
 
+POLICY_KEYS: Mapping[str, tuple[int, ...]] = {
+    "consumer-timeout": (3, 12),
+    "target-group-size": (3, 13),
+    "delayed-retry-type": (4, 3, 1),
+    "delayed-retry-min": (4, 3, 1),
+    "delayed-retry-max": (4, 3, 1),
+}
+"""Keys of policies by the release from which on RabbitMQ takes them; the others it always took."""
+OPERATOR_POLICY_KEYS: Mapping[str, tuple[int, ...]] = {**POLICY_KEYS, "overflow": (3, 13)}
+"""The same for operator policies."""
+POLICY_QUEUE_TYPES = (3, 12)
+"""From here on a policy can be for queues of one type."""
+EXCHANGE_TYPES: Mapping[str, tuple[int, ...]] = {"x-local-random": (4, 0), "x-modulus-hash": (4, 3)}
+"""Types of exchanges beside AMQP's own that RabbitMQ has without a plugin, from a release on."""
+NO_TIMEOUT_OF_CLASSIC_QUEUES = (4, 3)
+"""From here on a classic queue has no consumer timeout."""
+TWO_HASHES_AT_MOST = (4, 3, 5)
+"""From here on a topic pattern has two # at most."""
+STREAM_QUEUE_FLAG_UNTIL = (3, 12)
+"""Until here a feature flag of that name could be off, without which nothing is at-least-once."""
+
+
 def has(broker: BrokerInfo, feature: Feature) -> bool:
     """Say whether a broker has a feature.
 
@@ -77,6 +102,24 @@ def broker_info(properties: Mapping[str, Any]) -> BrokerInfo:
         version=tuple(int(number) for number in numbers[:3]),
         cluster=str(properties.get("cluster_name", "")),
     )
+
+
+def release(text: str) -> BrokerInfo:
+    """Return what a RabbitMQ of a release would say of itself.
+
+    Args:
+        text: such as ``3.10`` or ``4.3.1``; without the last number, the newest of its series.
+
+    Raises:
+        ConfigurationError: it is no release.
+    """
+    if not re.fullmatch(r"\d+\.\d+(\.\d+)?", text):
+        raise ConfigurationError(
+            f"{text!r} is no release of RabbitMQ\n  Write such as 3.10, 4.0 or 4.3.1."
+        )
+    numbers = tuple(int(number) for number in text.split("."))
+    newest = () if len(numbers) == _NUMBERS else (_NEWEST,)
+    return BrokerInfo(product="RabbitMQ", version=(*numbers, *newest), title=f"RabbitMQ {text}")
 
 
 def supported(broker: BrokerInfo) -> bool:
