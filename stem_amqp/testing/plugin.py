@@ -35,21 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def stem_app(pytestconfig: pytest.Config) -> Stem:
     """Return the application under test: that of the option ``stem_app``. May be overridden."""
-    from stem_amqp.cli.load import find  # noqa: PLC0415
-    from stem_amqp.errors import ConfigurationError  # noqa: PLC0415
-
-    target = pytestconfig.getini("stem_app")
-    if not target:
-        pytest.fail(
-            "which application is under test? Name it in pytest's configuration, such as"
-            ' stem_app = "shop.tasks:stem",\n  or override the fixture `stem_app` in conftest.py'
-            " to return it.",
-            pytrace=False,
-        )
-    try:
-        return find(target)
-    except ConfigurationError as error:
-        pytest.fail(f"stem_app: {error}", pytrace=False)
+    return _named_app(pytestconfig.getini("stem_app"))
 
 
 @pytest.fixture
@@ -139,6 +125,23 @@ def stem_redis(pytestconfig: pytest.Config) -> RedisServer:
 def stem_redis_url(stem_redis: RedisServer) -> str:
     """Return the URL of the session's Redis."""
     return stem_redis.url
+
+
+def _named_app(target: str) -> Stem:
+    from stem_amqp.cli.load import find  # noqa: PLC0415
+    from stem_amqp.errors import ConfigurationError  # noqa: PLC0415
+
+    if not target:
+        pytest.fail(
+            "which application is under test? Name it in pytest's configuration, such as"
+            ' stem_app = "shop.tasks:stem",\n  or override the fixture `stem_app` in conftest.py'
+            " to return it.",
+            pytrace=False,
+        )
+    try:
+        return find(target)
+    except ConfigurationError as error:
+        pytest.fail(f"stem_app: {error}", pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -237,13 +237,18 @@ class StemMemory(Enqueues):
         self, timeout: float, *, raise_errors: bool
     ) -> AsyncIterator[tuple[list[TaskOutcome], Any]]:
         """Give the outcomes of a block and what lets the workers do what is due, one at least."""
-        begin, done = len(self._outcomes), list[TaskOutcome]()
+        begin, done, own = len(self._outcomes), list[TaskOutcome](), list[MemoryWorker]()
         async with AsyncExitStack() as stack:
 
             async def labour() -> None:
                 if all(worker.frozen for worker in self._workers):
-                    await stack.enter_async_context(self.worker(name="run_due"))
-                await until_idle(self._home, self._workers, timeout)
+                    own.append(await stack.enter_async_context(self.worker(name="run_due")))
+                try:
+                    await until_idle(self._home, self._workers, timeout)
+                except BaseException:
+                    for worker in own:
+                        worker.abandon()
+                    raise
 
             yield done, labour
         done += self._outcomes[begin:]

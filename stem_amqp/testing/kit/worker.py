@@ -131,6 +131,11 @@ class MemoryWorker:
         self.freeze()
         self.lose_connection("worker killed in a test")
 
+    def abandon(self) -> None:
+        """Let it stop at once: the tasks that it is in the middle of are cancelled, and go back."""
+        self._worker.abandon()
+        self.thaw()
+
     async def until_running(self, count: int = 1, *, timeout: Duration = "5s") -> None:
         """Wait until it is in the middle of so many tasks.
 
@@ -162,8 +167,7 @@ class MemoryWorker:
                     yield self
                 finally:
                     if self.frozen:
-                        self._worker.abandon()
-                        self.thaw()
+                        self.abandon()
         finally:
             await self._transport.close()
 
@@ -195,7 +199,7 @@ class _Worker(Worker):
 
     def abandon(self) -> None:
         """Stop, and let every task end where it stands."""
-        self.stop("frozen at its end")
-        self.stop("frozen at its end")
+        for _ in range(2):  # the second time it hurries
+            self.stop("abandoned")
         for consumer in self._consumers:
             consumer.give_back()
