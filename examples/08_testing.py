@@ -1,50 +1,49 @@
-"""Test tasks without RabbitMQ: an in-memory broker by the same rules, and a clock moved by hand.
+"""Test tasks without RabbitMQ: see what was enqueued, run what is due, and move the clock.
 
-Needs nothing. With pytest, each `test_…` function is a test as it stands.
+Needs nothing. With pytest the fixture `stem_memory` does what `in_memory` does here; `testing/` has
+an application with such tests.
 """
 
 import asyncio
 
 from stem_amqp import Stem, TaskContext
-from stem_amqp.transport.memory import ManualClock
+from stem_amqp.testing import in_memory
 
-HOUR = 3600.0
+stem = Stem()
+sent: list[str] = []
 
 
-def make_stem(clock: ManualClock, sent: list[str]) -> Stem:
-    """Return an application of its own for a test."""
-    stem = Stem(broker_url=f"memory://{id(clock)}", backend_url="memory://", clock=clock)
+@stem.task("reminders.send", retry={"base": "1h", "max": "8h", "jitter": 0})
+async def remind(context: TaskContext, text: str) -> None:
+    """Remind somebody, if the mail server is there."""
+    if text == "difficult" and context.attempt == 0:
+        raise ConnectionError("the mail server is down")
+    sent.append(text)
 
-    @stem.task("reminders.send", retry={"base": "1h", "max": "8h", "jitter": 0})
-    async def remind(context: TaskContext, text: str) -> None:
-        if text == "difficult" and context.attempt == 0:
-            raise ConnectionError("the mail server is down")
-        sent.append(text)
 
-    return stem
+async def plan_tea() -> None:
+    """Be the code under test."""
+    await remind.options(delay="3d").enqueue("tea")
 
 
 async def test_a_reminder_comes_when_it_is_due() -> None:
     """A delay of three days takes no time to test."""
-    clock, sent = ManualClock(), list[str]()
-    stem = make_stem(clock, sent)
-    async with stem, stem.worker().running():
-        await stem.enqueue("reminders.send", {"text": "tea"}, delay="3d")
-        clock.advance(71 * HOUR)
-        assert sent == []
-        await clock.advance_until(lambda: sent == ["tea"], within=2 * HOUR)
-        print("sent:", sent)
+    with in_memory(stem) as memory:
+        await plan_tea()
+        memory.assert_enqueued(remind, "tea", delay="3d")
+        assert await memory.advance("71h") == []
+        (outcome,) = await memory.advance("1h")
+        print(f"{outcome.task} {outcome.state}, sent: {sent}")
 
 
 async def test_a_reminder_is_retried_an_hour_later() -> None:
     """The retry waits in a delay queue as it would on RabbitMQ."""
-    clock, sent = ManualClock(), list[str]()
-    stem = make_stem(clock, sent)
-    begun = clock.time()
-    async with stem, stem.worker().running():
-        await stem.enqueue("reminders.send", {"text": "difficult"})
-        await clock.advance_until(lambda: bool(sent), within=2 * HOUR)
-    print(f"sent: {sent} after {(clock.time() - begun) / HOUR:g} h")
+    with in_memory(stem) as memory:
+        await remind.enqueue("difficult")
+        (first,) = await memory.run_due()
+        print(f"{first.state} in {first.delay:g} s: {first.error}")
+        (second,) = await memory.advance("1h")
+        print(f"{second.state} at attempt {second.attempt}")
 
 
 if __name__ == "__main__":
@@ -52,5 +51,6 @@ if __name__ == "__main__":
     asyncio.run(test_a_reminder_is_retried_an_hour_later())
 
 # Output:
-# sent: ['tea']
-# sent: ['difficult'] after 1 h
+# reminders.send succeeded, sent: ['tea']
+# retrying in 3600 s: ConnectionError: the mail server is down
+# succeeded at attempt 1

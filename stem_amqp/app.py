@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from typing_extensions import Unpack
 
-from stem_amqp.assembly import Connected, connect
+from stem_amqp.assembly import Connected, StandIn, connect
 from stem_amqp.blocking.producer import BlockingProducer
 from stem_amqp.clock import Clock
 from stem_amqp.definition import Registry, TaskDefinition
@@ -54,6 +54,9 @@ class Stem:
         settings: settings made elsewhere; the other arguments come before them.
         clock: the time that an in-memory broker measures with; for tests.
 
+    Attributes:
+        stand_in: connections that are used instead of its own, in tests; see `stem_amqp.testing`.
+
     Raises:
         ConfigurationError: a setting or the topology file cannot be used.
     """
@@ -88,6 +91,7 @@ class Stem:
             enabled_signals=self.settings.enabled_signals,
         )
         self.clock = clock
+        self.stand_in: StandIn | None = None
         self._connected: Connected | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._portal: Portal | None = None
@@ -175,6 +179,8 @@ class Stem:
             BackendError: the backend cannot be reached.
             ConfigurationError: the keys cannot be used.
         """
+        if self.stand_in is not None:
+            return self.stand_in.connected
         async with self._lock:
             if self._connected is None:
                 self._connected = await connect(self, self.clock)
@@ -184,6 +190,8 @@ class Stem:
 
     async def close(self) -> None:
         """Close the connections; closing what is not connected is no error."""
+        if self.stand_in is not None:
+            return
         async with self._lock:
             self._users = max(0, self._users - 1)
             if self._users == 0 and self._connected is not None:
@@ -242,10 +250,11 @@ class Stem:
         Raises:
             StemError: not connected, or called where the coroutine can be awaited.
         """
-        if self._connected is None or self._loop is None:
+        loop = self._loop if self.stand_in is None else self.stand_in.loop()
+        if loop is None or (self._connected is None and self.stand_in is None):
             coroutine.close()
             raise StemError("not connected: use `with stem:` first")
-        return run_in(self._loop, coroutine)
+        return run_in(loop, coroutine)
 
     def blocking(self, *, timeout: Duration | None = None) -> BlockingProducer:
         """Make a producer for code without an event loop: Django, Flask, scripts, the REPL.
@@ -272,6 +281,8 @@ class Stem:
 
         It lives in one event loop at a time, so a blocking producer works in that one too.
         """
+        if self.stand_in is not None:
+            return self.stand_in.loop(), self.stand_in.connected
         if self._connected is None or self._loop is None or not self._loop.is_running():
             return None
         in_memory = isinstance(self._connected.transport, MemoryTransport)
@@ -284,6 +295,8 @@ class Stem:
         Raises:
             StemError: there are none.
         """
+        if self.stand_in is not None:
+            return self.stand_in.connected
         if self._connected is None:
             raise StemError("not connected: use `async with stem:` or `await stem.connect()` first")
         return self._connected
@@ -387,10 +400,21 @@ class Stem:
         Raises:
             StemError: the application is not connected.
         """
-        connected = self.connected
+        parts = self.worker_parts()
         for warning in lint_time_limits(self.topology, self.time_limits):
             log.warning("%s", warning)
-        parts = WorkerParts(
+        return Worker(
+            parts, queues or self.queues, concurrency=concurrency, prefetch=prefetch, name=name
+        )
+
+    def worker_parts(self) -> WorkerParts:
+        """Return what a worker of this application is made of.
+
+        Raises:
+            StemError: the application is not connected.
+        """
+        connected = self.connected
+        return WorkerParts(
             transport=connected.transport,
             backend=connected.backend,
             writer=connected.writer,
@@ -401,9 +425,6 @@ class Stem:
             settings=self.settings,
             app=self,
             seal=connected.seal,
-        )
-        return Worker(
-            parts, queues or self.queues, concurrency=concurrency, prefetch=prefetch, name=name
         )
 
     def __repr__(self) -> str:

@@ -90,6 +90,12 @@ class Arguments:
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         )
 
+    @property
+    def takes_any(self) -> bool:
+        """Whether the function takes arguments of any name."""
+        kinds = [parameter.kind for parameter in self._signature.parameters.values()]
+        return inspect.Parameter.VAR_KEYWORD in kinds
+
     def with_defaults(self, packed: Mapping[str, Any]) -> dict[str, Any]:
         """Return JSON values by argument name, with the defaults of those that are not there.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from stem_amqp.clock import Clock
 from stem_amqp.management import Management
@@ -59,6 +59,19 @@ class Connected:
             await self.backend.close()
         finally:
             await self.transport.close()
+
+
+class StandIn(Protocol):
+    """Connections in the place of an application's own: what `stem_amqp.testing` swaps in."""
+
+    @property
+    def connected(self) -> Connected:
+        """The connections, open at any time."""
+        ...
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop in which they can be used from another thread."""
+        ...
 
 
 def create_transport(settings: Settings, clock: Clock | None = None) -> Transport:
@@ -149,8 +162,32 @@ async def connect(app: Stem, clock: Clock | None, settings: Settings | None = No
     except BaseException:
         await asyncio.shield(transport.close())
         raise
+    return assembled(app, settings, transport=transport, broker=broker, backend=backend, seal=seal)
+
+
+def assembled(
+    app: Stem,
+    settings: Settings,
+    *,
+    transport: Transport,
+    broker: BrokerInfo,
+    backend: ResultBackend,
+    seal: Seal | None,
+    make_producer: Callable[..., Producer] = Producer,
+) -> Connected:
+    """Put connections together that are open already.
+
+    Args:
+        app: the application.
+        settings: its settings.
+        transport: the broker.
+        broker: what the broker says of itself.
+        backend: the result backend.
+        seal: what signs and encrypts bodies, if there are keys.
+        make_producer: makes what enqueues, with the arguments of `Producer`.
+    """
     writer = ResultWriter(backend)
-    producer = Producer(
+    producer = make_producer(
         transport=transport,
         backend=backend,
         writer=writer,

@@ -10,6 +10,8 @@ from stem_amqp import Stem
 from stem_amqp.assembly import entities_of
 from stem_amqp.errors import BackendUnavailableError
 
+pytest_plugins = ["pytester"]
+
 
 def pytest_configure():
     """Let Ctrl-C reach the programs that tests start, also where pytest itself must not hear it.

@@ -36,7 +36,7 @@ class Supervisor:
     ) -> None:
         self._command = command
         self._patience = patience
-        self._slots = [_Slot(number) for number in range(1, count + 1)]
+        self._slots = [Slot(number) for number in range(1, count + 1)]
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
@@ -84,7 +84,7 @@ class Supervisor:
                 )
                 slot.send(signal.SIGKILL)
 
-    async def _keep(self, slot: _Slot) -> None:
+    async def _keep(self, slot: Slot) -> None:
         """Keep one process running."""
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
@@ -116,8 +116,12 @@ class Supervisor:
         stopping.cancel()
 
 
-class _Slot:
-    """The place of one process, which several may fill one after the other."""
+class Slot:
+    """The place of one process, which several may fill one after the other.
+
+    Args:
+        number: tells it from others.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -127,10 +131,12 @@ class _Slot:
 
     @property
     def pid(self) -> int:
+        """The process id; 0 before the first one."""
         return self._process.pid if self._process is not None else 0
 
     @property
     def alive(self) -> bool:
+        """Whether a process is there."""
         return self._process is not None and self._process.returncode is None
 
     @property
@@ -153,12 +159,18 @@ class _Slot:
 
     @property
     def epitaph(self) -> str:
+        """How the last process ended, in words."""
         code = self._code or 0
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with exit code {code}"
 
     async def start(self, command: Sequence[str]) -> None:
+        """Start a process.
+
+        Args:
+            command: the program and its arguments.
+        """
         # A session of its own: Ctrl-C in a terminal reaches the parent only, which passes it on
         # once; a second signal would mean "hurry"
         self._started = time.monotonic()
@@ -166,9 +178,11 @@ class _Slot:
         log.info("worker %d is process %d", self.number, self.pid)
 
     async def ended(self) -> None:
+        """Wait for its end."""
         if self._process is not None:
             self._code = await self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
+        """Send a signal, if a process is there."""
         if self._process is not None and self.alive:
             self._process.send_signal(number)

@@ -25,6 +25,7 @@ COMMANDS = {
     "topology": "Check, declare, show, draw, export or import the topology.",
     "keys": "Make keys for signing and encryption, and list those that are set.",
     "health": "Check broker, topology, consumers and backend; for deploy pipelines.",
+    "dev": "Run a worker on a throw-away RabbitMQ; it starts again when code changes.",
     "demo": "Run the demo of the repository.",
 }
 """Each command and what it does; its module in this package has its name."""

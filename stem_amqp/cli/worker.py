@@ -76,6 +76,7 @@ def worker_command(
     namespace: opt.Namespace = None,
     topology: opt.TopologyFile = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    provision: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Consume queues and run their tasks, until SIGTERM or Ctrl-C.
 
@@ -87,7 +88,12 @@ def worker_command(
         backend_url=backend_url,
         namespace=namespace,
         topology=topology,
-        more={"grace_period": grace, "log_level": log_level, "log_format": log_format},
+        more={
+            "grace_period": grace,
+            "log_level": log_level,
+            "log_format": log_format,
+            "provision": provision,
+        },
     )
     stem = load(target, overrides, warn=parent is None)
     order = Order(
@@ -106,7 +112,7 @@ def worker_command(
 def _run(stem: Stem, order: Order, overrides: opt.Overrides, processes: int) -> int:
     if processes == 1:
         return serve(stem, order)
-    arguments = _arguments(order, overrides)
+    arguments = arguments_of(order, overrides)
 
     def command(number: int) -> list[str]:
         name = ["--name", f"{order.name}-{number}"] if order.name else []
@@ -129,8 +135,8 @@ def _check(stem: Stem, order: Order) -> None:
     check_queues(stem, order.queues)
 
 
-def _arguments(order: Order, overrides: opt.Overrides) -> list[str]:
-    """Return what the command lines of several processes have in common."""
+def arguments_of(order: Order, overrides: opt.Overrides) -> list[str]:
+    """Return the command line of a worker process, without the interpreter."""
     values = {
         "--queues": ",".join(order.queues) or None,
         "--concurrency": order.concurrency,
@@ -141,6 +147,7 @@ def _arguments(order: Order, overrides: opt.Overrides) -> list[str]:
         "--topology": overrides.topology,
         "--log-level": overrides.more.get("log_level"),
         "--log-format": overrides.more.get("log_format"),
+        "--provision": overrides.more.get("provision"),
     }
     grace = overrides.more.get("grace_period")
     words = ["worker", order.target, *([] if grace is None else ["--grace", f"{grace}s"])]

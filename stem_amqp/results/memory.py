@@ -83,6 +83,10 @@ class MemoryBackend(ResultBackend):
 
     async def open(self) -> None:
         """Be ready; opening it again after `close` is no error."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Be ready, for those who cannot wait; see `open`."""
         if not self._open:
             self._open = True
             self._waiters = Waiters()

@@ -25,6 +25,10 @@ logger = logging.getLogger("stem_amqp.testing")
 URL_VARIABLE = "STEM_TEST_BROKER_URL"
 INSTALL_VARIABLE = "STEM_TEST_INSTALL"
 LOCAL_URL = "amqp://guest:guest@localhost:5672/"
+TEST_REMEDY = (
+    "Start one ('docker compose up -d rabbitmq'), install rabbitmq-server, or set "
+    f"{URL_VARIABLE}=amqp://user:password@host:5672/"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,20 +50,20 @@ class Broker:
 
 
 class NoBrokerError(BrokerUnavailableError):
-    """There is no RabbitMQ for the tests, and none could be started.
+    """There is no RabbitMQ, and none could be started.
 
     Args:
         reasons: what was tried, in order, and why it failed.
+        what: what it is for.
+        remedy: what to do.
     """
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
+    def __init__(
+        self, reasons: Mapping[str, str], what: str = "to test against", remedy: str = TEST_REMEDY
+    ) -> None:
         self.reasons = dict(reasons)
         tried = "\n".join(f"  - {name}: {reason}" for name, reason in self.reasons.items())
-        super().__init__(
-            f"No RabbitMQ to test against. Tried:\n{tried}\n"
-            "Start one ('docker compose up -d rabbitmq'), install rabbitmq-server, or set "
-            f"{URL_VARIABLE}=amqp://user:password@host:5672/"
-        )
+        super().__init__(f"No RabbitMQ {what}. Tried:\n{tried}\n{remedy}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,14 +108,48 @@ def find_broker(
     allowed = os.environ.get(INSTALL_VARIABLE) == "1" if install is None else install
     wish = Wish(install=allowed, management=management, report=report)
     with ExitStack() as stack:
-        broker = _first(stack, wish)
+        reasons: dict[str, str] = {}
+        broker = _first(stack, wish, finders(), reasons)
+        if broker is None:
+            raise NoBrokerError(reasons)
         report(f"RabbitMQ {broker.version}: {broker.origin}")
         yield broker
 
 
-def _first(stack: ExitStack, wish: Wish) -> Broker:
-    reasons: dict[str, str] = {}
-    for name, finder in finders().items():
+@contextmanager
+def throw_away_broker(
+    *, management: bool = True, report: Callable[[str], None] = logger.info
+) -> Iterator[Broker]:
+    """Start a broker that nobody else uses, and that is gone after the block with all that is in it.
+
+    Args:
+        management: whether it has the management plugin, which costs some seconds.
+        report: told, in one line each, what takes time.
+
+    Raises:
+        NoBrokerError: there is neither Docker nor an installed RabbitMQ, or neither works.
+    """
+    wish = Wish(install=False, management=management, report=report)
+    with ExitStack() as stack:
+        reasons: dict[str, str] = {}
+        ways: dict[str, Finder] = {"installed RabbitMQ": _installed, "Docker": _in_docker}
+        broker = _first(stack, wish, ways, reasons)
+        if broker is None:
+            raise NoBrokerError(
+                reasons,
+                "can be started",
+                "Install rabbitmq-server (apt-get, brew), or Docker and testcontainers"
+                " (pip install testcontainers); or use one that runs:"
+                " --broker amqp://user:password@host:5672/",
+            )
+        yield broker
+
+
+def _first(
+    stack: ExitStack, wish: Wish, ways: Mapping[str, Finder], reasons: dict[str, str]
+) -> Broker | None:
+    """Enter the first way that works; note why the others do not."""
+    for name, finder in ways.items():
         try:
             return stack.enter_context(finder(wish))
         except BrokerUnavailableError as error:
@@ -119,7 +157,7 @@ def _first(stack: ExitStack, wish: Wish) -> Broker:
             logger.debug("%s: %s", name, error)
             if name == URL_VARIABLE and URL_VARIABLE in os.environ:
                 break
-    raise NoBrokerError(reasons)
+    return None
 
 
 def finders() -> dict[str, Finder]:

@@ -14,14 +14,61 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from stem_amqp.app import Stem
     from stem_amqp.testing.brokers import Broker, NoBrokerError
     from stem_amqp.testing.cleanup import Namespace
+    from stem_amqp.testing.kit.harness import StemMemory
     from stem_amqp.testing.postgres_server import NoPostgresError, PostgresServer
     from stem_amqp.testing.redis_server import NoRedisError, RedisServer
+    from stem_amqp.transport.memory import ManualClock
 
 _FOUND = pytest.StashKey["Broker | NoBrokerError"]()
 _FOUND_POSTGRES = pytest.StashKey["PostgresServer | NoPostgresError"]()
 _FOUND_REDIS = pytest.StashKey["RedisServer | NoRedisError"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that names the application."""
+    parser.addini("stem_app", "The stem-amqp application under test, as module:attribute.")
+
+
+@pytest.fixture
+def stem_app(pytestconfig: pytest.Config) -> Stem:
+    """Return the application under test: that of the option ``stem_app``. May be overridden."""
+    return _named_app(pytestconfig.getini("stem_app"))
+
+
+@pytest.fixture
+def stem_clock() -> ManualClock:
+    """Return the clock of `stem_memory`: it shows the present time. May be overridden."""
+    from stem_amqp.transport.memory import ManualClock  # noqa: PLC0415
+
+    return ManualClock()
+
+
+@pytest.fixture
+def stem_memory(stem_app: Stem, stem_clock: ManualClock) -> Iterator[StemMemory]:
+    """Put the application under test on a broker and a result backend in memory.
+
+    What it enqueues is noted, and runs when the test wants it to. Afterwards the application has its
+    own connections again.
+    """
+    from stem_amqp.testing.kit.harness import in_memory  # noqa: PLC0415
+
+    with in_memory(stem_app, stem_clock) as memory:
+        yield memory
+
+
+@pytest.fixture
+def stem_rabbitmq(stem_app: Stem, stem_broker_url: str) -> Iterator[Stem]:
+    """Let the application under test use the session's RabbitMQ, in a namespace of the test's own.
+
+    The test connects it: ``async with stem_rabbitmq, stem_rabbitmq.worker().running():``
+    """
+    from stem_amqp.testing.kit.live import on_rabbitmq  # noqa: PLC0415
+
+    with on_rabbitmq(stem_app, stem_broker_url) as app:
+        yield app
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +125,23 @@ def stem_redis(pytestconfig: pytest.Config) -> RedisServer:
 def stem_redis_url(stem_redis: RedisServer) -> str:
     """Return the URL of the session's Redis."""
     return stem_redis.url
+
+
+def _named_app(target: str) -> Stem:
+    from stem_amqp.cli.load import find  # noqa: PLC0415
+    from stem_amqp.errors import ConfigurationError  # noqa: PLC0415
+
+    if not target:
+        pytest.fail(
+            "which application is under test? Name it in pytest's configuration, such as"
+            ' stem_app = "shop.tasks:stem",\n  or override the fixture `stem_app` in conftest.py'
+            " to return it.",
+            pytrace=False,
+        )
+    try:
+        return find(target)
+    except ConfigurationError as error:
+        pytest.fail(f"stem_app: {error}", pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -82,6 +82,11 @@ class QueueConsumer:
         return sum(1 for job in self._jobs if job.started and job.outcome is None)
 
     @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The deliveries that are not settled yet."""
+        return tuple(self._jobs)
+
+    @property
     def consuming(self) -> bool:
         """Whether the broker currently delivers."""
         consumers = self._consumers.values()

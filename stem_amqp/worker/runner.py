@@ -141,9 +141,13 @@ class Worker:
             parts.settings.threads or sum(size for size, _ in sizes.values())
         )
         self._processes = self._make_processes()
-        self._announcer = Announcer(parts.signals, parts.transport.clock, self.name)
+        self._announcer = self._make_announcer()
         self._observer = self._make_observer()
         self._consumers = self._make_consumers(sizes)
+
+    def _make_announcer(self) -> Announcer:
+        parts = self._parts
+        return Announcer(parts.signals, parts.transport.clock, self.name)
 
     def _make_observer(self) -> Observer:
         parts = self._parts

@@ -81,3 +81,16 @@ async def test_an_example_that_needs_no_broker_prints_what_it_says(name):
     nowhere = {"STEM_BROKER_URL": "amqp://nowhere.invalid/"}
     output, errors, code = await run(EXAMPLES / f"{name}.py", nowhere)
     assert (output, code) == (expected(EXAMPLES / f"{name}.py"), 0), errors
+
+
+async def test_the_tests_of_an_example_pass():
+    """With the plugin as users have it, and a warning is an error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"),
+        cwd=EXAMPLES / "testing",
+        env={k: v for k, v in os.environ.items() if not k.startswith("STEM_")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = (await process.communicate())[0].decode()
+    assert (process.returncode, "6 passed" in output) == (0, True), output

@@ -113,6 +113,20 @@ class MemoryBroker:
         """Whether it answers: neither paused nor in an outage."""
         return self._is_up and not self._is_paused
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that it lives in, once somebody has connected."""
+        return self._loop
+
+    def leave_loop(self) -> None:
+        """Let the next event loop that connects have it; what is unsettled goes back.
+
+        Nobody is told that the connections end, and exclusive queues end with them.
+        """
+        while self._connections:
+            self.disconnect(next(iter(self._connections)))
+        self._loop = None
+
     async def wait_up(self) -> None:
         """Wait until connections are possible."""
         self._live_in(asyncio.get_running_loop())
@@ -152,6 +166,11 @@ class MemoryBroker:
         """
         connections, self._connections = self._connections, {}
         for connection in connections:
+            connection.lose(reason)
+
+    def drop(self, connection: Connection, reason: str) -> None:
+        """Lose one connection, as `drop_connections` does all."""
+        if self._connections.pop(connection, connection) is None:
             connection.lose(reason)
 
     @contextmanager

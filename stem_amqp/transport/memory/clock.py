@@ -118,6 +118,11 @@ class ManualClock:
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
+    def next_due(self) -> float | None:
+        """Return the time at which the next thing falls due, or None if nothing waits."""
+        due = self._next_due()
+        return None if due is None else due / MICROSECOND
+
     def _advance_to(self, end: int) -> None:
         while (due := self._next_due()) is not None and due <= end:
             callback = heapq.heappop(self._timers)[2].callback

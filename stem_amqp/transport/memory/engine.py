@@ -34,6 +34,16 @@ class Engine:
         self._scheduled = False
         self._holding: dict[MemoryQueue, None] = {}
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no delivery is about to be made."""
+        return self._paused or not (self._awake or self._scheduled)
+
+    @property
+    def has_consumers(self) -> bool:
+        """Whether anybody consumes."""
+        return any(queue.consumers for queue in self.router.queues.values())
+
     def run_in(self, loop: asyncio.AbstractEventLoop) -> None:
         """Deliver from now on in this event loop."""
         self._loop = loop

@@ -56,13 +56,15 @@ class MemoryTransport(Transport):
         self.name = name
         self._publish_timeout = publish_timeout
         self._published = 0
-        self._link = Link(
-            broker,
+        self._link = self._make_link(
             name=name,
             connect_timeout=connect_timeout,
             report=self._report,
             redeclare=lambda: self.redeclare,
         )
+
+    def _make_link(self, **options: Any) -> Link:
+        return Link(self.broker, **options)
 
     @classmethod
     def from_url(cls, url: str, *, clock: Clock | None = None, **options: Any) -> Self:
@@ -130,11 +132,9 @@ class MemoryTransport(Transport):
             BrokerRefusedError: the queue is in exclusive use.
             BrokerUnavailableError: there is no connection.
         """
-        consumer = MemoryConsumer(
+        consumer = self._make_consumer(
             queue,
             on_delivery,
-            on_lost=self._link.heal,
-            on_close=self._link.forget,
             prefetch=prefetch,
             tag=tag,
             exclusive=exclusive,
@@ -142,6 +142,12 @@ class MemoryTransport(Transport):
         )
         await self._link.begin(consumer)
         return consumer
+
+    def _make_consumer(self, queue: str, on_delivery: OnDelivery, **options: Any) -> MemoryConsumer:
+        link = self._link
+        return MemoryConsumer(
+            queue, on_delivery, on_lost=link.heal, on_close=link.forget, **options
+        )
 
     @asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[AsyncIterator[Delivery]]:
