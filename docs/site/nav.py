@@ -1,6 +1,12 @@
 """The order of the pages: a page that is not here makes the build fail."""
 
 CHAPTERS = {
+    "Begin": [
+        "tutorial",
+        "from-celery",
+        "from-dramatiq",
+        "from-taskiq",
+    ],
     "Guides": [
         "tasks",
         "blocking",
