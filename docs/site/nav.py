@@ -20,6 +20,7 @@ CHAPTERS = {
         "outages",
     ],
     "Concepts": [
+        "concepts",
         "guarantees",
         "wire",
         "/topology/README",
