@@ -10,13 +10,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
+DOCS := $(VENV)/.installed-docs
 BENCH := .build/bench
 
 export STEM_TEST_INSTALL ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo examples package bench faults soak lint format types schema check-schema graph clean python-venv
+.PHONY: help test demo examples docs docs-serve package bench faults soak lint format types schema \
+	check-schema graph clean python-venv
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,6 +34,13 @@ examples: $(TEST) ## Run every example and compare its output
 
 package: $(TEST) ## Build the package, and use it from a clean environment of every Python found
 	$(BIN)/python tests/package/check.py $(ARGS)
+
+docs: $(DOCS) ## Build the documentation into .build/site; a warning is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet \
+		--conf-dir docs/site --doctree-dir .build/doctrees . .build/site
+
+docs-serve: docs ## Build the documentation and serve it on http://localhost:8000
+	$(BIN)/python -m http.server --bind localhost --directory .build/site 8000
 
 bench: $(BENCH)/.installed ## Measure stem-amqp and its peers; see docs/benchmarks.md
 	PYTHONPATH=tests/benchmarks $(BENCH)/bin/python -m bench $(ARGS)
@@ -72,7 +81,7 @@ clean: ## Remove everything that make and the tools have made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make the second run fast; a change of the dependencies makes them old.
-$(TEST) $(DEV): $(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+$(TEST) $(DEV) $(DOCS): $(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group $*
 	@touch $@

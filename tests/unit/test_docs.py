@@ -4,13 +4,18 @@ import re
 from pathlib import Path
 
 import pytest
+from documented.commands import wrong_use
 
 from stem_amqp.settings import Settings
 from stem_amqp.signals import TABLE
 from stem_amqp.states import Reason
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "topology" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "topology" / "README.md",
+    *sorted((ROOT / "docs").glob("**/*.md")),
+]
 
 
 def test_every_setting_is_documented():
@@ -49,3 +54,12 @@ def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
     broken = [target for target in targets if not (page.parent / target).exists()]
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_sentences_exist(page):
+    """As those in blocks do, see `documented`; `a|b` names several at once."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    commands = [command.split() for command in re.findall(r"`stem-amqp\s([a-zA-Z-][^`|…]*)`", text)]
+    wrong = {" ".join(words): wrong_use(words, whole=False) for words in commands}
+    assert {command: reason for command, reason in wrong.items() if reason} == {}

@@ -1,0 +1,100 @@
+"""The reference of the public names, from their docstrings."""
+
+import inspect
+import re
+from importlib import import_module
+from typing import Any, is_typeddict
+
+import stem_amqp
+
+CHAPTERS = {
+    "The application": ["Stem", "Task", "Call", "RetryPolicy", "Unique", "Settings"],
+    "Without an event loop": ["BlockingProducer", "BlockingHandle"],
+    "Inside a running task": ["TaskContext", "Retry", "Snooze", "Reject"],
+    "Results": ["TaskHandle", "TaskRecord", "TaskState", "Progress", "Reason"],
+    "Signals": ["Event"],
+}
+"""The first ones, in the order of reading; every other public name follows by itself."""
+MODULES = {
+    "Options of tasks and calls": (
+        "stem_amqp.options",
+        ["TaskKeywords", "CallKeywords"],
+    ),
+    "Workers in your own process": ("stem_amqp.worker.runner", ["Worker"]),
+    "Dead letters": ("stem_amqp.dead_letter", ["DeadLetters", "Selection"]),
+    "Revoking": ("stem_amqp.control", ["revoke"]),
+    "The in-memory broker": ("stem_amqp.transport.memory", ["ManualClock"]),
+    "A result backend of one's own": (
+        "stem_amqp.results.base",
+        ["ResultBackend"],
+    ),
+}
+"""What is public in modules of its own."""
+BARE = {"Settings"}
+"""Names whose members have a page of their own."""
+
+
+def page() -> str:
+    """Return every public name under its chapter."""
+    placed = {name for names in CHAPTERS.values() for name in names}
+    errors = [name for name in stem_amqp.__all__ if _is_error(name) and name not in placed]
+    others = [name for name in stem_amqp.__all__ if name not in placed and name not in errors]
+    chapters = {**CHAPTERS, "Errors": errors}
+    if others:
+        chapters["More"] = others
+    lines: list[str] = []
+    for title, names in chapters.items():
+        lines += _chapter(title, "stem_amqp", names)
+    for title, (module, names) in MODULES.items():
+        lines += _chapter(title, module, names)
+    return "\n".join(lines)
+
+
+def _is_error(name: str) -> bool:
+    value = getattr(stem_amqp, name)
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _chapter(title: str, module: str, names: list[str]) -> list[str]:
+    lines = [f"## {title}", ""]
+    if module != "stem_amqp":
+        lines += [f"In `{module}`.", ""]
+    for name in names:
+        value = getattr(import_module(module), name)
+        if is_typeddict(value):
+            lines += _keywords(name, value)
+        else:
+            lines += ["```{eval-rst}", *_directive(module, name, value), "```", ""]
+    return lines
+
+
+def _keywords(name: str, kind: Any) -> list[str]:
+    """Return the table of a TypedDict, whose docstring has a line for each key."""
+    first, *rest = inspect.cleandoc(kind.__doc__).split("\n\n")
+    pairs = re.findall(r"^([\w, ]+): (.*(?:\n +.*)*)", "\n\n".join(rest), re.MULTILINE)
+    rows = [
+        f"| {', '.join(f'`{key}`' for key in keys.split(', '))} | {' '.join(text.split())} |"
+        for keys, text in pairs
+    ]
+    missing = set(kind.__annotations__) - {key for keys, _ in pairs for key in keys.split(", ")}
+    if missing:
+        raise ValueError(f"the docstring of {name} does not say what these are: {sorted(missing)}")
+    return [
+        f"### {name}",
+        "",
+        first.replace("``", "`"),
+        "",
+        "| option | meaning |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _directive(module: str, name: str, value: Any) -> list[str]:
+    if not isinstance(value, type):
+        return [f".. autofunction:: {module}.{name}"]
+    if issubclass(value, BaseException):
+        return [f".. autoexception:: {module}.{name}", "   :show-inheritance:"]
+    lines = [f".. autoclass:: {module}.{name}"]
+    return lines if name in BARE else [*lines, "   :members:"]

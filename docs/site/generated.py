@@ -1,0 +1,53 @@
+"""What the code says about itself, put where a page has `<!-- generate: … -->`.
+
+It is made while the site is built, so it cannot be out of date; on GitHub the comment is not seen.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import api_page
+import cli_page
+import nav
+import settings_page
+import topology_page
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+MARK = re.compile(r"^<!-- generate: ([a-z-]+) -->$", re.MULTILINE)
+MAKERS: dict[str, Callable[[], str]] = {
+    "navigation": nav.toctrees,
+    "api": api_page.page,
+    "settings": settings_page.page,
+    "cli": cli_page.page,
+    "topology-file": topology_page.page,
+}
+
+
+def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
+    """Replace each mark of a page by what it stands for.
+
+    Args:
+        app: the build.
+        page: the page's name.
+        source: its text, as the only item.
+
+    Raises:
+        ExtensionError: a page asks for what nobody makes.
+    """
+    del app
+
+    def made(mark: re.Match[str]) -> str:
+        maker = MAKERS.get(mark[1])
+        if maker is None:
+            raise ExtensionError(f"{page}: nothing makes {mark[1]!r}; there are {sorted(MAKERS)}")
+        return maker()
+
+    source[0] = MARK.sub(made, source[0])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("source-read", fill_in)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
