@@ -65,6 +65,8 @@ LANGUAGES = {
     "mermaid": nothing,
     # tests/integration/test_postgres.py asks and grants the like, in a database that has the tables.
     "sql": nothing,
+    # advanced.config: tests/faults/conftest.py starts nodes with it.
+    "erlang": nothing,
     # What a program prints or a log says; a page that runs its commands compares them in `console`.
     "text": nothing,
 }
