@@ -8,7 +8,8 @@ The way of a message, and the module of each step::
 Layers; a module imports only from its own line or from those above it:
 
 1. vocabulary, pure: `errors`, `durations`, `clock`, `states`, `settings`, `message`, `retry`,
-   `delay`, `signals`, `signing`, `tls`, `certificates`, `arguments`, `unique`, `options`, `definition`
+   `delay`, `signals`, `signing`, `tls`, `certificates`, `arguments`, `unique`, `options`, `dependencies`,
+   `definition`
 2. `topology`: from the YAML file to exchanges, queues and bindings; pure
 3. `transport`: the contract, RabbitMQ through aio-pika, and the in-memory broker
 4. `provision`, `results`, `producer`
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stem_amqp.app import Stem
     from stem_amqp.blocking.handle import BlockingHandle
     from stem_amqp.blocking.producer import BlockingProducer
+    from stem_amqp.dependencies import Depends, Shared
     from stem_amqp.errors import (
         ArgumentsError,
         BackendError,
@@ -67,6 +69,7 @@ __all__ = [
     "BrokerError",
     "Call",
     "ConfigurationError",
+    "Depends",
     "DuplicateTaskError",
     "EnqueueManyError",
     "Event",
@@ -78,6 +81,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Settings",
+    "Shared",
     "Snooze",
     "SoftTimeLimitError",
     "Stem",
@@ -101,6 +105,7 @@ _HOMES = {
     "BrokerError": "errors",
     "Call": "producer",
     "ConfigurationError": "errors",
+    "Depends": "dependencies",
     "DuplicateTaskError": "errors",
     "EnqueueManyError": "errors",
     "Event": "signals",
@@ -112,6 +117,7 @@ _HOMES = {
     "Retry": "errors",
     "RetryPolicy": "retry",
     "Settings": "settings",
+    "Shared": "dependencies",
     "Snooze": "errors",
     "SoftTimeLimitError": "errors",
     "Stem": "app",

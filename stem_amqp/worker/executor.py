@@ -47,6 +47,7 @@ from stem_amqp.worker.outcome import (
 from stem_amqp.worker.processes import ProcessPool
 from stem_amqp.worker.quarantine import Quarantine
 from stem_amqp.worker.rate import TokenBucket
+from stem_amqp.worker.resources import Resources
 from stem_amqp.worker.threads import ThreadPool
 
 log = logging.getLogger("stem_amqp.worker")
@@ -88,6 +89,7 @@ class Executor:
         watcher: who hears of runs.
         quarantine: runs what is suspected; None runs everything here.
         processes: run what asks for a process; None runs everything here.
+        resources: opens what tasks depend on.
         app: what contexts enqueue with.
         worker: the worker's name.
         max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
@@ -106,6 +108,7 @@ class Executor:
         watcher: Watcher,
         quarantine: Quarantine | None = None,
         processes: ProcessPool | None = None,
+        resources: Resources,
         app: EnqueuesCalls | None,
         worker: str,
         max_age: float,
@@ -121,6 +124,7 @@ class Executor:
         self._watcher = watcher
         self._quarantine = quarantine
         self._processes = processes
+        self._resources = resources
         self._app = app
         self._worker = worker
         self._max_age = max_age
@@ -246,9 +250,10 @@ class Executor:
                 )
             with entered(context):
                 if limit is None:
-                    value = await self._call(definition, kwargs, soft_limit)
+                    value = await self._call(definition, context, kwargs, soft_limit)
                 else:
-                    value = await within(self._call(definition, kwargs, soft_limit), limit)
+                    call = self._call(definition, context, kwargs, soft_limit)
+                    value = await within(call, limit)
             # Serialized inside the try: a result that cannot be written is a failure of the task
             result = definition.arguments.returns.dump_json(value, warnings=False)
         except (GeneratorExit, KeyboardInterrupt):
@@ -268,9 +273,15 @@ class Executor:
         return Succeeded(result=result, duration=loop.time() - begun)
 
     async def _call(
-        self, definition: TaskDefinition, kwargs: dict[str, Any], soft_limit: float | None
+        self,
+        definition: TaskDefinition,
+        context: TaskContext,
+        kwargs: dict[str, Any],
+        soft_limit: float | None,
     ) -> Any:
         function = definition.function
+        if definition.arguments.dependencies:
+            function = self._resources.prepared(definition, context)
         if not definition.is_async:
             return await self._threads.run(lambda: function(**kwargs), soft_limit=soft_limit)
         if soft_limit is None:
@@ -282,6 +293,7 @@ class Executor:
         if message is None:
             raise RuntimeError("a job has a message before it has a context")
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        self._resources.loop = loop
         deadline = None
         if limit is not None:
             deadline = datetime.fromtimestamp(self._clock.time(), UTC) + timedelta(seconds=limit)
@@ -312,6 +324,7 @@ class Executor:
             app=self._app,
             report=report,
             guards=guards,
+            resources=self._resources,
         )
 
     def _max_retries(self, job: Job) -> int:
