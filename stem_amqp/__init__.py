@@ -9,7 +9,7 @@ Layers; a module imports only from its own line or from those above it:
 
 1. vocabulary, pure: `errors`, `durations`, `clock`, `states`, `settings`, `message`, `retry`,
    `delay`, `signals`, `signing`, `tls`, `certificates`, `arguments`, `unique`, `options`, `dependencies`,
-   `definition`
+   `definition`, `middleware`
 2. `topology`: from the YAML file to exchanges, queues and bindings; pure
 3. `transport`: the contract, RabbitMQ through aio-pika, and the in-memory broker
 4. `provision`, `results`, `producer`
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         TimeLimitError,
         TopologyError,
     )
+    from stem_amqp.middleware import Middleware, OutgoingTask
     from stem_amqp.producer import Call
     from stem_amqp.results.base import Progress, TaskRecord
     from stem_amqp.results.handle import TaskHandle
@@ -73,6 +74,8 @@ __all__ = [
     "DuplicateTaskError",
     "EnqueueManyError",
     "Event",
+    "Middleware",
+    "OutgoingTask",
     "Progress",
     "PublishError",
     "Reason",
@@ -109,6 +112,8 @@ _HOMES = {
     "DuplicateTaskError": "errors",
     "EnqueueManyError": "errors",
     "Event": "signals",
+    "Middleware": "middleware",
+    "OutgoingTask": "middleware",
     "Progress": "results.base",
     "PublishError": "errors",
     "Reason": "states",

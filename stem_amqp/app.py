@@ -21,6 +21,7 @@ from stem_amqp.dependencies.declare import name_of
 from stem_amqp.dependencies.place import Factory
 from stem_amqp.durations import Duration
 from stem_amqp.errors import StemError
+from stem_amqp.middleware import Middleware, Stack
 from stem_amqp.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_name
 from stem_amqp.portal import Portal, run_in
 from stem_amqp.producer import Call
@@ -57,6 +58,7 @@ class Stem:
         topology: the topology, or the path of its YAML file.
         settings: settings made elsewhere; the other arguments come before them.
         clock: the time that an in-memory broker measures with; for tests.
+        middleware: what is around runs and publishes, the outermost first; see `Middleware`.
 
     Raises:
         ConfigurationError: a setting or the topology file cannot be used.
@@ -71,6 +73,7 @@ class Stem:
         topology: Topology | Path | str | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
+        middleware: Sequence[Middleware] = (),
     ) -> None:
         given: dict[str, Any] = {
             "broker_url": broker_url,
@@ -94,6 +97,9 @@ class Stem:
         self.clock = clock
         self.overrides: dict[Factory, Factory] = {}
         """Dependencies that are replaced; see `override`."""
+        self.middleware = Stack()
+        for one in middleware:
+            self.middleware.add(one)
         self._connected: Connected | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._portal: Portal | None = None
@@ -123,6 +129,17 @@ class Stem:
             ConfigurationError: the name or an option cannot be used.
         """
         return TaskDecorator(self, check_name("task", name), TaskOptions.build(options))
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Put something around every run and publish from now on, inside of what is there already.
+
+        Args:
+            middleware: an object of a class of your own that inherits from `Middleware`.
+
+        Raises:
+            ConfigurationError: it is none, or overrides nothing.
+        """
+        self.middleware.add(middleware)
 
     @contextlib.contextmanager
     def override(self, original: Factory, replacement: Factory) -> Iterator[None]:
@@ -434,6 +451,7 @@ class Stem:
             app=self,
             seal=connected.seal,
             overrides=self.overrides,
+            middleware=self.middleware,
         )
         return Worker(
             parts, queues or self.queues, concurrency=concurrency, prefetch=prefetch, name=name

@@ -162,6 +162,7 @@ async def connect(app: Stem, clock: Clock | None, settings: Settings | None = No
         window=settings.publish_window,
         max_body_size=settings.max_body_size,
         seal=seal,
+        middleware=app.middleware,
     )
     return Connected(
         transport=transport,

@@ -121,6 +121,7 @@ def _executor(
         threads=threads,
         watcher=_Watcher(writer),
         resources=resources,
+        middleware=app.middleware,
         app=app,
         seal=app.connected.seal,
         max_age=app.settings.max_age,

@@ -19,6 +19,7 @@ from stem_amqp.errors import (
     SignatureError,
 )
 from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
+from stem_amqp.middleware import Stack
 from stem_amqp.options import DEFAULT_MAX_RETRIES, check_carried
 from stem_amqp.results.base import Progress, ResultBackend
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
@@ -90,6 +91,7 @@ class Executor:
         quarantine: runs what is suspected; None runs everything here.
         processes: run what asks for a process; None runs everything here.
         resources: opens what tasks depend on.
+        middleware: what is around each run.
         app: what contexts enqueue with.
         worker: the worker's name.
         max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
@@ -109,6 +111,7 @@ class Executor:
         quarantine: Quarantine | None = None,
         processes: ProcessPool | None = None,
         resources: Resources,
+        middleware: Stack,
         app: EnqueuesCalls | None,
         worker: str,
         max_age: float,
@@ -125,6 +128,7 @@ class Executor:
         self._quarantine = quarantine
         self._processes = processes
         self._resources = resources
+        self._middleware = middleware
         self._app = app
         self._worker = worker
         self._max_age = max_age
@@ -227,7 +231,6 @@ class Executor:
 
     async def _run(self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any]) -> Outcome:
         limit: float | None = job.option("time_limit")
-        soft_limit: float | None = job.option("soft_time_limit")
         context = job.context = self._context(job, limit)
         if definition.arguments.context_parameter is not None:
             kwargs[definition.arguments.context_parameter] = context
@@ -249,11 +252,12 @@ class Executor:
                     job, limit, lambda progress: self._watcher.progressed(job, progress)
                 )
             with entered(context):
-                if limit is None:
-                    value = await self._call(definition, context, kwargs, soft_limit)
+                if self._middleware.running:
+                    value = await self._middleware.run(
+                        context, lambda: self._limited(job, definition, dict(kwargs), context)
+                    )
                 else:
-                    call = self._call(definition, context, kwargs, soft_limit)
-                    value = await within(call, limit)
+                    value = await self._limited(job, definition, kwargs, context)
             # Serialized inside the try: a result that cannot be written is a failure of the task
             result = definition.arguments.returns.dump_json(value, warnings=False)
         except (GeneratorExit, KeyboardInterrupt):
@@ -271,6 +275,15 @@ class Executor:
             )
             return self._natively(job, error, outcome) if job.native else outcome
         return Succeeded(result=result, duration=loop.time() - begun)
+
+    async def _limited(
+        self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any], context: TaskContext
+    ) -> Any:
+        limit: float | None = job.option("time_limit")
+        soft_limit: float | None = job.option("soft_time_limit")
+        if limit is None:
+            return await self._call(definition, context, kwargs, soft_limit)
+        return await within(self._call(definition, context, kwargs, soft_limit), limit)
 
     async def _call(
         self,

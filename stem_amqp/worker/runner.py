@@ -15,6 +15,7 @@ from stem_amqp.dependencies.place import Factory
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.message import new_id
+from stem_amqp.middleware import Stack
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.settings import Settings
@@ -59,6 +60,7 @@ class WorkerParts:
         app: what contexts enqueue with.
         seal: verifies and decrypts bodies; None takes them as they are.
         overrides: dependencies that are replaced; looked up as they are opened.
+        middleware: what is around each run.
     """
 
     transport: Transport
@@ -72,6 +74,7 @@ class WorkerParts:
     app: EnqueuesCalls
     seal: Seal | None = None
     overrides: Mapping[Factory, Factory] = field(default_factory=dict)
+    middleware: Stack = field(default_factory=Stack)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +190,7 @@ class Worker:
             quarantine=quarantine,
             processes=self._processes,
             resources=self._resources,
+            middleware=parts.middleware,
             app=parts.app,
             worker=self.name,
             max_age=parts.settings.max_age,
