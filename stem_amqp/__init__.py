@@ -8,7 +8,8 @@ The way of a message, and the module of each step::
 Layers; a module imports only from its own line or from those above it:
 
 1. vocabulary, pure: `errors`, `durations`, `clock`, `states`, `settings`, `message`, `retry`,
-   `delay`, `signals`, `signing`, `tls`, `certificates`, `arguments`, `unique`, `options`, `definition`
+   `delay`, `signals`, `signing`, `tls`, `certificates`, `arguments`, `unique`, `options`, `dependencies`,
+   `definition`, `middleware`
 2. `topology`: from the YAML file to exchanges, queues and bindings; pure
 3. `transport`: the contract, RabbitMQ through aio-pika, and the in-memory broker
 4. `provision`, `results`, `producer`
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stem_amqp.app import Stem
     from stem_amqp.blocking.handle import BlockingHandle
     from stem_amqp.blocking.producer import BlockingProducer
+    from stem_amqp.dependencies import Depends, Shared
     from stem_amqp.errors import (
         ArgumentsError,
         BackendError,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         TimeLimitError,
         TopologyError,
     )
+    from stem_amqp.middleware import Middleware, OutgoingTask
     from stem_amqp.producer import Call
     from stem_amqp.results.base import Progress, TaskRecord
     from stem_amqp.results.handle import TaskHandle
@@ -67,9 +70,12 @@ __all__ = [
     "BrokerError",
     "Call",
     "ConfigurationError",
+    "Depends",
     "DuplicateTaskError",
     "EnqueueManyError",
     "Event",
+    "Middleware",
+    "OutgoingTask",
     "Progress",
     "PublishError",
     "Reason",
@@ -78,6 +84,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Settings",
+    "Shared",
     "Snooze",
     "SoftTimeLimitError",
     "Stem",
@@ -101,9 +108,12 @@ _HOMES = {
     "BrokerError": "errors",
     "Call": "producer",
     "ConfigurationError": "errors",
+    "Depends": "dependencies",
     "DuplicateTaskError": "errors",
     "EnqueueManyError": "errors",
     "Event": "signals",
+    "Middleware": "middleware",
+    "OutgoingTask": "middleware",
     "Progress": "results.base",
     "PublishError": "errors",
     "Reason": "states",
@@ -112,6 +122,7 @@ _HOMES = {
     "Retry": "errors",
     "RetryPolicy": "retry",
     "Settings": "settings",
+    "Shared": "dependencies",
     "Snooze": "errors",
     "SoftTimeLimitError": "errors",
     "Stem": "app",

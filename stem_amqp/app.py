@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,8 +16,12 @@ from stem_amqp.assembly import Connected, StandIn, connect
 from stem_amqp.blocking.producer import BlockingProducer
 from stem_amqp.clock import Clock
 from stem_amqp.definition import Registry, TaskDefinition
+from stem_amqp.dependencies.check import check_factory
+from stem_amqp.dependencies.declare import name_of
+from stem_amqp.dependencies.place import Factory
 from stem_amqp.durations import Duration
 from stem_amqp.errors import StemError
+from stem_amqp.middleware import Middleware, Stack
 from stem_amqp.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_name
 from stem_amqp.portal import Portal, run_in
 from stem_amqp.producer import Call
@@ -32,7 +37,7 @@ from stem_amqp.topology.load import load_topology
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.memory import MemoryTransport
-from stem_amqp.worker.context import current_or_none
+from stem_amqp.worker.context import TaskContext, current_or_none
 from stem_amqp.worker.runner import Worker, WorkerParts
 
 T = TypeVar("T")
@@ -53,6 +58,7 @@ class Stem:
         topology: the topology, or the path of its YAML file.
         settings: settings made elsewhere; the other arguments come before them.
         clock: the time that an in-memory broker measures with; for tests.
+        middleware: what is around runs and publishes, the outermost first; see `Middleware`.
 
     Attributes:
         stand_in: connections that are used instead of its own, in tests; see `stem_amqp.testing`.
@@ -70,6 +76,7 @@ class Stem:
         topology: Topology | Path | str | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
+        middleware: Sequence[Middleware] = (),
     ) -> None:
         given: dict[str, Any] = {
             "broker_url": broker_url,
@@ -92,6 +99,11 @@ class Stem:
         )
         self.clock = clock
         self.stand_in: StandIn | None = None
+        self.overrides: dict[Factory, Factory] = {}
+        """Dependencies that are replaced; see `override`."""
+        self.middleware = Stack()
+        for one in middleware:
+            self.middleware.add(one)
         self._connected: Connected | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._portal: Portal | None = None
@@ -121,6 +133,43 @@ class Stem:
             ConfigurationError: the name or an option cannot be used.
         """
         return TaskDecorator(self, check_name("task", name), TaskOptions.build(options))
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Put something around every run and publish from now on, inside of what is there already.
+
+        Args:
+            middleware: an object of a class of your own that inherits from `Middleware`.
+
+        Raises:
+            ConfigurationError: it is none, or overrides nothing.
+        """
+        self.middleware.add(middleware)
+
+    @contextlib.contextmanager
+    def override(self, original: Factory, replacement: Factory) -> Iterator[None]:
+        """Replace a dependency for a block, in this process: for tests.
+
+        ``with stem.override(open_session, lambda: fake):`` It counts for what is opened inside of the
+        block, by workers, by plain calls, and for what other dependencies need.
+
+        Args:
+            original: the factory as it stands in ``Depends(…)`` or ``Shared(…)``.
+            replacement: the factory to call instead. It may be async where the original is not, and
+                has dependencies of its own.
+
+        Raises:
+            TaskDefinitionError: the replacement cannot be called.
+        """
+        check_factory(f"the replacement of {name_of(original)}", replacement, TaskContext)
+        before = self.overrides.get(original)
+        self.overrides[original] = replacement
+        try:
+            yield
+        finally:
+            if before is None:
+                del self.overrides[original]
+            else:
+                self.overrides[original] = before
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -425,6 +474,8 @@ class Stem:
             settings=self.settings,
             app=self,
             seal=connected.seal,
+            overrides=self.overrides,
+            middleware=self.middleware,
         )
 
     def __repr__(self) -> str:

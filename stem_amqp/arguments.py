@@ -11,6 +11,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict
 
+from stem_amqp.dependencies.check import check_dependencies, dependencies_of
 from stem_amqp.errors import ArgumentsError, TaskDefinitionError
 
 _REFUSED = {
@@ -35,10 +36,14 @@ class Arguments:
         self._where = f"{function.__module__}.{function.__qualname__}"
         hints = _hints(function, self._where)
         self.context_parameter: str | None = None
+        check_dependencies(self._where, function, context_type)
+        self.dependencies = frozenset(dependencies_of(function))
+        """The parameters that the worker opens; they never travel."""
         fields: dict[str, Any] = {}
         extra = False
         travelling: list[inspect.Parameter] = []
-        for parameter in inspect.signature(function).parameters.values():
+        parameters = tuple(inspect.signature(function).parameters.values())
+        for parameter in parameters:
             annotation = hints.get(parameter.name, Any)
             if annotation is context_type:
                 self._set_context(parameter)
@@ -47,6 +52,9 @@ class Arguments:
                 raise TaskDefinitionError(
                     f"{self._where}: {parameter.name!r} {_REFUSED[parameter.kind]}"
                 )
+            if parameter.name in self.dependencies:
+                continue
+            self._check_place(parameter, parameters)
             # As resolved, so that an error shows types and not the text of annotations
             travelling.append(parameter.replace(annotation=annotation))
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -77,6 +85,19 @@ class Arguments:
                 f"{self._where}: {parameter.name!r} {_REFUSED[parameter.kind]}"
             )
         self.context_parameter = parameter.name
+
+    def _check_place(
+        self, parameter: inspect.Parameter, parameters: tuple[inspect.Parameter, ...]
+    ) -> None:
+        """Refuse an argument behind a dependency: by position, a plain call would give it to that."""
+        if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            return
+        for other in parameters[: parameters.index(parameter)]:
+            if other.name in self.dependencies:
+                raise TaskDefinitionError(
+                    f"{self._where}: the argument {parameter.name!r} stands behind the dependency"
+                    f" {other.name!r}; put the dependencies last, or after a *"
+                )
 
     def __str__(self) -> str:
         return str(self._signature)
@@ -133,6 +154,7 @@ class Arguments:
         Raises:
             ArgumentsError: they do not fit the signature or its annotations.
         """
+        self._refuse_dependencies(values)
         try:
             packed: dict[str, Any] = self._adapter.dump_python(
                 self._adapter.validate_python(values), mode="json"
@@ -153,6 +175,7 @@ class Arguments:
             values.update(kwargs)
             if self._required <= values.keys() <= self._known:
                 return values
+        self._refuse_dependencies(kwargs)
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -165,12 +188,21 @@ class Arguments:
                 values[name] = value
         return values
 
+    def _refuse_dependencies(self, values: Mapping[str, Any]) -> None:
+        if self.dependencies.isdisjoint(values):
+            return
+        names = ", ".join(sorted(self.dependencies & values.keys()))
+        raise ArgumentsError(
+            f"{names}: a dependency, which the worker opens and no message carries; leave it out"
+        )
+
     def unpack(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Turn a message's ``args`` into the keyword arguments of the function.
 
         Raises:
             ArgumentsError: they do not fit the signature or its annotations.
         """
+        self._refuse_dependencies(values)
         try:
             unpacked: dict[str, Any] = self._adapter.validate_python(values)
         except ValidationError as error:

@@ -199,6 +199,7 @@ def assembled(
         window=settings.publish_window,
         max_body_size=settings.max_body_size,
         seal=seal,
+        middleware=app.middleware,
     )
     return Connected(
         transport=transport,

@@ -158,7 +158,7 @@ class TaskOptions:
         _check_executor(values)
         if "tags" in values:
             values["tags"] = tuple(values["tags"])
-        _check_shared(values)
+        check_shared(values)
         return cls(**values)
 
 
@@ -213,7 +213,7 @@ class CallOptions:
             values["retry"].short_form()
         _check_properties(values)
         _read_unique(values)
-        _check_shared(values)
+        check_shared(values)
         return cls(**values)
 
     def carried(self) -> dict[str, Any]:
@@ -354,7 +354,15 @@ def _check_properties(values: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"a task_id has 1 to {ID_BYTES} bytes")
 
 
-def _check_shared(values: Mapping[str, Any]) -> None:
+def check_shared(values: Mapping[str, Any]) -> None:
+    """Check what tasks and calls both have.
+
+    Args:
+        values: by their names; None is not among them.
+
+    Raises:
+        ConfigurationError: a value cannot be used.
+    """
     if "queue" in values:
         check_name("queue", values["queue"])
     retries = values.get("max_retries", 0)

@@ -12,8 +12,15 @@ from typing import Any
 from stem_amqp import delay as decimal_delay
 from stem_amqp.clock import timestamp
 from stem_amqp.definition import TaskDefinition
-from stem_amqp.errors import BackendError, DuplicateTaskError, EnqueueManyError, UnroutableError
+from stem_amqp.errors import (
+    BackendError,
+    DuplicateTaskError,
+    EnqueueManyError,
+    StemError,
+    UnroutableError,
+)
 from stem_amqp.message import NOT_BEFORE, UNIQUE_KEY, TaskMessage, new_id
+from stem_amqp.middleware import OutgoingTask, Stack, changed
 from stem_amqp.options import CallOptions
 from stem_amqp.results.base import ResultBackend, Transition
 from stem_amqp.results.batch import ResultWriter
@@ -134,6 +141,7 @@ class Producer:
         window: publishes in flight in bulk.
         max_body_size: bytes of a body at most.
         seal: signs and encrypts bodies; None leaves them as they are.
+        middleware: what is around each publish.
     """
 
     def __init__(
@@ -150,6 +158,7 @@ class Producer:
         window: int,
         max_body_size: int,
         seal: Seal | None = None,
+        middleware: Stack | None = None,
     ) -> None:
         self._transport = transport
         self._backend = backend
@@ -162,6 +171,7 @@ class Producer:
         self._window = window
         self._max_body_size = max_body_size
         self._seal = seal
+        self._middleware = middleware or Stack()
 
     def queue_of(self, task: str, *preferred: str | None) -> str:
         """Return the logical queue of a task: the first preferred one, a route, or the default."""
@@ -179,6 +189,7 @@ class Producer:
 
         Raises:
             PublishError: the broker did not take it; the message names the way out.
+            StemError: a middleware swallowed it.
             ConfigurationError: arguments or meta cannot be written as JSON.
             MessageTooLargeError: the body is larger than ``STEM_MAX_BODY_SIZE``; nothing was sent.
             DuplicateTaskError: it is unique, says so, and another one is on its way.
@@ -189,6 +200,39 @@ class Producer:
         return await self._enqueue_unique(call, unique, lineage)
 
     async def _enqueue(self, call: Call, lineage: Lineage | None) -> Enqueued:
+        if self._middleware.publishing:
+            return await self._enqueue_inside(call, lineage)
+        return await self._publish(call, lineage)
+
+    async def _enqueue_inside(self, call: Call, lineage: Lineage | None) -> Enqueued:
+        """Publish a call inside of the middleware."""
+        options = call.options
+        outgoing = OutgoingTask(
+            id=options.task_id or new_id(),
+            task=call.task,
+            args=call.args,
+            queue=self._queue_of_call(call),
+            meta={**lineage.meta, **options.meta} if lineage else options.meta,
+            headers=options.headers,
+            priority=options.priority,
+        )
+        # What is inherited has gone through the middleware too, which may have left it out
+        own = replace(lineage, meta={}) if lineage else None
+        enqueued: list[Enqueued] = []
+
+        async def publish(message: OutgoingTask) -> None:
+            as_wanted = replace(call, options=changed(options, outgoing, message))
+            enqueued.append(await self._publish(as_wanted, own))
+
+        await self._middleware.publish(outgoing, publish)
+        if not enqueued:
+            raise StemError(
+                f"task {call.task} was not enqueued: a middleware neither passed it on, with await"
+                " call_next(message), nor said why by an exception"
+            )
+        return enqueued[0]
+
+    async def _publish(self, call: Call, lineage: Lineage | None) -> Enqueued:
         enqueued, publication, transition = await self._compose(call, lineage)
         if self._signals.before_task_publish.active:
             await self._tell(self._signals.before_task_publish, enqueued)

@@ -16,6 +16,7 @@ from stem_amqp.options import DEFAULT_CALL, CallKeywords, CallOptions, TaskOptio
 from stem_amqp.producer import Call
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.worker.context import TaskContext, current_or_none
+from stem_amqp.worker.resources import plain_call
 
 if TYPE_CHECKING:
     from stem_amqp.app import Stem
@@ -136,27 +137,39 @@ class Task(Generic[P, R]):
         """
         return BoundTask(self, CallOptions.build(options))
 
-    def _plain_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a context of its own to a plain call, if the function takes one and none is given."""
-        name = self.definition.arguments.context_parameter
-        if name is None or name in kwargs:
-            return dict(kwargs)
-        context = current_or_none() or TaskContext(
-            TaskMessage(id=new_id(), task=self.name, args={}), queue=self.task_options.queue or ""
-        )
-        return {**kwargs, name: context}
-
     def _plain_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        bound = self._plain_arguments(kwargs)
-        name = self.definition.arguments.context_parameter
-        if any(isinstance(value, TaskContext) for value in args):
-            bound = dict(kwargs)
-        elif name is not None and args:
+        arguments = self.definition.arguments
+        name, given = arguments.context_parameter, dict(kwargs)
+        if arguments.dependencies:
+            return self._plain_call_opening(args, given)
+        if name is None or name in given:
+            return self.definition.function(*args, **given)
+        if not any(isinstance(value, TaskContext) for value in args):
+            given[name] = self._plain_context()
             # By name, since the context may stand before, between or behind them
-            names = [p for p in self.definition.arguments.names if p not in kwargs]
-            bound.update(zip(names, args, strict=False))
+            names = [p for p in arguments.names if p not in kwargs]
+            given.update(zip(names, args, strict=False))
             args = args[len(names) :]
-        return self.definition.function(*args, **bound)
+        return self.definition.function(*args, **given)
+
+    def _plain_call_opening(self, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """Call the function with its dependencies, but for those that are given."""
+        arguments = self.definition.arguments
+        name, own = arguments.context_parameter, [a for a in args if isinstance(a, TaskContext)]
+        context = given.get(name or "") or (own[0] if own else self._plain_context())
+        if name is not None:
+            given[name] = context
+        names = [p for p in arguments.names if p not in given]
+        plain = [a for a in args if a is not context]
+        if len(plain) > len(names):
+            raise TypeError(f"{self.name}{arguments} got {len(plain)} arguments by position")
+        given.update(zip(names, plain, strict=False))
+        call = plain_call(self.definition, context, self.app.overrides, self.app.settings)
+        return call(**given)
+
+    def _plain_context(self) -> TaskContext:
+        message = TaskMessage(id=new_id(), task=self.name, args={})
+        return current_or_none() or TaskContext(message, queue=self.task_options.queue or "")
 
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.definition.arguments}>"

@@ -9,6 +9,8 @@ CHAPTERS = {
     ],
     "Guides": [
         "tasks",
+        "dependencies",
+        "middleware",
         "blocking",
         "worker",
         "topology",

@@ -35,6 +35,7 @@ from stem_amqp.worker.child_wire import (
 from stem_amqp.worker.executor import Executor
 from stem_amqp.worker.job import Job
 from stem_amqp.worker.logs import configure, task_fields
+from stem_amqp.worker.resources import Resources
 from stem_amqp.worker.threads import ThreadPool
 
 
@@ -95,7 +96,8 @@ async def _work(
 ) -> None:
     """Run one job after the other, until the worker says that it was the last."""
     threads = ThreadPool(1)
-    executor = _executor(app, writer, threads)
+    resources = Resources(app.overrides, app.settings)
+    executor = _executor(app, writer, threads, resources)
     while "job" in (order := await orders.get()):
         with task_fields():
             outcome = await executor.execute(job_of(order["job"]))
@@ -106,15 +108,20 @@ async def _work(
         }
         writer.write(frame(done))
         await writer.drain()
+    await resources.close()
 
 
-def _executor(app: Stem, writer: asyncio.StreamWriter, threads: ThreadPool) -> Executor:
+def _executor(
+    app: Stem, writer: asyncio.StreamWriter, threads: ThreadPool, resources: Resources
+) -> Executor:
     return Executor(
         registry=app.registry,
         topology=app.topology,
         clock=app.connected.transport.clock,
         threads=threads,
         watcher=_Watcher(writer),
+        resources=resources,
+        middleware=app.middleware,
         app=app,
         seal=app.connected.seal,
         max_age=app.settings.max_age,

@@ -65,6 +65,7 @@ class TaskContext:
         "headers",
         "max_retries",
         "queue",
+        "resources",
         "worker",
     )
 
@@ -81,6 +82,7 @@ class TaskContext:
         app: EnqueuesCalls | None = None,
         report: Callable[[TaskContext, Progress], None] | None = None,
         guards: Callable[[], Guards] | None = None,
+        resources: Any = None,
     ) -> None:
         self._message = message
         self._app = app
@@ -94,6 +96,8 @@ class TaskContext:
         self.headers: Mapping[str, Any] = headers if headers is not None else {}
         self.deadline = deadline
         self.worker = worker
+        self.resources = resources
+        """What opens dependencies in this worker; None outside of one."""
 
     @property
     def id(self) -> str:

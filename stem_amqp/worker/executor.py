@@ -19,6 +19,7 @@ from stem_amqp.errors import (
     SignatureError,
 )
 from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
+from stem_amqp.middleware import Stack
 from stem_amqp.options import DEFAULT_MAX_RETRIES, check_carried
 from stem_amqp.results.base import Progress, ResultBackend
 from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
@@ -47,6 +48,7 @@ from stem_amqp.worker.outcome import (
 from stem_amqp.worker.processes import ProcessPool
 from stem_amqp.worker.quarantine import Quarantine
 from stem_amqp.worker.rate import TokenBucket
+from stem_amqp.worker.resources import Resources
 from stem_amqp.worker.threads import ThreadPool
 
 log = logging.getLogger("stem_amqp.worker")
@@ -88,6 +90,8 @@ class Executor:
         watcher: who hears of runs.
         quarantine: runs what is suspected; None runs everything here.
         processes: run what asks for a process; None runs everything here.
+        resources: opens what tasks depend on.
+        middleware: what is around each run.
         app: what contexts enqueue with.
         worker: the worker's name.
         max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
@@ -106,6 +110,8 @@ class Executor:
         watcher: Watcher,
         quarantine: Quarantine | None = None,
         processes: ProcessPool | None = None,
+        resources: Resources,
+        middleware: Stack,
         app: EnqueuesCalls | None,
         worker: str,
         max_age: float,
@@ -121,6 +127,8 @@ class Executor:
         self._watcher = watcher
         self._quarantine = quarantine
         self._processes = processes
+        self._resources = resources
+        self._middleware = middleware
         self._app = app
         self._worker = worker
         self._max_age = max_age
@@ -223,7 +231,6 @@ class Executor:
 
     async def _run(self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any]) -> Outcome:
         limit: float | None = job.option("time_limit")
-        soft_limit: float | None = job.option("soft_time_limit")
         context = job.context = self._context(job, limit)
         if definition.arguments.context_parameter is not None:
             kwargs[definition.arguments.context_parameter] = context
@@ -245,10 +252,12 @@ class Executor:
                     job, limit, lambda progress: self._watcher.progressed(job, progress)
                 )
             with entered(context):
-                if limit is None:
-                    value = await self._call(definition, kwargs, soft_limit)
+                if self._middleware.running:
+                    value = await self._middleware.run(
+                        context, lambda: self._limited(job, definition, dict(kwargs), context)
+                    )
                 else:
-                    value = await within(self._call(definition, kwargs, soft_limit), limit)
+                    value = await self._limited(job, definition, kwargs, context)
             # Serialized inside the try: a result that cannot be written is a failure of the task
             result = definition.arguments.returns.dump_json(value, warnings=False)
         except (GeneratorExit, KeyboardInterrupt):
@@ -267,10 +276,25 @@ class Executor:
             return self._natively(job, error, outcome) if job.native else outcome
         return Succeeded(result=result, duration=loop.time() - begun)
 
+    async def _limited(
+        self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any], context: TaskContext
+    ) -> Any:
+        limit: float | None = job.option("time_limit")
+        soft_limit: float | None = job.option("soft_time_limit")
+        if limit is None:
+            return await self._call(definition, context, kwargs, soft_limit)
+        return await within(self._call(definition, context, kwargs, soft_limit), limit)
+
     async def _call(
-        self, definition: TaskDefinition, kwargs: dict[str, Any], soft_limit: float | None
+        self,
+        definition: TaskDefinition,
+        context: TaskContext,
+        kwargs: dict[str, Any],
+        soft_limit: float | None,
     ) -> Any:
         function = definition.function
+        if definition.arguments.dependencies:
+            function = self._resources.prepared(definition, context)
         if not definition.is_async:
             return await self._threads.run(lambda: function(**kwargs), soft_limit=soft_limit)
         if soft_limit is None:
@@ -282,6 +306,7 @@ class Executor:
         if message is None:
             raise RuntimeError("a job has a message before it has a context")
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        self._resources.loop = loop
         deadline = None
         if limit is not None:
             deadline = datetime.fromtimestamp(self._clock.time(), UTC) + timedelta(seconds=limit)
@@ -312,6 +337,7 @@ class Executor:
             app=self._app,
             report=report,
             guards=guards,
+            resources=self._resources,
         )
 
     def _max_retries(self, job: Job) -> int:

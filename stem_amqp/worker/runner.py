@@ -8,12 +8,14 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stem_amqp.definition import Registry
+from stem_amqp.dependencies.place import Factory
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.message import new_id
+from stem_amqp.middleware import Stack
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.settings import Settings
@@ -31,6 +33,7 @@ from stem_amqp.worker.logs import task_fields
 from stem_amqp.worker.observer import Observer
 from stem_amqp.worker.processes import ProcessPool
 from stem_amqp.worker.quarantine import Quarantine
+from stem_amqp.worker.resources import Resources
 from stem_amqp.worker.revocations import Revocations
 from stem_amqp.worker.settle import Settler
 from stem_amqp.worker.threads import ThreadPool
@@ -56,6 +59,8 @@ class WorkerParts:
         settings: the application's settings.
         app: what contexts enqueue with.
         seal: verifies and decrypts bodies; None takes them as they are.
+        overrides: dependencies that are replaced; looked up as they are opened.
+        middleware: what is around each run.
     """
 
     transport: Transport
@@ -68,6 +73,8 @@ class WorkerParts:
     settings: Settings
     app: EnqueuesCalls
     seal: Seal | None = None
+    overrides: Mapping[Factory, Factory] = field(default_factory=dict)
+    middleware: Stack = field(default_factory=Stack)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +148,7 @@ class Worker:
             parts.settings.threads or sum(size for size, _ in sizes.values())
         )
         self._processes = self._make_processes()
+        self._resources = Resources(parts.overrides, parts.settings)
         self._announcer = self._make_announcer()
         self._observer = self._make_observer()
         self._consumers = self._make_consumers(sizes)
@@ -185,6 +193,8 @@ class Worker:
             watcher=self._observer,
             quarantine=quarantine,
             processes=self._processes,
+            resources=self._resources,
+            middleware=parts.middleware,
             app=parts.app,
             worker=self.name,
             max_age=parts.settings.max_age,
@@ -353,6 +363,7 @@ class Worker:
         for consumer in self._consumers:
             await consumer.close()
         await self._parts.writer.flush()
+        await self._resources.close()
         self._threads.close()
         if self._processes is not None:
             await self._processes.close()

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any, assert_type
 
-from stem_amqp import BlockingHandle, BlockingProducer, Call, Stem, TaskContext, TaskHandle, Unique
+from stem_amqp import (
+    BlockingHandle,
+    BlockingProducer,
+    Call,
+    Depends,
+    Shared,
+    Stem,
+    TaskContext,
+    TaskHandle,
+    Unique,
+)
 
 stem = Stem()
 
@@ -70,6 +82,57 @@ async def pay(ctx: TaskContext, order_id: str) -> int:
     assert_type(ctx.once("count").call(lambda: order_id), str)
     assert_type(await ctx.once("charge", lease="1m").run(charge), int)
     return 0
+
+
+class Session:
+    """What a task needs."""
+
+
+async def open_session() -> AsyncIterator[Session]:
+    """An async generator."""
+    yield Session()
+
+
+@contextlib.contextmanager
+def open_file() -> Iterator[bytes]:
+    """A context manager."""
+    yield b""
+
+
+async def read_rate() -> float:
+    """A coroutine."""
+    return 1.0
+
+
+@stem.task("orders.bill")
+async def bill(
+    ctx: TaskContext,
+    order_id: str,
+    *,
+    session: Session = Depends(open_session),
+    file: bytes = Depends(open_file),
+    rate: float = Shared(read_rate),
+    made: Session = Depends(Session),
+) -> str:
+    """A task with dependencies: a default makes them optional for its callers."""
+    assert_type(session, Session)
+    return f"{ctx.id} {order_id} {rate} {file!r} {made}"
+
+
+@stem.task("orders.demand")
+async def demand(order_id: str, session: Annotated[Session, Depends(open_session)]) -> None:
+    """One that is only annotated: a ParamSpec asks every caller for it."""
+
+
+async def depending() -> None:
+    """Call tasks with dependencies."""
+    assert_type(await bill.enqueue("42"), TaskHandle[str])
+    assert_type(await bill("42", session=Session()), str)
+    assert_type(Depends(read_rate), float)
+    assert_type(Shared(open_session), Session)
+    with stem.override(open_session, Session):
+        await bill("42")
+    await demand.enqueue("42")  # type: ignore[call-arg]
 
 
 async def refused() -> None:

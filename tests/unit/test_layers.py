@@ -11,7 +11,7 @@ LAYERS = (
     {
         "errors", "durations", "clock", "states", "settings", "headers", "message", "commands",
         "retry", "delay", "signals", "signing", "tls", "certificates",
-        "arguments", "unique", "options", "definition",
+        "arguments", "unique", "options", "definition", "dependencies", "middleware",
     },
     {"topology"},
     {"transport", "management"},
