@@ -10,6 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.results.listing import (
+    ALL,
+    PAGE_LIMIT,
+    Position,
+    TaskPage,
+    TaskQuery,
+    check_limit,
+    position_of,
+)
 from stem_amqp.results.model import (
     GroupRecord,
     KeyRecord,
@@ -23,9 +32,12 @@ from stem_amqp.states import TaskState
 __all__ = [
     "GroupRecord",
     "KeyRecord",
+    "Position",
     "Progress",
     "ProgressUpdate",
     "ResultBackend",
+    "TaskPage",
+    "TaskQuery",
     "TaskRecord",
     "Transition",
 ]
@@ -37,10 +49,14 @@ class ResultBackend(ABC):
     Attributes:
         keeps_states: whether states before the end (queued, running) are worth sending to it.
         needs_reply: whether producers must give a `reply_address` with their messages.
+        keeps_keys: whether it has `claim_key`, `keep_key` and `release_key`.
+        lists_tasks: whether it has `find_tasks`.
     """
 
     keeps_states: bool = True
     needs_reply: bool = False
+    keeps_keys: bool = False
+    lists_tasks: bool = False
 
     @abstractmethod
     async def open(self) -> None:
@@ -96,6 +112,69 @@ class ResultBackend(ABC):
         Raises:
             ResultTimeoutError: it did not end in time.
         """
+
+    async def list_tasks(
+        self, query: TaskQuery = ALL, *, cursor: str | None = None, limit: int = 50
+    ) -> TaskPage:
+        """List tasks, the newest first unless the query says otherwise.
+
+        Pages are stable: whatever is added or changes meanwhile, a task that fits all the time is
+        listed once.
+
+        Args:
+            query: which tasks.
+            cursor: that of the page before; None for the first page.
+            limit: records of the page, 1 to 1,000.
+
+        Raises:
+            ConfigurationError: this backend makes no lists, or the cursor or the limit is none.
+            BackendUnavailableError: the store does not answer.
+        """
+        check_limit(limit)
+        found = await self.find_tasks(query, after=query.position(cursor), limit=limit + 1)
+        return TaskPage.of(query, found, limit)
+
+    async def count_tasks(self, query: TaskQuery = ALL) -> dict[TaskState, int]:
+        """Count tasks by their state; a state that none is in is left out.
+
+        Raises:
+            ConfigurationError: this backend makes no lists.
+            BackendUnavailableError: the store does not answer.
+        """
+        counts: dict[TaskState, int] = {}
+        after = None
+        while True:
+            found = await self.find_tasks(query, after=after, limit=PAGE_LIMIT)
+            for record in found:
+                counts[record.state] = counts.get(record.state, 0) + 1
+            if len(found) < PAGE_LIMIT:
+                return counts
+            after = position_of(found[-1])
+
+    async def find_tasks(
+        self,
+        query: TaskQuery,  # noqa: ARG002
+        *,
+        after: Position | None,  # noqa: ARG002
+        limit: int,  # noqa: ARG002
+    ) -> list[TaskRecord]:
+        """Return records that a query means, in its order; what `list_tasks` is made of.
+
+        Args:
+            query: which tasks; `TaskQuery.matches` says so of a record.
+            after: begin after this place; None begins with the first.
+            limit: records at most. Fewer say that there are no more.
+
+        Raises:
+            ConfigurationError: this backend makes no lists.
+            BackendUnavailableError: the store does not answer.
+        """
+        raise ConfigurationError(
+            f"tasks can only be listed from a result backend that stores them, which"
+            f" {type(self).__name__} does not.\n"
+            "  Set STEM_BACKEND_URL to redis://, postgresql:// or sqlite:///, the same for producers"
+            " and workers (memory:// for tests)."
+        )
 
     @abstractmethod
     async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:

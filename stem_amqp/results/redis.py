@@ -49,6 +49,8 @@ class RedisBackend(ResultBackend):
         clock: the time that TTLs are measured with.
     """
 
+    keeps_keys = True
+
     def __init__(self, address: RedisAddress, namespace: str, clock: Clock) -> None:
         self._clock = clock
         self._namespace = namespace
