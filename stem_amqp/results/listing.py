@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,6 +19,7 @@ from stem_amqp.states import TaskState
 PAGE_LIMIT = 1000
 """Records of one page, at most."""
 _CURSOR_VERSION = 1
+_GLOB_PARTS = re.compile(r"\*|\?|\[!?\]?[^]]*\]|.", re.DOTALL)
 
 
 class Position(NamedTuple):
@@ -188,6 +190,11 @@ def position_of(record: TaskRecord) -> Position:
 def is_glob(name: str) -> bool:
     """Say whether a task's name in a query may stand for several."""
     return any(sign in name for sign in "*?[")
+
+
+def parts_of_glob(glob: str) -> list[str]:
+    """Return the parts of a glob: ``*``, ``?``, ``[…]`` as a whole, and single characters."""
+    return _GLOB_PARTS.findall(glob)
 
 
 def check_limit(limit: int) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import orjson
 
-from stem_amqp.results.listing import Position, TaskQuery, is_glob
+from stem_amqp.results.listing import Position, TaskQuery, is_glob, parts_of_glob
 from stem_amqp.results.model import Progress, TaskRecord
 from stem_amqp.states import TaskState
 
@@ -19,8 +18,6 @@ FROM stem_tasks WHERE """
 """Reads the rows that `record_of` understands."""
 COUNT = "SELECT state, count(*) FROM stem_tasks WHERE "
 BY_STATE = " GROUP BY state"
-
-_GLOB = re.compile(r"\*|\?|\[!?\]?[^]]*\]|.", re.DOTALL)
 
 Mark = Callable[[Any], str]
 """Keeps a value for a statement, and returns what stands for it there."""
@@ -98,7 +95,7 @@ def _task(names: Sequence[str], mark: Mark) -> str:
 
 def _like(glob: str) -> str:
     """Return the LIKE pattern of a glob; a set of characters stands for any one."""
-    return "".join(map(_like_part, _GLOB.findall(glob)))
+    return "".join(map(_like_part, parts_of_glob(glob)))
 
 
 def _like_part(part: str) -> str:
