@@ -1,4 +1,4 @@
-"""The contract of a result backend: guarded transitions, progress, waiting, groups.
+"""The contract of a result backend: guarded transitions, progress, waiting, groups, lists, keys.
 
 Everything that is written comes in batches, so that a store can use one round trip, one statement or
 one transaction for many tasks.
@@ -7,166 +7,40 @@ one transaction for many tasks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.results.listing import (
+    ALL,
+    PAGE_LIMIT,
+    Position,
+    TaskPage,
+    TaskQuery,
+    check_limit,
+    position_of,
+)
+from stem_amqp.results.model import (
+    GroupRecord,
+    KeyRecord,
+    Progress,
+    ProgressUpdate,
+    TaskRecord,
+    Transition,
+)
 from stem_amqp.states import TaskState
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """How far a running task is.
-
-    Args:
-        fraction: 0 to 1, or None where the task only says that it is alive.
-        message: for people.
-        data: for programs, JSON values.
-        at: seconds since the epoch.
-    """
-
-    fraction: float | None = None
-    message: str | None = None
-    data: Any = None
-    at: float = 0.0
-
-
-# not frozen: there is one for each task, and a frozen one takes four times as long to make
-@dataclass(kw_only=True, slots=True)
-class Transition:
-    """A change of a task's record. The store accepts it only if `states.may_follow` allows it.
-
-    Args:
-        task_id: the task.
-        task: the task's name.
-        queue: the logical queue.
-        state: the new state.
-        attempt: 0 for the first run.
-        replay: how often the task was replayed from the dead-letter queue.
-        at: seconds since the epoch.
-        worker: the worker that made it.
-        result: the JSON bytes of the return value; with ``succeeded``.
-        reason: why it ended or waits, such as ``retries-exhausted``.
-        error: type and message of the last exception.
-        traceback: the worker's traceback as text.
-        next_run: seconds since the epoch of the next run; with ``retrying`` and ``snoozed``.
-        meta: the caller's metadata.
-        ttl: seconds that the record is kept after this change.
-        reply_to: where the producer waits for replies, for backends that reply.
-    """
-
-    task_id: str
-    task: str
-    queue: str
-    state: TaskState
-    attempt: int = 0
-    replay: int = 0
-    at: float
-    worker: str | None = None
-    result: bytes | None = None
-    reason: str | None = None
-    error: str | None = None
-    traceback: str | None = None
-    next_run: float | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    ttl: float = 86400.0
-    reply_to: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProgressUpdate:
-    """Progress of a task to store. It changes no state, and none of a task that has ended.
-
-    Args:
-        task_id: the task.
-        progress: how far it is.
-        ttl: seconds that the record is kept after this change.
-        reply_to: where the producer waits for replies, for backends that reply.
-    """
-
-    task_id: str
-    progress: Progress
-    ttl: float = 86400.0
-    reply_to: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskRecord:
-    """What a backend knows of a task.
-
-    Args:
-        task_id: the task.
-        task: the task's name.
-        queue: the logical queue.
-        state: where it stands.
-        attempt: 0 for the first run.
-        replay: how often it was replayed from the dead-letter queue.
-        created_at: seconds since the epoch of the first change that was stored.
-        updated_at: of the last one.
-        worker: the worker that made the last change.
-        result: the JSON bytes of the return value, if it succeeded.
-        reason: why it ended or waits.
-        error: type and message of the last exception.
-        traceback: the worker's traceback as text.
-        next_run: seconds since the epoch of the next run.
-        meta: the caller's metadata.
-        progress: the last progress, if there was any.
-    """
-
-    task_id: str
-    task: str
-    queue: str
-    state: TaskState
-    attempt: int
-    replay: int
-    created_at: float
-    updated_at: float
-    worker: str | None = None
-    result: bytes | None = None
-    reason: str | None = None
-    error: str | None = None
-    traceback: str | None = None
-    next_run: float | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    progress: Progress | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupRecord:
-    """What a backend knows of a group of tasks.
-
-    Args:
-        group_id: the group.
-        size: number of its members.
-        members: task id to the final state it was reported with.
-        claimed_by: who claimed the completed group, or None.
-    """
-
-    group_id: str
-    size: int
-    members: Mapping[str, TaskState] = field(default_factory=dict)
-    claimed_by: str | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every member has been reported."""
-        return len(self.members) >= self.size
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeyRecord:
-    """Who holds a key.
-
-    Args:
-        owner: who holds it.
-        value: what the owner has put there; from then on the key changes hands no more.
-        remaining: seconds until it is forgotten.
-    """
-
-    owner: str
-    value: bytes | None = None
-    remaining: float = 0.0
+__all__ = [
+    "GroupRecord",
+    "KeyRecord",
+    "Position",
+    "Progress",
+    "ProgressUpdate",
+    "ResultBackend",
+    "TaskPage",
+    "TaskQuery",
+    "TaskRecord",
+    "Transition",
+]
 
 
 class ResultBackend(ABC):
@@ -175,10 +49,14 @@ class ResultBackend(ABC):
     Attributes:
         keeps_states: whether states before the end (queued, running) are worth sending to it.
         needs_reply: whether producers must give a `reply_address` with their messages.
+        keeps_keys: whether it has `claim_key`, `keep_key` and `release_key`.
+        lists_tasks: whether it has `find_tasks`.
     """
 
     keeps_states: bool = True
     needs_reply: bool = False
+    keeps_keys: bool = False
+    lists_tasks: bool = False
 
     @abstractmethod
     async def open(self) -> None:
@@ -234,6 +112,69 @@ class ResultBackend(ABC):
         Raises:
             ResultTimeoutError: it did not end in time.
         """
+
+    async def list_tasks(
+        self, query: TaskQuery = ALL, *, cursor: str | None = None, limit: int = 50
+    ) -> TaskPage:
+        """List tasks, the newest first unless the query says otherwise.
+
+        Pages are stable: whatever is added or changes meanwhile, a task that fits all the time is
+        listed once.
+
+        Args:
+            query: which tasks.
+            cursor: that of the page before; None for the first page.
+            limit: records of the page, 1 to 1,000.
+
+        Raises:
+            ConfigurationError: this backend makes no lists, or the cursor or the limit is none.
+            BackendUnavailableError: the store does not answer.
+        """
+        check_limit(limit)
+        found = await self.find_tasks(query, after=query.position(cursor), limit=limit + 1)
+        return TaskPage.of(query, found, limit)
+
+    async def count_tasks(self, query: TaskQuery = ALL) -> dict[TaskState, int]:
+        """Count tasks by their state; a state that none is in is left out.
+
+        Raises:
+            ConfigurationError: this backend makes no lists.
+            BackendUnavailableError: the store does not answer.
+        """
+        counts: dict[TaskState, int] = {}
+        after = None
+        while True:
+            found = await self.find_tasks(query, after=after, limit=PAGE_LIMIT)
+            for record in found:
+                counts[record.state] = counts.get(record.state, 0) + 1
+            if len(found) < PAGE_LIMIT:
+                return counts
+            after = position_of(found[-1])
+
+    async def find_tasks(
+        self,
+        query: TaskQuery,  # noqa: ARG002
+        *,
+        after: Position | None,  # noqa: ARG002
+        limit: int,  # noqa: ARG002
+    ) -> list[TaskRecord]:
+        """Return records that a query means, in its order; what `list_tasks` is made of.
+
+        Args:
+            query: which tasks; `TaskQuery.matches` says so of a record.
+            after: begin after this place; None begins with the first.
+            limit: records at most. Fewer say that there are no more.
+
+        Raises:
+            ConfigurationError: this backend makes no lists.
+            BackendUnavailableError: the store does not answer.
+        """
+        raise ConfigurationError(
+            f"tasks can only be listed from a result backend that stores them, which"
+            f" {type(self).__name__} does not.\n"
+            "  Set STEM_BACKEND_URL to redis://, postgresql:// or sqlite:///, the same for producers"
+            " and workers (memory:// for tests)."
+        )
 
     @abstractmethod
     async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:

@@ -11,8 +11,10 @@ from stem_amqp.errors import BackendUnavailableError
 from stem_amqp.results.base import (
     GroupRecord,
     KeyRecord,
+    Position,
     ProgressUpdate,
     ResultBackend,
+    TaskQuery,
     TaskRecord,
     Transition,
 )
@@ -75,6 +77,9 @@ class MemoryBackend(ResultBackend):
         clock: the time that TTLs are measured with.
     """
 
+    keeps_keys = True
+    lists_tasks = True
+
     def __init__(self, store: MemoryStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
@@ -123,6 +128,13 @@ class MemoryBackend(ResultBackend):
             ResultTimeoutError: it did not end in time.
         """
         return await self._waiters.wait(task_id, timeout, lambda: self.get(task_id))
+
+    async def find_tasks(
+        self, query: TaskQuery, *, after: Position | None, limit: int
+    ) -> list[TaskRecord]:
+        """Return records that a query means, in its order."""
+        self._check_open()
+        return self._store.tasks.find(query, after, limit, self._clock.time())
 
     async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:
         """Create a group; creating it again with the same size is no error.

@@ -11,24 +11,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 import asyncpg
 
 from stem_amqp.clock import Clock
 from stem_amqp.errors import StemError
-from stem_amqp.results import postgres_groups, postgres_keys, postgres_tasks
+from stem_amqp.results import postgres_groups, postgres_keys, postgres_listing, postgres_tasks
 from stem_amqp.results.base import (
     GroupRecord,
     KeyRecord,
+    Position,
     ProgressUpdate,
     ResultBackend,
+    TaskQuery,
     TaskRecord,
     Transition,
 )
 from stem_amqp.results.groups import check_size, unknown_group
+from stem_amqp.results.listing import ALL, sift
 from stem_amqp.results.postgres_address import PostgresAddress
 from stem_amqp.results.postgres_batch import portions
 from stem_amqp.results.postgres_errors import is_outage, not_opened
+from stem_amqp.results.postgres_index import PostgresIndexes
 from stem_amqp.results.postgres_pool import JOB_TIMEOUT, Connection, PostgresPool, close_politely
 from stem_amqp.results.postgres_schema import migrate
 from stem_amqp.results.postgres_watch import PostgresWatch, channel_of, tell
@@ -38,6 +43,8 @@ from stem_amqp.states import TaskState
 
 log = logging.getLogger("stem_amqp.results")
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _Purge = Callable[[Connection, str, float, int], Awaitable[int]]
 
 _PURGE_LIMIT = 500
@@ -53,6 +60,9 @@ class PostgresBackend(ResultBackend):
         clock: the time that TTLs are measured with.
     """
 
+    keeps_keys = True
+    lists_tasks = True
+
     def __init__(self, address: PostgresAddress, namespace: str, clock: Clock) -> None:
         self._address = address
         self._namespace = namespace
@@ -61,6 +71,7 @@ class PostgresBackend(ResultBackend):
         self._pool = PostgresPool(address)
         self._waiters = Waiters()
         self._watch = self._new_watch()
+        self._indexes = PostgresIndexes(self._pool)
         self._purged_at = 0.0
         self._purging: asyncio.Task[None] | None = None
 
@@ -101,18 +112,12 @@ class PostgresBackend(ResultBackend):
         """Store progress in one statement."""
         now = self._clock.time()
         if updates:
-            await self._pool.run(
-                lambda connection: postgres_tasks.store_progress(
-                    connection, self._namespace, updates, now
-                )
-            )
+            await self._run(postgres_tasks.store_progress, updates, now)
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """Return what is known of a task, or None if nothing is (any more)."""
         now = self._clock.time()
-        return await self._pool.run(
-            lambda connection: postgres_tasks.fetch(connection, self._namespace, task_id, now)
-        )
+        return await self._run(postgres_tasks.fetch, task_id, now)
 
     async def wait(self, task_id: str, timeout: float | None = None) -> TaskRecord:
         """Wait until a task has ended, wherever.
@@ -138,6 +143,24 @@ class PostgresBackend(ResultBackend):
             if watched and task_id not in self._waiters:
                 self._watch.end(task_id)
 
+    async def find_tasks(
+        self, query: TaskQuery, *, after: Position | None, limit: int
+    ) -> list[TaskRecord]:
+        """Return records that a query means, in its order."""
+        now = self._clock.time()
+
+        async def scan(place: Position | None, number: int) -> list[TaskRecord]:
+            return await self._run(postgres_listing.find, query, after=place, limit=number, now=now)
+
+        return await sift(query, scan, after, limit)
+
+    async def count_tasks(self, query: TaskQuery = ALL) -> dict[TaskState, int]:
+        """Count tasks by their state; a state that none is in is left out."""
+        if query.has_globs or query.meta:
+            return await super().count_tasks(query)
+        now = self._clock.time()
+        return await self._run(postgres_listing.count, query, now)
+
     async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:
         """Create a group; creating it again with the same size is no error.
 
@@ -146,11 +169,7 @@ class PostgresBackend(ResultBackend):
         """
         check_size(group_id, size)
         now = self._clock.time()
-        await self._pool.run(
-            lambda connection: postgres_groups.create(
-                connection, self._namespace, group_id, size, now=now, ttl=ttl
-            )
-        )
+        await self._run(postgres_groups.create, group_id, size, now=now, ttl=ttl)
 
     async def report_member(self, group_id: str, task_id: str, state: TaskState) -> GroupRecord:
         """Report that a member has ended; only its first report counts.
@@ -159,11 +178,7 @@ class PostgresBackend(ResultBackend):
             ResultUnavailableError: there is no such group (any more).
         """
         now = self._clock.time()
-        await self._pool.run(
-            lambda connection: postgres_groups.report(
-                connection, self._namespace, group_id, task_id, state, now=now
-            )
-        )
+        await self._run(postgres_groups.report, group_id, task_id, state, now=now)
         group = await self.get_group(group_id)
         if group is None:
             raise unknown_group(group_id)
@@ -172,45 +187,29 @@ class PostgresBackend(ResultBackend):
     async def claim_group(self, group_id: str, claimant: str) -> bool:
         """Claim a complete group; exactly one claimant wins, and wins again if it asks again."""
         now = self._clock.time()
-        return await self._pool.run(
-            lambda connection: postgres_groups.claim(
-                connection, self._namespace, group_id, claimant, now
-            )
-        )
+        return await self._run(postgres_groups.claim, group_id, claimant, now)
 
     async def get_group(self, group_id: str) -> GroupRecord | None:
         """Return the group, or None if there is none (any more)."""
         now = self._clock.time()
-        return await self._pool.run(
-            lambda connection: postgres_groups.fetch(connection, self._namespace, group_id, now)
-        )
+        return await self._run(postgres_groups.fetch, group_id, now)
 
     async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:
         """Take a key that nobody holds; exactly one claimant wins, and wins again if it asks again."""
         now = self._clock.time()
-        return await self._pool.run(
-            lambda connection: postgres_keys.claim(
-                connection, self._namespace, key, owner, ttl=ttl, now=now
-            )
-        )
+        return await self._run(postgres_keys.claim, key, owner, ttl=ttl, now=now)
 
     async def keep_key(
         self, key: str, owner: str, *, ttl: float, value: bytes | None = None
     ) -> bool:
         """Hold a key for longer, and put a value there, if the owner still holds it."""
         now = self._clock.time()
-        return await self._pool.run(
-            lambda connection: postgres_keys.keep(
-                connection, self._namespace, key, owner, ttl=ttl, value=value, now=now
-            )
-        )
+        return await self._run(postgres_keys.keep, key, owner, ttl=ttl, value=value, now=now)
 
     async def release_key(self, key: str, owner: str) -> bool:
         """Let a key go, if the owner holds it."""
         now = self._clock.time()
-        return await self._pool.run(
-            lambda connection: postgres_keys.release(connection, self._namespace, key, owner, now)
-        )
+        return await self._run(postgres_keys.release, key, owner, now)
 
     async def purge_expired(self) -> int:
         """Remove what is past its TTL, and return how many records that were."""
@@ -240,11 +239,7 @@ class PostgresBackend(ResultBackend):
 
     async def _fetch_ended(self, task_ids: Sequence[str]) -> list[TaskRecord]:
         now = self._clock.time()
-        return await self._pool.run(
-            lambda connection: postgres_tasks.fetch_ended(
-                connection, self._namespace, task_ids, now
-            )
-        )
+        return await self._run(postgres_tasks.fetch_ended, task_ids, now)
 
     async def _store(self, changes: Sequence[Transition], now: float) -> list[bool]:
         accepted = await self._pool.run(
@@ -271,12 +266,20 @@ class PostgresBackend(ResultBackend):
 
         await self._pool.run(told)
 
+    async def _run(
+        self,
+        job: Callable[Concatenate[Connection, str, P], Awaitable[T]],
+        *args: P.args,
+        **values: P.kwargs,
+    ) -> T:
+        return await self._pool.run(
+            lambda connection: job(connection, self._namespace, *args, **values)
+        )
+
     async def _purge(self, purge: _Purge, now: float) -> int:
         removed = 0
         while True:
-            some = await self._pool.run(
-                lambda connection: purge(connection, self._namespace, now, _PURGE_LIMIT)
-            )
+            some = await self._run(purge, now, _PURGE_LIMIT)
             removed += some
             if some < _PURGE_LIMIT:
                 return removed
@@ -292,7 +295,8 @@ class PostgresBackend(ResultBackend):
     async def _purge_quietly(self) -> None:
         try:
             await self.purge_expired()
+            await self._indexes.ensure()
         except (StemError, asyncpg.PostgresError) as error:
-            log.warning("expired results cannot be removed: %s", error)
+            log.warning("the result store cannot be kept in order: %s", error)
         finally:
             self._purging = None

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.results.postgres_index import CREATE
 from stem_amqp.results.postgres_pool import Connection
 
 OLDEST_SERVER = 12
@@ -125,7 +126,7 @@ async def migrate(
         # somebody else may have been here while this one waited for the lock
         version = await _checked_version(connection, place, len(migrations))
         try:
-            for script in migrations[version:]:
+            for script in (*migrations[version:], *(() if version else CREATE)):
                 await connection.execute(script)
         except asyncpg.DuplicateTableError as error:
             raise ConfigurationError(
@@ -152,7 +153,7 @@ async def _checked_version(connection: Connection, place: str, newest: int) -> i
 def schema_sql(migrations: Sequence[str] = MIGRATIONS) -> str:
     """Return the whole schema as SQL that creates it in an empty database."""
     set_version = f"UPDATE stem_schema SET version = {len(migrations)};"  # noqa: S608 a number
-    return "\n".join(["BEGIN;", *migrations, set_version, "COMMIT;"]) + "\n"
+    return "\n".join(["BEGIN;", *migrations, *CREATE, set_version, "COMMIT;"]) + "\n"
 
 
 if __name__ == "__main__":

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
 import orjson
 
-from stem_amqp.results.base import Progress, ProgressUpdate, TaskRecord, Transition
+from stem_amqp.results import sql_listing
+from stem_amqp.results.base import ProgressUpdate, TaskRecord, Transition
 from stem_amqp.results.postgres_batch import Step, rounds
 from stem_amqp.results.postgres_pool import Connection
 from stem_amqp.results.records import encode_progress, progress_fields, writable
-from stem_amqp.states import TaskState
 
 _NUL = "\ufdd0"
 """Stands for a NUL, which PostgreSQL takes in no text: a code point that is for no interchange."""
@@ -80,11 +81,7 @@ JOIN running USING (task_id)
 WHERE old.namespace = $1 AND old.task_id = new.task_id
 """
 
-_SELECT = """
-SELECT task_id, task, queue, state, attempt, replay, created_at, updated_at, worker, result,
-       reason, error, traceback, next_run, meta, progress
-FROM stem_tasks WHERE namespace = $1 AND expires_at > $2
-"""
+_SELECT = sql_listing.SELECT + "namespace = $1 AND expires_at > $2 "
 _SELECT_ONE = _SELECT + "AND task_id = $3"
 _SELECT_ENDED = (
     _SELECT
@@ -143,14 +140,16 @@ async def fetch(
 ) -> TaskRecord | None:
     """Return a record, or None if there is none (any more)."""
     row = await connection.fetchrow(_SELECT_ONE, namespace, now, task_id)
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
 async def fetch_ended(
     connection: Connection, namespace: str, task_ids: Sequence[str], now: float
 ) -> list[TaskRecord]:
     """Return the records of those of some tasks that have ended."""
-    return [_record(row) for row in await connection.fetch(_SELECT_ENDED, namespace, now, task_ids)]
+    return [
+        record_of(row) for row in await connection.fetch(_SELECT_ENDED, namespace, now, task_ids)
+    ]
 
 
 async def purge(connection: Connection, namespace: str, now: float, limit: int) -> int:
@@ -194,22 +193,14 @@ def _original(text: str | None) -> str | None:
     return text if text is None else text.replace(_NUL, "\0")
 
 
-def _record(row: Sequence[Any]) -> TaskRecord:
-    return TaskRecord(
-        task_id=row[0],
-        task=row[1],
-        queue=row[2],
-        state=TaskState(row[3]),
-        attempt=row[4],
-        replay=row[5],
-        created_at=row[6],
-        updated_at=row[7],
-        worker=row[8],
-        result=row[9],
-        reason=_original(row[10]),
-        error=_original(row[11]),
-        traceback=_original(row[12]),
-        next_run=row[13],
-        meta={} if row[14] is None else orjson.loads(row[14]),
-        progress=None if row[15] is None else Progress(**orjson.loads(row[15])),
+def record_of(row: Sequence[Any]) -> TaskRecord:
+    """Return a row of `sql_listing.SELECT` as a record."""
+    record = sql_listing.record_of(row)
+    if not any(_NUL in (text or "") for text in (record.reason, record.error, record.traceback)):
+        return record
+    return replace(
+        record,
+        reason=_original(record.reason),
+        error=_original(record.error),
+        traceback=_original(record.traceback),
     )

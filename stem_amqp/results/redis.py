@@ -6,6 +6,8 @@ namespace ``stem``:
 - ``stem:task:<id>``: a task's record, see `stem_amqp.results.redis_tasks`.
 - ``stem:group:<id>``: a group, see `stem_amqp.results.redis_groups`.
 - ``stem:key:<key>``: a key of a unique task or a guarded block, see `stem_amqp.results.redis_keys`.
+- ``stem:tasks``, ``stem:tasks:<slot>``: ids of records by their time, see
+  `stem_amqp.results.redis_listing`.
 - ``stem:schema``: the version of all this, see `stem_amqp.results.redis_schema`.
 
 On the channel ``stem:ended:<id>`` Redis publishes the final state of a task. Records, groups
@@ -14,14 +16,22 @@ and keys have their TTL in Redis too, which forgets them by itself.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import Sequence
 
+from redis.exceptions import RedisError
+
 from stem_amqp.clock import Clock
+from stem_amqp.errors import StemError
 from stem_amqp.results.base import (
     GroupRecord,
     KeyRecord,
+    Position,
     ProgressUpdate,
     ResultBackend,
+    TaskQuery,
     TaskRecord,
     Transition,
 )
@@ -30,11 +40,14 @@ from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.results.redis_client import RedisClient
 from stem_amqp.results.redis_groups import RedisGroups
 from stem_amqp.results.redis_keys import RedisKeys
+from stem_amqp.results.redis_listing import SWEEP_INTERVAL, RedisListing
 from stem_amqp.results.redis_schema import migrate
 from stem_amqp.results.redis_tasks import RedisTasks
 from stem_amqp.results.redis_watch import RedisWatch
 from stem_amqp.results.waiters import Waiters
 from stem_amqp.states import TaskState
+
+log = logging.getLogger("stem_amqp.results")
 
 _SCAN_COUNT = 1000
 """Keys that Redis looks at in one step of a purge."""
@@ -49,11 +62,17 @@ class RedisBackend(ResultBackend):
         clock: the time that TTLs are measured with.
     """
 
+    keeps_keys = True
+    lists_tasks = True
+
     def __init__(self, address: RedisAddress, namespace: str, clock: Clock) -> None:
         self._clock = clock
         self._namespace = namespace
         self._client = RedisClient(address, f"stem-amqp:{namespace}")
         self._tasks = RedisTasks(self._client, namespace)
+        self._listing = RedisListing(self._client, self._tasks, namespace)
+        self._swept_at = 0.0
+        self._sweeping: asyncio.Task[None] | None = None
         self._groups = RedisGroups(self._client, namespace)
         self._keys = RedisKeys(self._client, namespace)
         self._waiters, self._watch = self._waiting()
@@ -74,10 +93,15 @@ class RedisBackend(ResultBackend):
             await self._client.close()
             raise
         self._waiters, self._watch = self._waiting()
+        self._swept_at = time.monotonic()
 
     async def close(self) -> None:
         """Close the connections, and cancel who waits."""
         self._waiters.close()
+        sweeping, self._sweeping = self._sweeping, None
+        if sweeping is not None:
+            sweeping.cancel()
+            await asyncio.wait({sweeping})
         await self._watch.close()
         await self._client.close()
 
@@ -90,7 +114,9 @@ class RedisBackend(ResultBackend):
         Raises:
             BackendUnavailableError: none of them is known to be stored; repeating is safe.
         """
-        return await self._tasks.store(changes, self._clock.time())
+        accepted = await self._tasks.store(changes, self._clock.time())
+        self._sweep_now_and_then()
+        return accepted
 
     async def report_progress(self, updates: Sequence[ProgressUpdate]) -> None:
         """Store progress."""
@@ -121,6 +147,12 @@ class RedisBackend(ResultBackend):
         finally:
             if task_id not in self._waiters:
                 self._watch.forget(task_id)
+
+    async def find_tasks(
+        self, query: TaskQuery, *, after: Position | None, limit: int
+    ) -> list[TaskRecord]:
+        """Return records that a query means, in its order."""
+        return await self._listing.find(query, after, limit, self._clock.time())
 
     async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:
         """Create a group; creating it again with the same size is no error.
@@ -178,7 +210,9 @@ class RedisBackend(ResultBackend):
                 own = [name for name in names if name.startswith(kind.prefix)]
                 removed += await kind.purge(own, now) if own else 0
             if int(cursor) == 0:
-                return removed
+                break
+        await self._listing.sweep()
+        return removed
 
     async def ping(self) -> None:
         """Make sure that Redis answers.
@@ -190,6 +224,21 @@ class RedisBackend(ResultBackend):
 
     async def _fetch(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
         return await self._tasks.fetch(task_ids, self._clock.time())
+
+    def _sweep_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._swept_at < SWEEP_INTERVAL or self._sweeping is not None:
+            return
+        self._swept_at = now
+        self._sweeping = asyncio.create_task(self._sweep_quietly(), name="stem-amqp redis sweep")
+
+    async def _sweep_quietly(self) -> None:
+        try:
+            await self._listing.sweep_if_due()
+        except (StemError, RedisError) as error:
+            log.warning("the list of tasks in Redis cannot be swept: %s", error)
+        finally:
+            self._sweeping = None
 
     def _waiting(self) -> tuple[Waiters, RedisWatch]:
         waiters = Waiters()

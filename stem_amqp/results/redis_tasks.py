@@ -33,20 +33,21 @@ LONGEST_TTL = 100 * 365 * 86400.0
 # creation and its progress are put in. One argument a change, since each costs time in Python.
 # The guard is `states.may_follow`. The contract tests compare the two for every pair.
 _TRANSITION = Script(r"""
-local now, channel, id_at = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local now, channel, id_at, index = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local pattern = '^{"state":"(%a+)","replay":(%d+),"attempt":(%d+),"expires_at":([^,]+),'
   .. '"created_at":()([^,]+)(),\n"progress":()(.)'
 local final = {succeeded = true, failed = true, expired = true, revoked = true}
-local accepted = {}
+local accepted, listed = {}, {}
 for i, key in ipairs(KEYS) do
-  local record, goes = ARGV[i + 3], true
-  local state, replay, attempt, expires, created_at, _, created_end, progress_at =
+  local record, goes, new = ARGV[i + 4], true, true
+  local state, replay, attempt, expires, created_at, created, created_end, progress_at =
     string.match(record, pattern)
   local head = redis.call('GETRANGE', key, 0, 255)
   if head ~= '' then
-    local old, old_replay, old_attempt, old_expires, _, created, _, _, mark =
+    local old, old_replay, old_attempt, old_expires, _, old_created, _, _, mark =
       string.match(head, pattern)
     if old and tonumber(old_expires) > now then
+      new = false
       local later = tonumber(replay) - tonumber(old_replay)
       goes = old ~= 'succeeded' and (later > 0 or later == 0 and not final[old]
         and state ~= 'queued' and tonumber(attempt) >= tonumber(old_attempt))
@@ -55,7 +56,7 @@ for i, key in ipairs(KEYS) do
         if mark ~= 'n' and state ~= 'queued' and state ~= 'running' then
           progress = string.match(redis.call('GET', key), '^[^\n]*\n"progress":([^\n]*),\n')
         end
-        record = string.sub(record, 1, created_at - 1) .. created
+        record = string.sub(record, 1, created_at - 1) .. old_created
           .. string.sub(record, created_end, progress_at - 1) .. progress
           .. string.sub(record, progress_at + 4)
       end
@@ -65,8 +66,18 @@ for i, key in ipairs(KEYS) do
     local ttl = math.max(1, (tonumber(expires) - now) * 1000)
     redis.call('SET', key, record, 'PX', string.format('%.0f', ttl))
     if final[state] then redis.call('PUBLISH', channel .. string.sub(key, id_at), state) end
+    if new then
+      local slot = string.format('%.0f', math.floor(created / 10))
+      if not listed[slot] then listed[slot] = {} end
+      table.insert(listed[slot], string.sub(key, id_at))
+    end
   end
   accepted[i] = goes and '1' or '0'
+end
+for slot, ids in pairs(listed) do
+  if redis.call('RPUSH', index .. ':' .. slot, unpack(ids)) == #ids then
+    redis.call('ZADD', index, slot, slot)
+  end
 end
 return table.concat(accepted)
 """)
@@ -114,6 +125,9 @@ class RedisTasks:
         self.prefix = f"{namespace}:task:"
         self.channel = f"{namespace}:ended:"
         """What the channels are called on which Redis says that a task has ended; the id follows."""
+        self.index = f"{namespace}:tasks"
+        """What the keys begin with that lists are made of, see `stem_amqp.results.redis_listing`."""
+        self._id_at = len(self.prefix.encode()) + 1
         self._client = client
 
     async def store(self, changes: Sequence[Transition], now: float) -> list[bool]:
@@ -127,7 +141,7 @@ class RedisTasks:
         for start in range(0, len(changes), SCRIPT_LIMIT):
             some = changes[start : start + SCRIPT_LIMIT]
             keys = [self.prefix + change.task_id for change in some]
-            arguments: list[Any] = [now, self.channel, len(self.prefix.encode()) + 1]
+            arguments: list[Any] = [now, self.channel, self._id_at, self.index]
             arguments += [_written(change, now) for change in some]
             reply: bytes = await self._client.run(_TRANSITION, keys, arguments)
             accepted += [one == _ACCEPTED for one in reply]
@@ -151,9 +165,18 @@ class RedisTasks:
             return []
         values = await self._client.call("MGET", *(self.prefix + task_id for task_id in task_ids))
         return [
-            None if value is None else _record(task_id, value, now)
+            None if value is None else self.record(task_id, value, now)
             for task_id, value in zip(task_ids, values, strict=True)
         ]
+
+    def record(self, task_id: str, value: bytes, now: float) -> TaskRecord | None:
+        """Return what Redis has of a task as a record; None if that has expired."""
+        try:
+            return _decoded(task_id, value, now)
+        except (KeyError, TypeError, ValueError) as error:
+            # The script too takes it for no record, and overwrites it.
+            log.warning("what Redis has of task %s is no record: %r", task_id, error)
+            return None
 
     async def purge(self, keys: Sequence[str], now: float) -> int:
         """Remove those of some records that have expired, and return how many that were."""
@@ -195,15 +218,6 @@ def _written(change: Transition, now: float) -> bytes:
     if change.result is None:
         return head + rest[1:]
     return b'%b%b,"result":\n%b}' % (head, rest[1:-1], change.result)
-
-
-def _record(task_id: str, value: bytes, now: float) -> TaskRecord | None:
-    try:
-        return _decoded(task_id, value, now)
-    except (KeyError, TypeError, ValueError) as error:
-        # The script too takes it for no record, and overwrites it.
-        log.warning("what Redis has of task %s is no record: %r", task_id, error)
-        return None
 
 
 def _decoded(task_id: str, value: bytes, now: float) -> TaskRecord | None:

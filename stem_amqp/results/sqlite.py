@@ -11,16 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stem_amqp.clock import Clock
-from stem_amqp.results import sqlite_groups, sqlite_keys, sqlite_tasks
+from stem_amqp.results import sqlite_groups, sqlite_keys, sqlite_listing, sqlite_tasks
 from stem_amqp.results.base import (
     GroupRecord,
     KeyRecord,
+    Position,
     ProgressUpdate,
     ResultBackend,
+    TaskQuery,
     TaskRecord,
     Transition,
 )
 from stem_amqp.results.groups import check_size
+from stem_amqp.results.listing import ALL, sift
 from stem_amqp.results.records import PURGE_INTERVAL
 from stem_amqp.results.sqlite_thread import SqliteThread
 from stem_amqp.results.sqlite_watch import SqliteWatch
@@ -41,6 +44,9 @@ class SqliteBackend(ResultBackend):
         path: the file; it is created if it is not there, its directory is not.
         clock: the time that TTLs are measured with.
     """
+
+    keeps_keys = True
+    lists_tasks = True
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
@@ -117,6 +123,30 @@ class SqliteBackend(ResultBackend):
             return record
 
         return await self._waiters.wait(task_id, timeout, look_up)
+
+    async def find_tasks(
+        self, query: TaskQuery, *, after: Position | None, limit: int
+    ) -> list[TaskRecord]:
+        """Return records that a query means, in its order."""
+        now = self._clock.time()
+
+        async def scan(place: Position | None, number: int) -> list[TaskRecord]:
+            return await self._thread.read(
+                lambda connection: sqlite_listing.find(
+                    connection, query, after=place, limit=number, now=now
+                )
+            )
+
+        return await sift(query, scan, after, limit)
+
+    async def count_tasks(self, query: TaskQuery = ALL) -> dict[TaskState, int]:
+        """Count tasks by their state; a state that none is in is left out."""
+        if query.has_globs:
+            return await super().count_tasks(query)
+        now = self._clock.time()
+        return await self._thread.read(
+            lambda connection: sqlite_listing.count(connection, query, now)
+        )
 
     async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:
         """Create a group; creating it again with the same size is no error.

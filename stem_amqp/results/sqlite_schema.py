@@ -64,6 +64,10 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 """From each schema version to the next: the first makes version 1 of an empty file."""
+INDEXES = {
+    "stem_tasks_by_creation": "stem_tasks (created_at, task_id)",
+}
+"""Indexes that came later. They are no version: an older release can go on with the file."""
 
 
 def connect(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
@@ -122,6 +126,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     # A result is acknowledged to the broker after its commit: it must survive a power failure.
     connection.execute("PRAGMA synchronous = FULL")
     retrying(_migrate, connection, path, migrations)
+    retrying(_add_indexes, connection)
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
@@ -156,6 +161,12 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _add_indexes(connection: sqlite3.Connection) -> None:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
+    for name in INDEXES.keys() - {row[0] for row in rows}:
+        connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {INDEXES[name]}")
 
 
 def _checked_version(connection: sqlite3.Connection, path: Path, newest: int) -> int:

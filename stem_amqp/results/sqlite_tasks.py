@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from stem_amqp.results.base import Progress, ProgressUpdate, TaskRecord, Transition
+from stem_amqp.results.base import ProgressUpdate, TaskRecord, Transition
 from stem_amqp.results.records import encode_progress, progress_fields, writable
-from stem_amqp.states import TaskState
+from stem_amqp.results.sql_listing import SELECT, record_of
 
 # The guard is `states.may_follow` in SQL, so that processes need no lock between reading and
 # writing. A row past its TTL counts as none. The contract tests compare the two for every pair.
@@ -57,11 +57,7 @@ WHERE task_id = :task_id AND expires_at > :now
   AND state NOT IN ('succeeded', 'failed', 'expired', 'revoked')
 """
 
-_SELECT = """
-SELECT task_id, task, queue, state, attempt, replay, created_at, updated_at, worker, result,
-       reason, error, traceback, next_run, meta, progress
-FROM stem_tasks WHERE expires_at > :now
-"""
+_SELECT = SELECT + "expires_at > :now "
 _SELECT_ONE = _SELECT + "AND task_id = :task_id"
 _ENDED = """AND task_id IN (SELECT value FROM json_each(:task_ids))
   AND state IN ('succeeded', 'failed', 'expired', 'revoked')
@@ -102,7 +98,7 @@ def store_progress(
 def fetch(connection: sqlite3.Connection, task_id: str, now: float) -> TaskRecord | None:
     """Return a record, or None if there is none (any more)."""
     row = connection.execute(_SELECT_ONE, {"task_id": task_id, "now": now}).fetchone()
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
 def fetch_ended(
@@ -110,7 +106,7 @@ def fetch_ended(
 ) -> list[TaskRecord]:
     """Return the records of those of some tasks that have ended."""
     parameters = {"task_ids": orjson.dumps(task_ids).decode(), "now": now}
-    return [_record(row) for row in connection.execute(_SELECT_ENDED, parameters)]
+    return [record_of(row) for row in connection.execute(_SELECT_ENDED, parameters)]
 
 
 def purge(connection: sqlite3.Connection, now: float, limit: int) -> int:
@@ -137,24 +133,3 @@ def _row(change: Transition, now: float) -> dict[str, Any]:
         "result": change.result,
         "now": now,
     }
-
-
-def _record(row: Sequence[Any]) -> TaskRecord:
-    return TaskRecord(
-        task_id=row[0],
-        task=row[1],
-        queue=row[2],
-        state=TaskState(row[3]),
-        attempt=row[4],
-        replay=row[5],
-        created_at=row[6],
-        updated_at=row[7],
-        worker=row[8],
-        result=row[9],
-        reason=row[10],
-        error=row[11],
-        traceback=row[12],
-        next_run=row[13],
-        meta={} if row[14] is None else orjson.loads(row[14]),
-        progress=None if row[15] is None else Progress(**orjson.loads(row[15])),
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
 from stem_amqp.results.base import ProgressUpdate, TaskRecord, Transition
+from stem_amqp.results.listing import Position, TaskQuery, position_of
 from stem_amqp.results.records import PURGE_INTERVAL, changed
 
 
@@ -65,6 +67,20 @@ class RecordStore:
             return None
         self._records.move_to_end(task_id)
         return record
+
+    def find(
+        self, query: TaskQuery, after: Position | None, limit: int, now: float
+    ) -> list[TaskRecord]:
+        """Return the first records that a query means after a place, in its order."""
+        found = (
+            record
+            for record, expires in self._records.values()
+            if expires > now
+            and (after is None or query.follows(record, after))
+            and query.matches(record)
+        )
+        first = heapq.nsmallest if query.oldest_first else heapq.nlargest
+        return first(limit, found, key=position_of)
 
     def purge(self, now: float) -> int:
         """Remove what has expired, and return how many records that were."""

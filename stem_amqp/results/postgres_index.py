@@ -1,0 +1,98 @@
+"""Indexes that came after the first release of the tables: built while everything goes on.
+
+They are no version of the schema: older releases work on with them, and newer ones without, slower.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import asyncpg
+
+from stem_amqp.errors import BackendUnavailableError
+from stem_amqp.results.postgres_errors import is_outage
+from stem_amqp.results.postgres_pool import Connection, PostgresPool
+
+log = logging.getLogger("stem_amqp.results")
+
+INDEXES = {
+    # Of columns that do not change with the state, so that updates stay HOT.
+    "stem_tasks_by_creation": "stem_tasks (namespace, created_at, task_id)",
+}
+"""Each index and what it is on."""
+
+CREATE = tuple(f"CREATE INDEX {name} ON {what};" for name, what in INDEXES.items())
+"""Statements for tables that nobody uses yet."""
+
+# One that is being built is not valid yet; one that is not valid for another reason never will be.
+_LACKING = """
+SELECT wanted.name, class.oid IS NOT NULL AS broken
+FROM unnest($1::text[]) AS wanted (name)
+LEFT JOIN pg_catalog.pg_class AS class
+    ON class.relname = wanted.name AND pg_catalog.pg_table_is_visible(class.oid)
+LEFT JOIN pg_catalog.pg_index AS index ON index.indexrelid = class.oid
+WHERE index.indisvalid IS NOT TRUE AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_stat_progress_create_index AS building
+    WHERE building.index_relid = class.oid
+)
+"""
+_TAKEN = (asyncpg.DuplicateTableError, asyncpg.UniqueViolationError, asyncpg.UndefinedObjectError)
+"""Another process was faster."""
+
+
+class PostgresIndexes:
+    """Sees to the indexes, now and then until all are there.
+
+    Args:
+        pool: the database.
+    """
+
+    def __init__(self, pool: PostgresPool) -> None:
+        self._pool = pool
+        self._done = False
+
+    async def ensure(self) -> None:
+        """Build what is lacking, without a lock that writers would wait for.
+
+        It may take minutes. Where the role may not, a warning says what an owner can do.
+
+        Raises:
+            BackendUnavailableError: the server cannot be used.
+        """
+        if self._done or not await self._lacking():
+            self._done = True
+            return
+        connection = await self._pool.connect()
+        try:
+            await connection.execute("SET statement_timeout = 0")
+            for name, broken in await self._lacking():
+                await _build(connection, name, broken=broken)
+        except asyncpg.InsufficientPrivilegeError as error:
+            self._done = True
+            log.warning(
+                "an index is missing, and lists of tasks are slow without it: %s.\n"
+                "  Let an owner of the tables create it:\n%s",
+                error,
+                "\n".join(f"  CREATE INDEX CONCURRENTLY {n} ON {w};" for n, w in INDEXES.items()),
+            )
+        except Exception as error:
+            if is_outage(error):
+                raise BackendUnavailableError(f"an index could not be built: {error}") from error
+            raise
+        finally:
+            connection.terminate()
+
+    async def _lacking(self) -> list[tuple[str, bool]]:
+        names = list(INDEXES)
+        rows = await self._pool.run(lambda connection: connection.fetch(_LACKING, names))
+        return [(row[0], row[1]) for row in rows]
+
+
+async def _build(connection: Connection, name: str, *, broken: bool) -> None:
+    try:
+        if broken:
+            await connection.execute(f"DROP INDEX CONCURRENTLY {name}")
+        log.info("building the index %s; writers go on meanwhile", name)
+        await connection.execute(f"CREATE INDEX CONCURRENTLY {name} ON {INDEXES[name]}")
+    except _TAKEN as error:
+        log.debug("another process sees to the index %s: %s", name, error)
