@@ -27,6 +27,7 @@ from stem_amqp.portal import Portal, run_in
 from stem_amqp.producer import Call
 from stem_amqp.results.base import TaskRecord
 from stem_amqp.results.handle import TaskHandle
+from stem_amqp.results.lookup import Results
 from stem_amqp.settings import Settings
 from stem_amqp.signals import Signals
 from stem_amqp.signing.keyring import KeyChange, KeyRing
@@ -425,6 +426,11 @@ class Stem:
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """Return a handle for a task by its id."""
         return TaskHandle(task_id, backend=self.connected.backend)
+
+    @property
+    def results(self) -> Results:
+        """Lists and counts of tasks: ``await stem.results.list(state="failed")``."""
+        return Results(lambda: self.connected.backend)
 
     async def record(self, task_id: str) -> TaskRecord | None:
         """Return what the backend knows of a task, or None."""

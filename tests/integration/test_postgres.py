@@ -28,6 +28,7 @@ from stem_amqp.results.base import Progress, ProgressUpdate, Transition
 from stem_amqp.results.memory import MemoryBackend, MemoryStore
 from stem_amqp.results.postgres import PostgresBackend
 from stem_amqp.results.postgres_address import parse_address
+from stem_amqp.results.postgres_index import PostgresIndexes
 from stem_amqp.results.postgres_schema import MIGRATIONS, migrate, schema_sql
 from stem_amqp.states import TaskState
 from stem_amqp.testing.postgres_answer import execute
@@ -374,6 +375,43 @@ async def test_an_older_schema_is_migrated_and_a_newer_one_refused(empty, opened
     ):
         await opened(empty)
     assert await ask(empty, "SELECT colour FROM stem_tasks") == [(None,)]
+
+
+VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('stem_tasks_by_creation')"
+
+
+async def test_tables_of_before_lists_get_their_index_while_older_workers_go_on(empty, opened):
+    """It is built beside an open transaction's writer, also where a build was broken off before."""
+    backend = await opened(empty)
+    await backend.close()
+    await ask(empty, "DROP INDEX stem_tasks_by_creation")
+    older, newer = await opened(empty), await opened(empty)
+    for broken in (False, True):
+        if broken:
+            await ask(
+                empty,
+                "UPDATE pg_index SET indisvalid = false FROM pg_class AS c"
+                " WHERE indexrelid = c.oid AND relname = 'stem_tasks_by_creation'",
+            )
+        indexes = PostgresIndexes(newer._pool)
+        building = asyncio.create_task(indexes.ensure())
+        await older.transition([change(f"t-{broken}")])
+        await building
+        assert await ask(empty, VALID) == [(True,)]
+    found = await newer.list_tasks()
+    assert {record.task_id for record in found} == {"t-False", "t-True"}
+    assert await ask(empty, "SELECT version FROM stem_schema") == [(len(MIGRATIONS),)]
+
+
+async def test_two_processes_that_build_the_same_index_do_not_disturb_each_other(empty, opened):
+    """One of them does it; whoever failed is done the next time."""
+    backends = [await opened(empty) for _ in range(2)]
+    await ask(empty, "DROP INDEX stem_tasks_by_creation")
+    indexes = [PostgresIndexes(backend._pool) for backend in backends]
+    await asyncio.gather(*(one.ensure() for one in indexes), return_exceptions=True)
+    for one in indexes:
+        await one.ensure()
+    assert await ask(empty, VALID) == [(True,)]
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(empty):

@@ -18,8 +18,9 @@ from support import eventually, remove_keys
 
 from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError
-from stem_amqp.results import redis_client, redis_schema
+from stem_amqp.results import redis_client, redis_listing, redis_schema
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
+from stem_amqp.results.filters import query_of
 from stem_amqp.results.redis import RedisBackend
 from stem_amqp.results.redis_address import RedisAddress
 from stem_amqp.states import TaskState
@@ -263,6 +264,52 @@ async def test_what_is_no_record_counts_as_none(open_backend, redis, namespace, 
         await backend.report_progress([ProgressUpdate(task_id="t1", progress=progress)])
         assert await backend.transition([change("t1")]) == [True]
         assert (await backend.get("t1")).state is SUCCEEDED
+
+
+async def test_what_redis_has_forgotten_is_swept_out_of_the_lists(open_backend, redis, namespace):
+    """Ids and slots go with their records, and what is left stays listed."""
+    backend = await open_backend()
+    now = time.time()
+    old = [change(f"old-{n}", at=now - 100 + n % 30) for n in range(350)]
+    await backend.transition([*old, change("kept", at=now - 90), change("new", at=now)])
+    await redis.delete(*(f"{namespace}:task:{one.task_id}" for one in old))
+    assert await redis.exists(f"{namespace}:tasks:{int(now - 100) // 10}")
+    await backend._listing.sweep_if_due()
+    await backend._listing.sweep_if_due()  # somebody has just done it
+    slots = await redis.zrange(f"{namespace}:tasks", 0, -1)
+    left = [one for slot in slots for one in await redis.lrange(f"{namespace}:tasks:{slot}", 0, -1)]
+    assert "new" in left
+    assert len(slots) == 2
+    assert [record.task_id for record in await backend.list_tasks()] == ["new", "kept"]
+
+
+async def test_records_of_releases_without_lists_are_taken_in_at_the_first_list(
+    open_backend, redis, namespace
+):
+    """What was stored before an upgrade is listed, and a later backend does not look again."""
+    backend = await open_backend()
+    await backend.transition([change(f"t-{n}", at=float(n)) for n in range(25)])
+    await redis.delete(*[key async for key in redis.scan_iter(f"{namespace}:tasks*")])
+    ids = [record.task_id for record in await backend.list_tasks()]
+    assert ids == [f"t-{n}" for n in reversed(range(25))]
+    assert [r.task_id for r in await (await open_backend()).list_tasks()] == ids
+    assert await redis.llen(f"{namespace}:tasks:0") == 10
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_slots_longer_than_a_step_are_read_whole(open_backend, monkeypatch, oldest_first):
+    """However a run of the script cuts the slots, the order is that of creation."""
+    monkeypatch.setattr(redis_listing, "STEP", 7)
+    backend = await open_backend()
+    await backend.transition([change(f"t-{n:02}", at=100.0 + n * 7 % 37) for n in range(37)])
+    query, found, cursor = query_of(oldest_first=oldest_first), [], None
+    while True:
+        page = await backend.list_tasks(query, cursor=cursor, limit=5)
+        found += [record.created_at for record in page]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert found == sorted((100.0 + n for n in range(37)), reverse=not oldest_first)
 
 
 async def test_the_schema_has_a_version_and_a_newer_one_is_refused(

@@ -47,6 +47,21 @@ def test_an_older_schema_is_migrated_and_keeps_its_records(path):
     assert pragma(path, "user_version") == len(MIGRATIONS) + 1
 
 
+def test_a_file_of_before_lists_gets_its_index_while_an_older_process_goes_on(path):
+    """The index is no version: who has the file open, or opens it with an older release, can write."""
+    older = connect(path)
+    older.execute("DROP INDEX stem_tasks_by_creation")
+    older.execute("INSERT INTO stem_groups (group_id, size, expires_at) VALUES ('g1', 2, 1e12)")
+    newer = connect(path)
+    names = newer.execute("SELECT name FROM sqlite_master WHERE name = 'stem_tasks_by_creation'")
+    assert names.fetchall() == [("stem_tasks_by_creation",)]
+    older.execute("INSERT INTO stem_groups (group_id, size, expires_at) VALUES ('g2', 2, 1e12)")
+    assert newer.execute("SELECT count(*) FROM stem_groups").fetchone() == (2,)
+    older.close()
+    newer.close()
+    assert pragma(path, "user_version") == len(MIGRATIONS)
+
+
 def test_a_migration_that_fails_changes_nothing(path):
     """Half a migration is none."""
     connect(path).close()
