@@ -2,10 +2,14 @@
 #
 #   PYTHON=python3.13 make test    another Python for the virtual environment
 #   ARGS='-k retry' make test      arguments for pytest
+#   WORKERS=0 make test            one test after the other, in one process
 #   STEM_TEST_INSTALL=0 make test  never install a RabbitMQ, where no other can be found
 
 PYTHON ?= python3
 ARGS ?=
+# Tests mostly wait, so two processes take little more than half the time, also on two cores. Those of
+# one file stay together, for they share brokers that they stop, fill and kill.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 TEST := $(VENV)/.installed-test
@@ -24,7 +28,7 @@ help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 test: $(TEST) ## Run the test suite; finds or starts a RabbitMQ by itself
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 demo: $(TEST) ## Show the framework at work on a RabbitMQ
 	$(BIN)/stem-amqp demo

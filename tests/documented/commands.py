@@ -13,6 +13,8 @@ NOT_RUN = {
     "pip": "CI installs what it tests",
     "docker": "not everywhere there; compose.yaml is for people",
     "python": "run by the pages that open a shell",
+    "uvicorn": "tests/integration/test_web_shop.py starts it",
+    "curl": "of the shell",
     "rabbitmqctl": "an administrator's, on the broker's host",
     "rabbitmq-diagnostics": "an administrator's, on the broker's host",
     "redis-cli": "an administrator's",

@@ -1,0 +1,1 @@
+"""A small web shop: FastAPI, PostgreSQL, RabbitMQ; see README.md."""
