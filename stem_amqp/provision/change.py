@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from stem_amqp.errors import ManagementError, TopologyMismatchError
-from stem_amqp.management import Management
+from stem_amqp.management import ENABLE, Management
 from stem_amqp.provision.inventory import FoundQueue, bindings_of, find_policies, find_queue
 from stem_amqp.provision.plan import Plan, Step
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
@@ -66,13 +66,23 @@ def changes(step: Step) -> list[str]:
     return [f"{one.key} is {one.current}, wanted {one.wanted}" for one in step.details]
 
 
-def policies_refused() -> ManagementError:
-    """Return the error of having policies to set, and no management API to do it."""
-    return ManagementError(
-        "the topology has policies, which only the management API can set: nothing was done\n"
-        "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
-        " STEM_MANAGEMENT_URL."
-    )
+def unable(what: str, reason: object) -> ManagementError:
+    """Return the error of something that only the management API can do.
+
+    Args:
+        what: what was to be done, and what it takes the API for.
+        reason: why the API does not do it, with the remedy.
+    """
+    return ManagementError(f"{what}: nothing was done\n  {reason}")
+
+
+def policies_refused(reason: object = ENABLE) -> ManagementError:
+    """Return the error of having policies to set, and no management API to do it.
+
+    Args:
+        reason: why it does not, with the remedy.
+    """
+    return unable("the topology has policies, which only the management API can set", reason)
 
 
 async def put_policy(management: Management, policy: Policy) -> None:

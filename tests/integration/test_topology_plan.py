@@ -165,6 +165,40 @@ async def test_prune_removes_what_is_empty_and_leaves_what_is_not(site):
     assert old_binding not in [step.entity for step in after.undeclared]
 
 
+@pytest.fixture
+async def untagged(site):
+    """A user who may do everything by AMQP, and nothing by the management API: name and password."""
+    name, password = f"{site.app.names.namespace}-user", "pw"
+    await site.management.put("users", name, content={"password": password, "tags": ""})
+    rights = {"configure": ".*", "write": ".*", "read": ".*"}
+    await site.management.put("permissions", "/", name, content=rights)
+    yield f"{name}:{password}"
+    await site.management.delete("users", name)
+
+
+async def test_prune_by_a_user_whom_the_management_api_refuses(site, managed, untagged, tmp_path):
+    """Nothing is applied, and the user is told what is missing: a tag, not the API."""
+    url, management_url = managed
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stem_amqp", "topology", "apply", "--prune", "--yes"),
+        cwd=tmp_path,
+        env={
+            "STEM_BROKER_URL": url.replace("guest:guest", untagged),
+            "STEM_MANAGEMENT_URL": management_url,
+            "STEM_NAMESPACE": site.app.names.namespace,
+            "PATH": "/usr/bin:/bin",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said = (await process.communicate())[1].decode()
+    assert process.returncode == 5
+    assert f"refused the user '{untagged.partition(':')[0]}' (401" in said
+    assert "the tag 'management'" in said
+    assert "does not answer" not in said
+    site.write("queues: {}\n")
+    assert (await site.plan()).same == 0
+
+
 async def test_ten_processes_apply_at_once(site, managed, tmp_path):
     """None fails, and everything stands once."""
     (tmp_path / "topology.yaml").write_text("version: 1\nqueues: {orders: , emails: }\n")
