@@ -50,15 +50,21 @@ def refuse_blocked(plan: Plan) -> None:
     Raises:
         TopologyMismatchError: there are some; the message has each with its remedy.
     """
-    if not plan.blocked:
-        return
-    lines = []
-    for step in plan.blocked:
+    if plan.blocked:
+        raise TopologyMismatchError(
+            "\n".join(
+                ["the broker has what the topology wants, but otherwise:", *told(plan.blocked)]
+            )
+        )
+
+
+def told(steps: Iterable[Step]) -> list[str]:
+    """Write what differs, and what to do about it, some lines for each."""
+    lines: list[str] = []
+    for step in steps:
         lines.append(f"  {step.kind} {step.name}: {'; '.join(changes(step))}")
-        lines.append(f"    {step.remedy}")
-    raise TopologyMismatchError(
-        "the broker has what the topology wants, but otherwise:\n" + "\n".join(lines)
-    )
+        lines += [f"    {line}" for line in step.remedy.splitlines()]
+    return lines
 
 
 def changes(step: Step) -> list[str]:
