@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from typing_extensions import Unpack
 
-from stem_amqp.assembly import Connected, StandIn, connect
+from stem_amqp.assembly import Connected, StandIn, check_before_work, connect
 from stem_amqp.blocking.producer import BlockingProducer
 from stem_amqp.clock import Clock
 from stem_amqp.definition import Registry, TaskDefinition
@@ -482,6 +482,7 @@ class Stem:
             seal=connected.seal,
             overrides=self.overrides,
             middleware=self.middleware,
+            check=lambda: check_before_work(self),
         )
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from stem_amqp.management import Management
 from stem_amqp.producer import Producer
 from stem_amqp.provision.apply import ensure
 from stem_amqp.provision.demands import refuse_unsupported
+from stem_amqp.provision.verify import verify_arguments
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.batch import ResultWriter
 from stem_amqp.results.factory import backend_tls
@@ -125,6 +126,34 @@ async def provision(app: Stem, transport: Transport, mode: Provision) -> None:
     asked = bool(entities.policies) and not app.settings.in_memory
     management = Management.of(app.settings) if asked else None
     await ensure(mode, transport, entities, management=management)
+
+
+async def check_before_work(app: Stem) -> None:
+    """Compare the arguments of what stands, for a worker that must not declare it.
+
+    Only a worker does so, once and before it takes a task: a producer has no use for the answer, and should
+    not wait for it.
+
+    Args:
+        app: the application, connected.
+
+    Raises:
+        TopologyMismatchError: something is there with other arguments.
+        BrokerError: the broker cannot be reached, or refuses.
+    """
+    settings = app.settings
+    if settings.provision is not Provision.VERIFY or settings.in_memory:
+        return
+    urls = [url.get_secret_value() for url in settings.broker_url]
+    # beside a broker with TLS the API is guessed without: nobody asked for the password to go there
+    guessed = settings.management_url is None and _encrypted(urls)
+    await verify_arguments(
+        app.connected.transport,
+        entities_of(app),
+        app.names,
+        None if guessed else Management.of(settings),
+        settings.topology or "",
+    )
 
 
 async def connect(app: Stem, clock: Clock | None, settings: Settings | None = None) -> Connected:

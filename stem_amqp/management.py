@@ -18,6 +18,11 @@ from stem_amqp.errors import ConfigurationError, ManagementError
 from stem_amqp.settings import Settings, redacted
 
 DEFAULT_PORT = 15672
+ENABLE = (
+    "Enable it (rabbitmq-plugins enable rabbitmq_management), or say where it is:"
+    " STEM_MANAGEMENT_URL=http://user:password@host:15672"
+)
+"""What to do where it does not answer."""
 TIMEOUT = 3.0
 """Seconds to wait for an answer: the numbers are an addition, and nobody should wait for them."""
 _PAGE = 500
@@ -196,23 +201,33 @@ class Management:
             raise self._refused(error, method) from None
         except urllib.error.URLError as error:
             why = getattr(error.reason, "strerror", None) or error.reason
-            raise self._failed(f"the management API does not answer ({why})") from None
+            raise self._failed(f"the management API does not answer ({why})", ENABLE) from None
         except (OSError, ValueError) as error:
             raise self._unusable(error) from error
 
     def _refused(self, error: urllib.error.HTTPError, method: str) -> ManagementError:
         """Say what an answer means that is none."""
-        tag = "policymaker" if method != "GET" else "monitoring"
+        said = _reason(error)
         if error.code in {401, 403}:
-            what = f"the management API refuses the user, who needs the tag {tag!r},"
-            remedy = f"rabbitmqctl set_user_tags {self.user} {tag}"
-            return self._failed(what, remedy)
+            because = f"{error.code}: {said}" if said else str(error.code)
+            return self._failed(
+                f"the management API refused the user {self.user!r} ({because})",
+                self._admission("management" if method == "GET" else "policymaker"),
+            )
         if error.code == 404:  # noqa: PLR2004 - HTTP's not found
-            return self._failed("there is no management API, or no such virtual host,")
-        said = ""
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            said = f": {json.loads(error.read()).get('reason', '')}"
-        return self._failed(f"the management API answers {error.code}{said}")
+            return self._failed("there is no management API, or no such virtual host,", ENABLE)
+        return self._failed(f"the management API answers {error.code}" + (said and f": {said}"))
+
+    def _admission(self, tag: str) -> str:
+        """Say what a user needs to be let in."""
+        enough = " (monitoring is as good)" if tag == "management" else ""
+        return (
+            f"A user needs the right password, the tag {tag!r}{enough}, and permissions on the"
+            f" virtual host {self.virtual_host!r}:\n"
+            f"    rabbitmqctl set_user_tags {self.user} {tag}    # instead of the tags it has\n"
+            f"  or another user than the broker's:"
+            " STEM_MANAGEMENT_URL=http://user:password@host:15672"
+        )
 
     def _unusable(self, error: Exception) -> ManagementError:
         return self._failed(f"the management API gives no usable answer ({error!r})")
@@ -221,6 +236,13 @@ class Management:
         return ManagementError(
             f"{what} at {redacted(self.url)}" + (f"\n  {remedy}" if remedy else "")
         )
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """Return the reason that RabbitMQ gives, or nothing."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return str(json.loads(error.read()).get("reason", ""))
+    return ""
 
 
 def _host(url: urllib.parse.SplitResult) -> str:

@@ -36,7 +36,7 @@ class Provision(StrEnum):
     APPLY = "apply"
     """Declare what is missing."""
     VERIFY = "verify"
-    """Declare nothing; fail if something is missing."""
+    """Declare nothing; fail if something is missing, a worker also if arguments differ."""
     NONE = "none"
     """Trust that it is there."""
 

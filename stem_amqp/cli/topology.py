@@ -31,7 +31,7 @@ from stem_amqp.cli.topology_validate import validate_command, where
 from stem_amqp.cli.topology_view import entities_view
 from stem_amqp.errors import ManagementError, StemError
 from stem_amqp.management import Management
-from stem_amqp.provision.change import carry_out, policies_refused, prune, refuse_blocked
+from stem_amqp.provision.change import carry_out, policies_refused, prune, refuse_blocked, unable
 from stem_amqp.provision.demands import refuse_unsupported
 from stem_amqp.provision.inventory import ask_by_amqp, take_inventory
 from stem_amqp.provision.plan import Plan, Step, make_plan
@@ -168,12 +168,27 @@ async def _plan(stem: Stem) -> Plan:
 
 
 async def _compare(
-    stem: Stem, entities: Entities, transport: Transport, management: Management
+    stem: Stem,
+    entities: Entities,
+    transport: Transport,
+    management: Management,
+    *,
+    applying: bool = False,
+    pruning: bool = False,
 ) -> Plan:
-    """Ask the management API what there is, or the broker itself where it does not answer."""
+    """Ask the management API what there is, or the broker itself where it does not answer.
+
+    What is to be applied and cannot be done to its end without the API is refused here, before anything
+    is done.
+    """
     try:
         inventory = await take_inventory(management)
     except ManagementError as error:
+        if applying and entities.policies:
+            raise policies_refused(error) from None
+        if applying and pruning:
+            what = "--prune removes what nobody declares, which only the management API knows"
+            raise unable(what, error) from None
         note(str(error).partition("\n")[0])
         inventory = await ask_by_amqp(transport, entities)
     return make_plan(entities, inventory, stem.names, stem.settings.topology or "")
@@ -191,14 +206,14 @@ async def _apply(stem: Stem, *, dry_run: bool, pruning: bool, yes: bool, as_json
     async with broker_of(stem) as (transport, broker):
         refuse_unsupported(stem.topology, stem.queues, broker)
         entities = await as_they_stand(transport, entities_of(stem))
-        plan = await _compare(stem, entities, transport, management)
+        plan = await _compare(
+            stem, entities, transport, management, applying=not dry_run, pruning=pruning
+        )
         if dry_run:
             _show_plan(stem, plan, as_json=as_json)
             return
         refuse_blocked(plan)
         known = plan.source == "management"
-        if entities.policies and not known:
-            raise policies_refused()
         await carry_out(plan, entities, transport, management if known else None)
         left = await _prune(stem, plan, transport, management, yes=yes) if pruning else []
     if as_json:
@@ -215,12 +230,6 @@ async def _apply(stem: Stem, *, dry_run: bool, pruning: bool, yes: bool, as_json
 async def _prune(
     stem: Stem, plan: Plan, transport: Transport, management: Management, *, yes: bool
 ) -> list[tuple[Step, str]]:
-    if plan.source != "management":
-        raise ManagementError(
-            "what nobody declares is known only to the management API, which does not answer\n"
-            "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
-            " STEM_MANAGEMENT_URL."
-        )
     if plan.undeclared and not yes:
         show(plan_view(plan, stem.names))
         confirm(f"remove what nobody declares, where nothing uses it ({len(plan.undeclared)})")

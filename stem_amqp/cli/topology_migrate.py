@@ -94,7 +94,7 @@ class _Run:
         """Return whether nothing is left to do, or it was only to be said."""
         stem = self._stem
         async with broker_of(stem) as (transport, broker):
-            management = await _answering(stem)
+            management, silent = await _answering(stem)
             entities = entities_of(stem)
             found = await find_migrations(transport, entities, queues)
             document = {
@@ -107,7 +107,7 @@ class _Run:
                 self._say(plans, document, queues)
                 return True
             if management is None and any(one.policies for one in found):
-                raise policies_refused()
+                raise policies_refused(silent)
             if not self._yes:
                 for one, lines in plans:
                     _describe(one, lines, idle=self._idle)
@@ -155,8 +155,8 @@ class _Run:
             )
 
 
-async def _answering(stem: Stem) -> Management | None:
-    """Return the management API if it answers."""
+async def _answering(stem: Stem) -> tuple[Management | None, ManagementError | None]:
+    """Return the management API if it answers, or else why it does not."""
     management = Management.of(stem.settings)
     try:
         await management.get("vhosts", management.virtual_host)
@@ -165,8 +165,8 @@ async def _answering(stem: Stem) -> Management | None:
             f"{str(error).partition(chr(10))[0]}: differences, bindings that are not in the file and tasks"
             " that workers still have are not seen, so an old queue is drained but not deleted"
         )
-        return None
-    return management
+        return None, error
+    return management, None
 
 
 def _describe(migration: Migration, lines: list[str], *, idle: bool) -> None:

@@ -37,8 +37,8 @@ def plan_view(plan: Plan, names: Names) -> RenderableType:
             rows.add_row(Text(sign, style=style), step.kind, step.name)
             for line in changes(step):
                 rows.add_row("", "", f"  {line}")
-            if step.remedy:
-                rows.add_row("", "", Text(f"  {step.remedy}", style="bold"))
+            for line in step.remedy.splitlines():
+                rows.add_row("", "", Text(f"  {line}", style="bold"))
         if folded:
             rows.add_row(Text(sign, style=style), "delays", _delays(folded))
         if rows.row_count:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from stem_amqp.errors import ManagementError, TopologyMismatchError
-from stem_amqp.management import Management
+from stem_amqp.management import ENABLE, Management
 from stem_amqp.provision.inventory import FoundQueue, bindings_of, find_policies, find_queue
 from stem_amqp.provision.plan import Plan, Step
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
@@ -50,15 +50,21 @@ def refuse_blocked(plan: Plan) -> None:
     Raises:
         TopologyMismatchError: there are some; the message has each with its remedy.
     """
-    if not plan.blocked:
-        return
-    lines = []
-    for step in plan.blocked:
+    if plan.blocked:
+        raise TopologyMismatchError(
+            "\n".join(
+                ["the broker has what the topology wants, but otherwise:", *told(plan.blocked)]
+            )
+        )
+
+
+def told(steps: Iterable[Step]) -> list[str]:
+    """Write what differs, and what to do about it, some lines for each."""
+    lines: list[str] = []
+    for step in steps:
         lines.append(f"  {step.kind} {step.name}: {'; '.join(changes(step))}")
-        lines.append(f"    {step.remedy}")
-    raise TopologyMismatchError(
-        "the broker has what the topology wants, but otherwise:\n" + "\n".join(lines)
-    )
+        lines += [f"    {line}" for line in step.remedy.splitlines()]
+    return lines
 
 
 def changes(step: Step) -> list[str]:
@@ -66,13 +72,23 @@ def changes(step: Step) -> list[str]:
     return [f"{one.key} is {one.current}, wanted {one.wanted}" for one in step.details]
 
 
-def policies_refused() -> ManagementError:
-    """Return the error of having policies to set, and no management API to do it."""
-    return ManagementError(
-        "the topology has policies, which only the management API can set: nothing was done\n"
-        "  Enable it (rabbitmq-plugins enable rabbitmq_management), or name it with"
-        " STEM_MANAGEMENT_URL."
-    )
+def unable(what: str, reason: object) -> ManagementError:
+    """Return the error of something that only the management API can do.
+
+    Args:
+        what: what was to be done, and what it takes the API for.
+        reason: why the API does not do it, with the remedy.
+    """
+    return ManagementError(f"{what}: nothing was done\n  {reason}")
+
+
+def policies_refused(reason: object = ENABLE) -> ManagementError:
+    """Return the error of having policies to set, and no management API to do it.
+
+    Args:
+        reason: why it does not, with the remedy.
+    """
+    return unable("the topology has policies, which only the management API can set", reason)
 
 
 async def put_policy(management: Management, policy: Policy) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stem_amqp.errors import ManagementError, TopologyMismatchError
@@ -121,19 +121,36 @@ async def take_inventory(management: Management, prefix: str = "") -> Inventory:
     Raises:
         ManagementError: it does not answer, or refuses.
     """
-    host = management.virtual_host
-    queues, exchanges, bindings, policies = await asyncio.gather(
+    named, bindings, policies = await asyncio.gather(
+        take_names(management, prefix),
+        management.get("bindings", management.virtual_host),
+        find_policies(management),
+    )
+    return replace(
+        named,
+        bindings=tuple(_binding(found) for found in bindings if found["source"]),
+        policies=policies,
+    )
+
+
+async def take_names(management: Management, prefix: str) -> Inventory:
+    """Ask the management API for queues and exchanges alone.
+
+    Args:
+        management: the API.
+        prefix: the beginning of their names; empty: all.
+
+    Raises:
+        ManagementError: it does not answer, or refuses.
+    """
+    queues, exchanges = await asyncio.gather(
         management.listing("queues", prefix, _QUEUE_COLUMNS),
         management.listing("exchanges", prefix, _EXCHANGE_COLUMNS),
-        management.get("bindings", host),
-        find_policies(management),
     )
     return Inventory(
         source="management",
         exchanges={found["name"]: _exchange(found) for found in exchanges if found["name"]},
         queues={found["name"]: _queue(found) for found in queues},
-        bindings=tuple(_binding(found) for found in bindings if found["source"]),
-        policies=policies,
     )
 
 
@@ -292,4 +309,5 @@ __all__ = [
     "find_policies",
     "find_queue",
     "take_inventory",
+    "take_names",
 ]

@@ -11,21 +11,13 @@ from typing import Any, Literal
 
 from stem_amqp.provision.foreign import is_of_this_namespace
 from stem_amqp.provision.inventory import FoundQueue, Inventory
+from stem_amqp.provision.remedy import LOWER_WINS, by_policy, exchange_remedy, queue_remedy
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
 from stem_amqp.topology.names import Names
 
 _VERSION = re.compile(r"\.v\d+$")
 Kind = Literal["exchange", "queue", "binding", "policy"]
 MISSING = "–"  # noqa: RUF001 - stands for an argument that is not there
-_LOWER_WINS = {
-    "x-message-ttl": "message-ttl",
-    "x-max-length": "max-length",
-    "x-max-length-bytes": "max-length-bytes",
-    "x-delivery-limit": "delivery-limit",
-    "x-expires": "expires",
-}
-"""Arguments beside which a policy has a say: the lower of the two values counts.
-https://www.rabbitmq.com/docs/parameters#operator-policy-conflicts"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +97,7 @@ def make_plan(
     change: list[Step] = []
     blocked: list[Step] = []
     notes: list[str] = []
-    for step, found in _entities(entities, inventory, file):
+    for step, found in _entities(entities, inventory, names, file):
         if not found:
             create.append(step)
         elif step.details:
@@ -134,6 +126,24 @@ def make_plan(
     )
 
 
+def differing(
+    entities: Entities, inventory: Inventory, names: Names, file: Path | str = ""
+) -> tuple[Step, ...]:
+    """Return the exchanges and queues that are there, and otherwise than the topology says.
+
+    Args:
+        entities: the compiled topology.
+        inventory: what is there; what else it has or has not does not count.
+        names: the names in the namespace.
+        file: the topology file, for the commands in remedies.
+    """
+    return tuple(
+        step
+        for step, found in _entities(entities, inventory, names, file)
+        if found and step.details
+    )
+
+
 def describe(binding: Binding) -> str:
     """Write a binding on one line."""
     key = f" [{binding.key}]" if binding.key else ""
@@ -148,7 +158,7 @@ def written(value: Any) -> str:
 
 
 def _entities(
-    entities: Entities, inventory: Inventory, file: Path | str
+    entities: Entities, inventory: Inventory, names: Names, file: Path | str
 ) -> Iterator[tuple[Step, bool]]:
     """Yield a step for every exchange and queue, and whether it is there."""
     for exchange in entities.exchanges:
@@ -162,11 +172,7 @@ def _entities(
                 wanted_internal, internal = written(exchange.internal), written(found.internal)
                 details.append(Detail(key="internal", wanted=wanted_internal, current=internal))
         details = _named(exchange.name, inventory) or details
-        remedy = (
-            "RabbitMQ cannot change an exchange. Delete it when nothing publishes to it"
-            f" (rabbitmqadmin delete exchange name={exchange.name}), and apply again."
-        )
-        yield _step("exchange", exchange, details, remedy), found is not None
+        yield _step("exchange", exchange, details, exchange_remedy(exchange)), found is not None
     for queue in entities.queues:
         found_queue = inventory.queues.get(queue.name)
         details = []
@@ -176,18 +182,12 @@ def _entities(
             details += _differences(wanted, current)
             if not found_queue.durable:
                 details.append(Detail(key="durable", wanted="true", current="false"))
+        remedy = queue_remedy(queue, file)
+        if found_queue is not None and inventory.source == "management":
+            hint = by_policy(details, queue, found_queue, names)
+            remedy = "\n".join(filter(None, (remedy, hint)))
         details = _named(queue.name, inventory) or details
-        yield _step("queue", queue, details, _remedy(queue, file)), found_queue is not None
-
-
-def _remedy(queue: Queue, file: Path | str) -> str:
-    if queue.logical is None:
-        return (
-            "RabbitMQ cannot change a queue. Delete it when it is empty, and apply again:"
-            f" rabbitmqctl delete_queue {queue.name}"
-        )
-    named = f" {file}" if file else ""
-    return f"RabbitMQ cannot change a queue. stem-amqp topology migrate{named} -Q {queue.logical}"
+        yield _step("queue", queue, details, remedy), found_queue is not None
 
 
 def _step(
@@ -264,7 +264,7 @@ def _overruled(entities: Entities, inventory: Inventory) -> Iterator[str]:
         found = inventory.queues.get(queue.name)
         if found is None:
             continue
-        for argument, setting in _LOWER_WINS.items():
+        for argument, setting in LOWER_WINS.items():
             wanted, forced = queue.arguments.get(argument), found.effective.get(setting)
             if isinstance(forced, int) and isinstance(wanted, int) and forced < wanted:
                 yield (

@@ -59,6 +59,11 @@ def split(queue: Queue) -> tuple[Queue, Policy | None]:
     return dataclasses.replace(queue, arguments=fixed), policy
 
 
+def changeable(argument: str) -> bool:
+    """Say whether RabbitMQ takes from a policy what an argument of a queue sets."""
+    return argument.startswith("x-") and argument.removeprefix("x-") in _CHANGEABLE
+
+
 def exactly(name: str) -> str:
     """Return the pattern that fits one name alone."""
     return f"^{re.escape(name)}$"

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stem_amqp.definition import Registry
@@ -61,6 +61,7 @@ class WorkerParts:
         seal: verifies and decrypts bodies; None takes them as they are.
         overrides: dependencies that are replaced; looked up as they are opened.
         middleware: what is around each run.
+        check: looks at the topology once more before the worker takes a task; raises to stop it.
     """
 
     transport: Transport
@@ -75,6 +76,7 @@ class WorkerParts:
     seal: Seal | None = None
     overrides: Mapping[Factory, Factory] = field(default_factory=dict)
     middleware: Stack = field(default_factory=Stack)
+    check: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,8 +293,11 @@ class Worker:
         """Work until `stop` is called and everything is settled.
 
         Raises:
-            BrokerError: a queue cannot be consumed at the start; later faults are healed.
+            BrokerError: a queue cannot be consumed at the start, or stands with other arguments where
+                nothing is to be declared; later faults are healed.
         """
+        if self._parts.check is not None:
+            await self._parts.check()
         signals, tell = self._parts.signals, self._observer.tell
         self._parts.transport.on_connection_change = self._observer.connection_changed
         with task_fields():

@@ -313,6 +313,18 @@ def test_apply_declares_once_and_says_what(cli):
         assert ran.out.splitlines()[-1].startswith("nothing to do: ")
 
 
+def test_prune_without_the_management_api_does_nothing_at_all(cli):
+    """Half of what was asked for would be done: so it is refused before the first half."""
+    ran = cli("topology", "apply", "--prune", "--yes", *APP)
+    assert ran.code == 5
+    assert "which only the management API knows: nothing was done" in ran.err
+    assert "does not answer" in ran.err
+    assert "STEM_MANAGEMENT_URL=http://user:password@host:15672" in ran.err
+    assert len(ran.err.splitlines()) < 8
+    ran = cli("topology", "plan", *APP, "--json")
+    assert ran.json["same"] == 0
+
+
 def test_another_topology_on_the_broker_is_refused(cli):
     """Both values are named, and the command that can change it."""
     cli("topology", "apply", *APP)

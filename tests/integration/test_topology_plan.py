@@ -1,6 +1,7 @@
 """Plan, apply, prune and verify against a broker whose management API tells everything."""
 
 import asyncio
+import logging
 import sys
 import uuid
 
@@ -163,6 +164,85 @@ async def test_prune_removes_what_is_empty_and_leaves_what_is_not(site):
     assert names.work("old") not in kept
     assert f"{names.namespace}.side" not in kept
     assert old_binding not in [step.entity for step in after.undeclared]
+
+
+@pytest.fixture
+async def untagged(site):
+    """A user who may do everything by AMQP, and nothing by the management API: name and password."""
+    name, password = f"{site.app.names.namespace}-user", "pw"
+    await site.management.put("users", name, content={"password": password, "tags": ""})
+    rights = {"configure": ".*", "write": ".*", "read": ".*"}
+    await site.management.put("permissions", "/", name, content=rights)
+    yield f"{name}:{password}"
+    await site.management.delete("users", name)
+
+
+async def test_prune_by_a_user_whom_the_management_api_refuses(site, managed, untagged, tmp_path):
+    """Nothing is applied, and the user is told what is missing: a tag, not the API."""
+    url, management_url = managed
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stem_amqp", "topology", "apply", "--prune", "--yes"),
+        cwd=tmp_path,
+        env={
+            "STEM_BROKER_URL": url.replace("guest:guest", untagged),
+            "STEM_MANAGEMENT_URL": management_url,
+            "STEM_NAMESPACE": site.app.names.namespace,
+            "PATH": "/usr/bin:/bin",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said = (await process.communicate())[1].decode()
+    assert process.returncode == 5
+    assert f"refused the user '{untagged.partition(':')[0]}' (401" in said
+    assert "the tag 'management'" in said
+    assert "does not answer" not in said
+    site.write("queues: {}\n")
+    assert (await site.plan()).same == 0
+
+
+def verifying(site, url, text):
+    """Return an application that must not declare, with a task and a topology of its own."""
+    stem = Stem(broker_url=url, namespace=site.app.names.namespace)
+    stem.settings = stem.settings.replace(
+        management_url=site.management.url, provision="verify", backend_url="memory://"
+    )
+    stem.topology = parse_topology("version: 1\n" + text)
+
+    @stem.task("work", queue="orders")
+    async def work() -> None:
+        pass
+
+    return stem
+
+
+async def test_a_worker_that_only_verifies_compares_arguments(site, managed, untagged, caplog):
+    """Producers do not; nor does a user whom the management API refuses. None declares anything."""
+    url, _ = managed
+    await site.apply()
+    before = await take_inventory(site.management, site.app.names.namespace)
+    other = "queues: {orders: {max_length: 5}}\n"
+    async with verifying(site, url, other) as stem:
+        worker = stem.worker()
+        with pytest.raises(TopologyMismatchError) as caught:
+            async with worker.running():
+                pass
+    text = str(caught.value)
+    assert f"queue {site.app.names.work('orders')}: x-max-length is –, wanted 5" in text  # noqa: RUF001
+    assert "stem-amqp topology migrate -Q orders" in text
+    same = verifying(site, url, "queues: {orders: }\n")
+    lowly = verifying(site, url.replace("guest:guest", untagged), other)
+    with caplog.at_level(logging.DEBUG, "stem_amqp.provision"):
+        for stem in (same, lowly):
+            async with stem, stem.worker().running() as worker:
+                assert worker.statistics().consuming == ("orders",)
+    told = [record.getMessage() for record in caplog.records if "not compared" in record.msg]
+    assert len(told) == 1
+    assert "refused the user" in told[0]
+    after = await take_inventory(site.management, site.app.names.namespace)
+    assert after.queues[site.app.names.work("orders")].arguments == (
+        before.queues[site.app.names.work("orders")].arguments
+    )
+    assert after.exchanges.keys() == before.exchanges.keys()
 
 
 async def test_ten_processes_apply_at_once(site, managed, tmp_path):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from stem_amqp.errors import ConfigurationError
+from stem_amqp.errors import ConfigurationError, ManagementError
 from stem_amqp.management import Management
 from stem_amqp.settings import Settings
 
@@ -29,6 +29,9 @@ def api():
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
+
+        def do_DELETE(self):
+            self.do_GET()
 
         def log_message(self, *_):
             pass
@@ -79,7 +82,9 @@ async def test_a_queue_without_statistics_is_not_known(api):
 @pytest.mark.parametrize(
     ("status", "body", "says"),
     [
-        (401, b"", "refuses the user, who needs the tag 'monitoring'"),
+        (401, b"", "refused the user 'u' (401)"),
+        (401, {"reason": "Not management user"}, "refused the user 'u' (401: Not management user)"),
+        (403, b"[]", "refused the user 'u' (403)"),
         (404, b"", "no management API, or no such virtual host"),
         (500, b"", "answers 500"),
         (200, b"<html>", "no usable answer"),
@@ -95,6 +100,38 @@ async def test_a_refusal_is_a_reason(api, status, body, says):
     assert says in found.reason
     assert api.url in found.reason
     assert "secret" not in found.reason
+
+
+@pytest.mark.parametrize(
+    ("method", "remedy"),
+    [
+        (
+            "get",
+            "the tag 'management' (monitoring is as good), and permissions on the virtual host",
+        ),
+        ("delete", "rabbitmqctl set_user_tags worker policymaker "),
+    ],
+)
+async def test_a_refused_user_is_told_what_it_lacks(api, method, remedy):
+    """Not that nobody answers: the API is there, and enabling it would change nothing."""
+    api.answer = lambda query: (401, {"reason": "Not management user"})
+    management = Management(url=api.url, user="worker", password="secret", virtual_host="/shop")
+    with pytest.raises(ManagementError) as caught:
+        await getattr(management, method)("policies", "/shop")
+    text = str(caught.value)
+    assert "refused the user 'worker' (401: Not management user)" in text
+    assert remedy in text
+    assert "STEM_MANAGEMENT_URL=" in text
+    assert "does not answer" not in text
+    assert "rabbitmq-plugins" not in text
+    assert "secret" not in text
+
+
+async def test_an_api_that_is_not_there_can_be_enabled_or_named():
+    """Both remedies are in the error."""
+    management = Management(url="http://127.0.0.1:1", user="u", password="p")
+    with pytest.raises(ManagementError, match=r"rabbitmq-plugins enable .*STEM_MANAGEMENT_URL="):
+        await management.get("overview")
 
 
 async def test_nobody_there_is_a_reason():

@@ -1,5 +1,7 @@
 """What is between a topology and a broker: pure comparisons."""
 
+import dataclasses
+
 import pytest
 
 from stem_amqp.provision.foreign import is_of_this_namespace
@@ -206,3 +208,70 @@ def test_the_remedy_names_the_file():
     wanted, there = compiled("queues: {orders: {ttl: 1h}}\n"), compiled()
     (step,) = make_plan(wanted, standing(there), NAMES, "shop.yaml").blocked
     assert "stem-amqp topology migrate shop.yaml -Q orders" in step.remedy
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "policy"),
+    [
+        ("", "ttl: 1h", ("{'{namespace}.orders': {pattern: '^{namespace}[.]orders$', "
+         "definition: {message-ttl: 3600s}}}")),
+        ("max_length: 10", "max_length: 5, ttl: 500ms", ("{'{namespace}.orders': {pattern: "
+         "'^{namespace}[.]orders$', definition: {max-length: 5, message-ttl: 500ms}}}")),
+        ("dead_letter: {max_length: 9}", "dead_letter: {max_length: 7}",
+         ("{'{namespace}.orders.dlq': {pattern: '^{namespace}[.]orders[.]dlq$', "
+         "definition: {max-length: 7}}}")),
+    ],
+)  # fmt: skip
+def test_what_a_policy_does_as_well_is_told_as_it_stands_in_a_file(there, wanted, policy):
+    """It needs no migration: beside the arguments that stand, the lower limit counts."""
+    old = f"queues: {{orders: {{{there}}}}}\n"
+    standing_now = standing(compiled(old))
+    new = compiled(f"queues: {{orders: {{{wanted}}}}}\n")
+    (step,) = make_plan(new, standing_now, NAMES).blocked
+    migrate, how, line = step.remedy.splitlines()
+    assert "topology migrate -Q orders" in migrate
+    assert how == "Or no migration: keep the queue's old values in the file, and apply a policy:"
+    assert line == f"  policies: {policy}"
+    followed = compiled(f"{old}{line.strip()}\n")
+    after = make_plan(followed, standing_now, NAMES)
+    assert not after.blocked
+    (made,) = after.create
+    assert made.kind == "policy"
+    assert {f"x-{key}": value for key, value in made.entity.definition.items()} == {
+        one.key: int(one.wanted) for one in step.details
+    }
+
+
+def test_a_policy_that_is_in_force_is_to_be_changed():
+    """RabbitMQ applies one policy to a queue: another one would have no effect, or the only one."""
+    there = standing(compiled())
+    found = dataclasses.replace(there.queues["stem.orders"], policy="ops")
+    there = dataclasses.replace(there, queues={**there.queues, "stem.orders": found})
+    (step,) = make_plan(compiled("queues: {orders: {max_length: 5}}\n"), there, NAMES).blocked
+    assert step.remedy.endswith("add to the policy ops, which is in force: max-length: 5")
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "says"),
+    [
+        ("max_length: 5", "max_length: 10", "settings: policies in the file, the next change of"),
+        ("ttl: 1h", "max_length: 5", "settings: policies in the file, the next change of"),
+        ("", "type: classic", None),
+        ("", "type: classic, max_length: 5", None),
+    ],
+)
+def test_what_no_policy_changes_now_takes_the_migration(there, wanted, says):
+    """A higher limit has no effect beside a lower one, and a type is no policy at all."""
+    there = standing(compiled(f"queues: {{orders: {{{there}}}}}\n"))
+    (step,) = make_plan(compiled(f"queues: {{orders: {{{wanted}}}}}\n"), there, NAMES).blocked
+    assert "Or no migration" not in step.remedy
+    assert (says in step.remedy) if says else ("polic" not in step.remedy)
+
+
+def test_settings_that_are_policies_already_are_not_proposed():
+    """The file has the line; the queue is from before."""
+    there = standing(compiled("queues: {orders: {max_length: 5}}\n"))
+    wanted = compiled("settings: policies\nqueues: {orders: {max_length: 5}}\n")
+    steps = make_plan(wanted, there, NAMES).blocked
+    assert {step.name for step in steps} == {"stem.orders", "stem.orders.dlq"}
+    assert all("polic" not in step.remedy for step in steps)
