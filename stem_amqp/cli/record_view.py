@@ -139,7 +139,7 @@ def _detail(record: TaskRecord, now: float) -> str:
     words = [" ".join(_first_line(word) for word in why if word)]
     if not record.state.final:
         if record.next_run is not None:
-            words.insert(0, f"runs {ago(record.next_run, now)}")
+            words.insert(0, f"due {ago(record.next_run, now)}")
         elif record.progress is not None:
             words.insert(0, _first_line(progress_text(record.progress, now)))
     said = ": ".join(word for word in words if word)

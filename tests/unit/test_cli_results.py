@@ -166,7 +166,7 @@ def test_a_wide_terminal_gets_a_table(cli, monkeypatch):
     assert max(map(len, lines)) <= 120
     running, retrying, expired, failed, succeeded = lines
     assert "40% half" in running
-    assert "runs in " in retrying
+    assert "due in " in retrying
     assert retrying.split()[1:4] == ["emails.send", "emails", "retrying"]
     assert expired.endswith("1 h ago    expired")
     assert failed.endswith("…")
