@@ -17,6 +17,7 @@ from stem_amqp.assembly import Connected
 from stem_amqp.blocking.bulk import enqueue_in_parts
 from stem_amqp.blocking.handle import BlockingHandle
 from stem_amqp.blocking.process import leave_behind, producers
+from stem_amqp.blocking.results import BlockingResults
 from stem_amqp.blocking.session import Session
 from stem_amqp.blocking.waiting import check_may_block, wait
 from stem_amqp.durations import Duration, seconds
@@ -212,6 +213,11 @@ class BlockingProducer:
             return TaskHandle(task_id, backend=connected.backend)
 
         return BlockingHandle(self, make, id=task_id)
+
+    @property
+    def results(self) -> BlockingResults:
+        """Lists and counts of tasks: ``producer.results.list(state="failed")``."""
+        return BlockingResults(self)
 
     def ask(
         self,

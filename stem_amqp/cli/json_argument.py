@@ -61,6 +61,32 @@ def read_pairs(option: str, pairs: Iterable[str]) -> dict[str, str]:
     return result
 
 
+def read_values(option: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """Read ``key=text`` and ``key:=JSON``.
+
+    Args:
+        option: the option they were given with, for the message.
+        pairs: the texts.
+
+    Raises:
+        ConfigurationError: one has no key or no equals sign, or is no JSON.
+    """
+    result: dict[str, Any] = {}
+    for key, text in read_pairs(option, pairs).items():
+        name = key.removesuffix(":")
+        if name and name != key:
+            try:
+                result[name] = json.loads(text, parse_constant=_refuse_constant)
+            except json.JSONDecodeError as error:
+                raise ConfigurationError(
+                    f"{option} {name}:=… is no JSON: {error.msg}\n{_pointed_at(text, error.pos)}\n"
+                    f"  For a text write {option} {name}=…, without the colon."
+                ) from None
+        else:
+            result[key] = text
+    return result
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ConfigurationError(f"{name} is no JSON value; write null, or a number")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -45,7 +47,25 @@ def _reader(read: Callable[[str], T], name: str) -> Callable[[str], T]:
     return parse
 
 
+def _moment(text: str) -> float:
+    """Read a time, or how long ago it was."""
+    try:
+        when = datetime.fromisoformat(text.strip().replace(" UTC", "+00:00"))
+    except ValueError:
+        try:
+            at = time.time() - seconds(text)
+        except ConfigurationError:
+            raise ConfigurationError(
+                f"{text!r} is no time: write how long ago, such as 30m, 1h, 7d, or a date with a"
+                " time, such as 2030-01-31T08:00:00+01:00 (without a zone: UTC)"
+            ) from None
+    else:
+        at = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return round(at, 3)  # as exact as it is written in the command for the next page
+
+
 duration = _reader(seconds, "duration")
+moment = _reader(_moment, "moment")
 rate = _reader(Rate.parse, "rate")
 
 AppArgument = Annotated[

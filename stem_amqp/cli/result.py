@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
@@ -17,25 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from stem_amqp.app import Stem
-from stem_amqp.assembly import create_transport
 from stem_amqp.cli import options as opt
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
-from stem_amqp.cli.output import ago, iso, moment, show, show_error, show_json
-from stem_amqp.errors import ResultUnavailableError
-from stem_amqp.results.base import Progress, ResultBackend, TaskRecord
-from stem_amqp.results.factory import create
+from stem_amqp.cli.output import ago, moment, show, show_error, show_json
+from stem_amqp.cli.record_view import document, progress_text, state_text
+from stem_amqp.cli.session import store_of
+from stem_amqp.results.model import TaskRecord
 from stem_amqp.settings import redacted
 from stem_amqp.states import TaskState
 
 app = opt.command_app()
-
-_STYLES = {
-    TaskState.SUCCEEDED: "green",
-    TaskState.FAILED: "bold red",
-    TaskState.EXPIRED: "red",
-    TaskState.REVOKED: "yellow",
-}
 
 
 @app.command("result", epilog=EPILOG)
@@ -49,14 +41,13 @@ def result_command(
     backend_url: opt.BackendUrl = None,
     namespace: opt.Namespace = None,
 ) -> None:
-    """Show what became of a task: state, result, error, progress.
+    """Show what became of a task: state, result, error, progress. `stem-amqp results` lists them.
 
     It reads the result backend, so STEM_BACKEND_URL must be the workers'. The exit code is 1 if the
     task ended without a result, or if nothing is known of it.
     """
     stem = load(application, opt.Overrides(backend_url=backend_url, namespace=namespace))
-    backend = _backend(stem)
-    record = asyncio.run(_ask(backend, task_id, wait=wait or timeout is not None, timeout=timeout))
+    record = asyncio.run(_ask(stem, task_id, wait=wait or timeout is not None, timeout=timeout))
     if record is None:
         show_error(
             f"nothing is known of task {task_id} in"
@@ -66,84 +57,27 @@ def result_command(
         )
         raise typer.Exit(ExitCode.NO)
     if as_json:
-        show_json(_document(record))
+        show_json(document(record))
     else:
         _show(record)
     failed = record.state.final and record.state is not TaskState.SUCCEEDED
     raise typer.Exit(ExitCode.NO if failed else ExitCode.OK)
 
 
-def _backend(stem: Stem) -> ResultBackend:
-    settings = stem.settings
-    url = settings.backend_url.get_secret_value()
-    for scheme, place in (
-        ("rpc:", "go to the process that enqueued the task, and to no other"),
-        ("memory:", "are in the memory of one process"),
-    ):
-        if url.startswith(scheme):
-            raise ResultUnavailableError(
-                f"with {scheme}// results {place}: there is nothing to ask.\n"
-                "  Set STEM_BACKEND_URL to a store that keeps them, such as"
-                " sqlite:///results.db,\n  for the workers and here; or wait for the result where"
-                " the task is enqueued: stem-amqp enqueue … --wait"
-            )
-    transport = create_transport(settings)
-    return create(
-        url,
-        clock=transport.clock,
-        transport=transport,
-        names=stem.names,
-        ttl=settings.result_ttl,
-    )
-
-
-async def _ask(
-    backend: ResultBackend, task_id: str, *, wait: bool, timeout: float | None
-) -> TaskRecord | None:
-    await backend.open()
-    try:
+async def _ask(stem: Stem, task_id: str, *, wait: bool, timeout: float | None) -> TaskRecord | None:
+    or_else = "; or wait for the result where\n  the task is enqueued: stem-amqp enqueue … --wait"
+    async with store_of(stem, or_else=or_else) as backend:
         return await (backend.wait(task_id, timeout) if wait else backend.get(task_id))
-    finally:
-        await backend.close()
-
-
-def _document(record: TaskRecord) -> dict[str, Any]:
-    progress = record.progress
-    return {
-        "id": record.task_id,
-        "task": record.task,
-        "queue": record.queue,
-        "state": record.state.value,
-        "attempt": record.attempt,
-        "replay": record.replay,
-        "created_at": iso(record.created_at),
-        "updated_at": iso(record.updated_at),
-        "next_run": iso(record.next_run),
-        "worker": record.worker,
-        "result": None if record.result is None else orjson.loads(record.result),
-        "reason": record.reason,
-        "error": record.error,
-        "traceback": record.traceback,
-        "meta": record.meta,
-        "progress": None
-        if progress is None
-        else {
-            "fraction": progress.fraction,
-            "message": progress.message,
-            "data": progress.data,
-            "at": iso(progress.at),
-        },
-    }
 
 
 def _show(record: TaskRecord) -> None:
     now = time.time()
     facts: dict[str, str | Text | None] = {
-        "state": Text(record.state.value, style=_STYLES.get(record.state, "cyan")),
+        "state": state_text(record.state),
         "reason": record.reason,
         "error": record.error,
         "result": None if record.result is None else record.result.decode(),
-        "progress": None if record.progress is None else _progress(record.progress, now),
+        "progress": None if record.progress is None else progress_text(record.progress, now),
         "next run": None if record.next_run is None else ago(record.next_run, now),
         "attempt": str(record.attempt),
         "replays": str(record.replay) if record.replay else None,
@@ -164,13 +98,3 @@ def _show(record: TaskRecord) -> None:
     if record.traceback:
         show("")
         show(record.traceback.rstrip())
-
-
-def _progress(progress: Progress, now: float) -> str:
-    parts = [
-        None if progress.fraction is None else f"{progress.fraction:.0%}",
-        progress.message,
-        None if progress.data is None else orjson.dumps(progress.data, default=str).decode(),
-        f"({ago(progress.at, now)})",
-    ]
-    return " ".join(part for part in parts if part)

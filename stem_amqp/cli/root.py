@@ -19,6 +19,7 @@ COMMANDS = {
     "worker": "Consume queues and run their tasks.",
     "enqueue": "Enqueue a task by its name.",
     "result": "Show what became of a task.",
+    "results": "List or count tasks by state, name, queue, metadata and time.",
     "tasks": "List the tasks of an application.",
     "queues": "Show what waits where: ready, running, delayed, dead.",
     "dlq": "List, show, replay or purge dead letters.",

@@ -1,4 +1,4 @@
-"""What commands need on their way: the broker, known queues, a yes."""
+"""What commands need on their way: the broker, the result backend, known queues, a yes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import typer
 from stem_amqp.app import Stem
 from stem_amqp.assembly import create_transport
 from stem_amqp.cli.exit_codes import ExitCode
-from stem_amqp.errors import ConfigurationError
+from stem_amqp.errors import ConfigurationError, ResultUnavailableError
+from stem_amqp.results.base import ResultBackend
+from stem_amqp.results.factory import create
 from stem_amqp.topology.mistake import did_you_mean
 from stem_amqp.transport.base import BrokerInfo, Transport
 
@@ -47,6 +49,45 @@ async def broker_of(app: Stem) -> AsyncIterator[tuple[Transport, BrokerInfo]]:
         yield transport, info
     finally:
         await transport.close()
+
+
+@asynccontextmanager
+async def store_of(app: Stem, *, or_else: str = "") -> AsyncIterator[ResultBackend]:
+    """Open an application's result backend, and nothing else.
+
+    Args:
+        app: the application.
+        or_else: what else can be done where the backend keeps nothing, for the message.
+
+    Raises:
+        ResultUnavailableError: it keeps nothing that another process could ask for.
+        BackendError: it cannot be reached, or refuses.
+    """
+    settings = app.settings
+    url = settings.backend_url.get_secret_value()
+    for scheme, place in (
+        ("rpc:", "go to the process that enqueued the task, and to no other"),
+        ("memory:", "are in the memory of one process"),
+    ):
+        if url.startswith(scheme):
+            raise ResultUnavailableError(
+                f"with {scheme}// results {place}: there is nothing to ask.\n"
+                "  Set STEM_BACKEND_URL to a store that keeps them, such as sqlite:///results.db,\n"
+                f"  for the workers and here{or_else}"
+            )
+    transport = create_transport(settings)
+    backend = create(
+        url,
+        clock=transport.clock,
+        transport=transport,
+        names=app.names,
+        ttl=settings.result_ttl,
+    )
+    await backend.open()
+    try:
+        yield backend
+    finally:
+        await backend.close()
 
 
 def check_queues(app: Stem, queues: list[str]) -> None:

@@ -17,6 +17,9 @@ from stem_amqp import (
     TaskHandle,
     Unique,
 )
+from stem_amqp.results.listing import TaskPage
+from stem_amqp.results.model import TaskRecord
+from stem_amqp.states import TaskState
 
 stem = Stem()
 
@@ -55,6 +58,16 @@ async def typed() -> None:
     assert_type(await sync_order("42"), int)
     assert_type(count(1), list[int])
     assert_type(await ship("42"), str)
+
+
+def blocking_results() -> None:
+    """Check the types of lists and counts."""
+    with stem.blocking() as producer:
+        assert_type(producer.results.list(state="failed", limit=3), TaskPage)
+        assert_type(producer.results.count(task=["a", "b"]), dict[TaskState, int])
+        for record in producer.results.every(meta={"tenant": "acme"}):
+            assert_type(record, TaskRecord)
+        producer.results.list(status="failed")  # type: ignore[call-arg]
 
 
 def blocking() -> None:
