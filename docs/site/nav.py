@@ -21,6 +21,9 @@ CHAPTERS = {
         "reading-your-queues",
         "outages",
     ],
+    "Practices": [
+        "practices/task-design",
+    ],
     "Concepts": [
         "concepts",
         "guarantees",
