@@ -23,6 +23,7 @@ CHAPTERS = {
     ],
     "Practices": [
         "practices/task-design",
+        "practices/error-handling",
     ],
     "Concepts": [
         "concepts",
