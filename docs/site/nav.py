@@ -24,6 +24,7 @@ CHAPTERS = {
     "Practices": [
         "practices/task-design",
         "practices/error-handling",
+        "practices/concurrency-and-load",
     ],
     "Concepts": [
         "concepts",
