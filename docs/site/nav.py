@@ -25,6 +25,7 @@ CHAPTERS = {
         "practices/task-design",
         "practices/error-handling",
         "practices/concurrency-and-load",
+        "practices/observability",
     ],
     "Concepts": [
         "concepts",
