@@ -26,6 +26,7 @@ CHAPTERS = {
         "practices/error-handling",
         "practices/concurrency-and-load",
         "practices/observability",
+        "practices/operations",
     ],
     "Concepts": [
         "concepts",
