@@ -27,6 +27,7 @@ CHAPTERS = {
         "practices/concurrency-and-load",
         "practices/observability",
         "practices/operations",
+        "practices/terminology",
     ],
     "Concepts": [
         "concepts",
