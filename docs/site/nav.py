@@ -21,6 +21,14 @@ CHAPTERS = {
         "reading-your-queues",
         "outages",
     ],
+    "Practices": [
+        "practices/task-design",
+        "practices/error-handling",
+        "practices/concurrency-and-load",
+        "practices/observability",
+        "practices/operations",
+        "practices/terminology",
+    ],
     "Concepts": [
         "concepts",
         "guarantees",
