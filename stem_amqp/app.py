@@ -8,7 +8,7 @@ import logging
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from typing_extensions import Unpack
 
@@ -68,6 +68,9 @@ class Stem:
         ConfigurationError: a setting or the topology file cannot be used.
     """
 
+    registry_type: ClassVar[type[Registry]] = Registry
+    """What keeps the tasks."""
+
     def __init__(
         self,
         *,
@@ -92,7 +95,7 @@ class Stem:
         if "namespace" not in self.settings.model_fields_set and self.topology.namespace:
             self.settings = self.settings.replace(namespace=self.topology.namespace)
         self.names = Names(self.settings.namespace)
-        self.registry = Registry()
+        self.registry = self.registry_type()
         self.signals = Signals()
         self.signals.configure(
             enabled=self.settings.signals_enabled,

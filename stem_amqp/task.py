@@ -33,6 +33,11 @@ class BoundTask(Generic[P, R]):
     _task: Task[P, R]
     _options: CallOptions
 
+    @property
+    def app(self) -> Stem:
+        """The application."""
+        return self._task.app
+
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Enqueue the task with these options; see `Task.enqueue`."""
         return await self._task.app.enqueue_call(self.prepare(*args, **kwargs))

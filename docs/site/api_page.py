@@ -22,6 +22,16 @@ MODULES = {
     ),
     "Workers in your own process": ("stem_amqp.worker.runner", ["Worker"]),
     "Dead letters": ("stem_amqp.dead_letter", ["DeadLetters", "Selection"]),
+    "Django": ("stem_amqp.integrations.django", ["DjangoStem", "enqueue_on_commit"]),
+    "FastAPI": (
+        "stem_amqp.integrations.fastapi",
+        ["lifespan", "stem_of", "readiness", "RequestIds"],
+    ),
+    "Request ids": ("stem_amqp.integrations.request_id", ["CarryRequestId"]),
+    "Logging": (
+        "stem_amqp.integrations.logs",
+        ["TaskFilter", "KeyValueFormatter", "JsonFormatter", "add_task_fields"],
+    ),
     "Revoking": ("stem_amqp.control", ["revoke"]),
     "The in-memory broker": ("stem_amqp.transport.memory", ["ManualClock"]),
     "A result backend of one's own": (

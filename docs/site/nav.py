@@ -12,6 +12,7 @@ CHAPTERS = {
         "dependencies",
         "middleware",
         "blocking",
+        "integrations",
         "worker",
         "topology",
         "results",

@@ -14,24 +14,49 @@ from stem_amqp.clock import timestamp
 from stem_amqp.settings import LogFormat
 from stem_amqp.worker.context import current_or_none
 
+FIELDS = ("task_id", "task_name", "task_attempt", "request_id")
+"""What a record says of the task that it comes from."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class _Attributes(dict[str, Any]):
+    """A record's attributes, of which ``extra`` may replace those of the task.
+
+    The standard library refuses an ``extra`` by a name that is among the attributes: a task that logs
+    ``extra={"task_id": …}`` would fail with a KeyError. So it does not find them here, and sets its own.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        return name not in FIELDS and super().__contains__(name)
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)  # whoever gets a pickled record needs nothing of this
+
+
+def current_fields() -> dict[str, Any]:
+    """Return `FIELDS` of the task that is running here; all are None outside of one."""
+    context = current_or_none()
+    if context is None:
+        return dict.fromkeys(FIELDS)
+    values = (context.id, context.task, context.attempt, context.meta.get("request_id"))
+    return dict(zip(FIELDS, values, strict=True))
 
 
 @contextmanager
 def task_fields() -> Iterator[None]:
-    """Give every log record ``task_id``, ``task_name`` and ``task_attempt`` for a block.
+    """Give every log record the fields of the task that it comes from, for a block.
 
-    They are None outside of a task. The record factory that was there before is called first, and
-    is back at the end.
+    They are None outside of a task, and what the call gives as ``extra`` comes before them. The record
+    factory that was there before is called first, and is back at the end.
     """
     before = logging.getLogRecordFactory()
 
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = before(*args, **kwargs)
-        context = current_or_none()
-        record.task_id = context.id if context else None
-        record.task_name = context.task if context else None
-        record.task_attempt = context.attempt if context else None
+        given = vars(record)
+        # Another factory may know the request better
+        known = {"request_id": given["request_id"]} if given.get("request_id") else {}
+        record.__dict__ = _Attributes({**given, **current_fields(), **known})
         return record
 
     logging.setLogRecordFactory(factory)
@@ -56,24 +81,30 @@ class TextFormatter(logging.Formatter):
         return f"{line} [{record.task_name} {task_id} #{record.task_attempt}]"  # type: ignore[attr-defined]
 
 
+def data_of(record: logging.LogRecord, formatter: logging.Formatter) -> dict[str, Any]:
+    """Return a record as named values: the standard ones, then ``extra``, then the traceback."""
+    data: dict[str, Any] = {
+        "at": timestamp(record.created),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": record.getMessage(),
+    }
+    data.update(
+        (name, value)
+        for name, value in vars(record).items()
+        if name not in _STANDARD and value is not None
+    )
+    if record.exc_info:
+        data["exception"] = formatter.formatException(record.exc_info)
+    return data
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line; ``extra`` values are fields of it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the line."""
-        data: dict[str, Any] = {
-            "at": timestamp(record.created),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        data.update(
-            (name, value)
-            for name, value in vars(record).items()
-            if name not in _STANDARD and value is not None
-        )
-        if record.exc_info:
-            data["exception"] = self.formatException(record.exc_info)
+        data = data_of(record, self)
         return orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 

@@ -54,6 +54,7 @@ class Page:
     def write(self, name, text):
         """Write a file of the page's folder, and return its path."""
         path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 

@@ -6,10 +6,10 @@ import re
 
 from sybil.evaluators.python import pad
 
-FILE_NAME = re.compile(r"# (\w+\.py)\n")
+FILE_NAME = re.compile(r"# ((?:\w+/)*\w+\.py)\n")
 
 WITH_SCRIPTS = {"views.py"}
-"""Files that a program of the page's own runs, see `page.script`."""
+"""Files that a program of the page's own runs, see `page.script`; so it does those in packages."""
 
 
 def run_python(example):
@@ -19,7 +19,8 @@ def run_python(example):
     named = FILE_NAME.match(example.parsed)
     if named:
         page.write(named[1], str(example.parsed))
-        if page.shell is not None or named[1] in WITH_SCRIPTS:  # something else runs it
+        elsewhere = named[1] in WITH_SCRIPTS or "/" in named[1]
+        if page.shell is not None or elsewhere:  # something else runs it
             compile(example.parsed, named[1], "exec")
             return
         page.forget(named[1])

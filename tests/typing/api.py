@@ -17,6 +17,7 @@ from stem_amqp import (
     TaskHandle,
     Unique,
 )
+from stem_amqp.integrations.django import DjangoStem, enqueue_on_commit
 from stem_amqp.results.listing import TaskPage
 from stem_amqp.results.model import TaskRecord
 from stem_amqp.states import TaskState
@@ -148,8 +149,18 @@ async def depending() -> None:
     await demand.enqueue("42")  # type: ignore[call-arg]
 
 
+def on_commit() -> None:
+    """Enqueue in a transaction of Django's."""
+    assert_type(enqueue_on_commit(sync_order, "42", express=True), str)
+    assert_type(enqueue_on_commit(sync_order.options(delay="30s"), order_id="42"), str)
+    assert_type(DjangoStem(namespace="shop").blocking_producer, BlockingProducer)
+
+
 async def refused() -> None:
     """Calls that a type checker must not let through."""
+    enqueue_on_commit(sync_order, 42)  # type: ignore[arg-type]
+    enqueue_on_commit(sync_order, "42", delay="30s")  # type: ignore[call-arg]
+    DjangoStem(name_space="shop")  # type: ignore[call-arg]
     await sync_order.enqueue(42)  # type: ignore[arg-type]
     await sync_order.enqueue()  # type: ignore[call-arg]
     await sync_order.enqueue("42", delay="30s")  # type: ignore[call-arg]

@@ -19,7 +19,7 @@ LAYERS = (
     {"worker"},
     {"app", "assembly", "task", "portal", "blocking"},
     {"dead_letter", "control", "health", "broker_definitions", "queue_report", "certificate_report"},
-    {"cli", "testing", "contrib", "__main__"},
+    {"cli", "testing", "integrations", "__main__"},
 )  # fmt: skip
 
 
