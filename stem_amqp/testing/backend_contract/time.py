@@ -56,6 +56,28 @@ class TimeContract:
         assert [await sides.producer.get(task_id) for task_id in short] == [None] * 3
         assert (await sides.record(long)).state is QUEUED
 
+    async def test_what_is_stored_is_there_after_every_instance_was_closed(
+        self, sides: Sides
+    ) -> None:
+        """Results, groups and keys do not end with the process that wrote them."""
+        if not sides.stores:
+            pytest.skip("a reply is kept by its producer alone")
+        task_id, group_id = await sides.queued(), await sides.group(1)
+        await sides.worker.transition([sides.change(task_id, SUCCEEDED, result=b"[5]")])
+        await sides.worker.report_member(group_id, task_id, SUCCEEDED)
+        assert await sides.worker.claim_group(group_id, "a")
+        if sides.worker.keeps_keys:
+            await sides.worker.claim_key("k", "a", ttl=600)
+        await sides.close()
+        later = await sides.another()
+        record, group = await later.get(task_id), await later.get_group(group_id)
+        assert record is not None
+        assert (record.state, record.result) == (SUCCEEDED, b"[5]")
+        assert group is not None
+        assert (dict(group.members), group.claimed_by) == ({task_id: SUCCEEDED}, "a")
+        if later.keeps_keys:
+            assert (await later.claim_key("k", "b", ttl=600)).owner == "a"
+
     async def test_ping_answers_and_a_closed_backend_says_so(self, sides: Sides) -> None:
         """An open backend answers; closed, it names itself instead of hanging or failing oddly."""
         await sides.worker.ping()
