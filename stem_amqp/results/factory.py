@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from stem_amqp.clock import Clock
 from stem_amqp.errors import ConfigurationError
@@ -238,10 +238,9 @@ def _installed_factory(scheme: str) -> BackendFactory | None:
     if not callable(factory):
         raise ConfigurationError(
             f"{origin} is a {type(factory).__name__}, and no function that makes a backend.\n"
-            f"  Its entry point must name a BackendFactory."
+            "  Its entry point must name a BackendFactory."
         )
-    made: BackendFactory = factory
-    return made
+    return cast("BackendFactory", factory)
 
 
 def _distribution(point: EntryPoint) -> str:
