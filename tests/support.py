@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 PATIENCE = 20.0
 
@@ -44,3 +45,18 @@ async def empty(stem):
     """Say whether the work queue has nothing to deliver, and nothing is under way."""
     name = stem.names.work("q")
     return (await stem.connected.transport.status([name]))[name].ready == 0
+
+
+def write_distribution(folder, name, backends):
+    """Write the metadata of an installed package that brings result backends.
+
+    Args:
+        folder: a folder of ``sys.path``.
+        name: the distribution's name.
+        backends: URL scheme to ``module:factory``.
+    """
+    info = Path(folder) / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = [f"{scheme} = {target}\n" for scheme, target in backends.items()]
+    (info / "entry_points.txt").write_text("[stem_amqp.backends]\n" + "".join(lines))

@@ -38,6 +38,7 @@ MODULES = {
         "stem_amqp.results.base",
         ["ResultBackend"],
     ),
+    "How it is made": ("stem_amqp.results.factory", ["BackendParts", "register"]),
 }
 """What is public in modules of its own."""
 BARE = {"Settings"}

@@ -1,4 +1,7 @@
-"""From a URL to a result backend."""
+"""From a URL to a result backend: a built-in one, one that was registered, or one that is installed.
+
+`BackendParts` and `BackendFactory` are what backends of other packages are written against, and stay.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from stem_amqp.clock import Clock
 from stem_amqp.errors import ConfigurationError
@@ -20,6 +24,9 @@ from stem_amqp.settings import Settings, redacted
 from stem_amqp.tls import NO_PATHS, TlsPaths
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.base import Transport
+
+ENTRY_POINTS = "stem_amqp.backends"
+"""The entry points of installed backends: URL scheme → `BackendFactory`."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
@@ -129,7 +136,10 @@ _registered: dict[str, BackendFactory] = {}
 
 
 def register(scheme: str, factory: BackendFactory) -> None:
-    """Make a backend of your own available to ``STEM_BACKEND_URL``.
+    """Make a backend of your own available to ``STEM_BACKEND_URL``, in this process.
+
+    A package rather has an entry point of the group ``stem_amqp.backends``: every process finds it. What
+    is registered goes before what is installed.
 
     Args:
         scheme: the URL's scheme, such as ``s3``.
@@ -168,7 +178,8 @@ def create(
         url: ``memory://``, ``memory://name`` (the same name is the same store in this process),
             ``redis://[[user]:password@]host[:port][/db]``, ``rediss://`` with TLS,
             ``rpc://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
-            ``postgresql://user:password@host/database``, or one of a scheme that was registered.
+            ``postgresql://user:password@host/database``, or one of a scheme that was registered or
+            that an installed package brings.
         clock: the time that TTLs are measured with.
         transport: the broker.
         names: the names on the broker.
@@ -176,20 +187,13 @@ def create(
         tls_paths: the TLS files of the settings; see `backend_tls`.
 
     Raises:
-        ConfigurationError: the URL or a TLS file cannot be used.
+        ConfigurationError: the URL, a TLS file or the package behind the scheme cannot be used.
     """
-    factories = _registered | _BUILT_IN
-    scheme = url.partition("://")[0]
-    factory = factories.get(scheme)
-    if factory is None or "://" not in url:
-        known = ", ".join(f"{name}://" for name in sorted(factories))
-        close = difflib.get_close_matches(scheme.lower(), factories, n=1)
-        hint = f" Did you mean {close[0]}://?" if close else ""
-        raise ConfigurationError(
-            f"no result backend is called {redacted(url)!r}: known are {known}.{hint}\n"
-            "  Correct STEM_BACKEND_URL."
-        )
-    return factory(
+    scheme, separator, _ = url.partition("://")
+    factory = _factory(scheme) if separator else None
+    if factory is None:
+        raise _unknown(url, scheme)
+    backend: object = factory(
         BackendParts(
             url=url,
             clock=clock,
@@ -198,4 +202,58 @@ def create(
             ttl=ttl,
             tls_paths=tls_paths or NO_PATHS,
         )
+    )
+    if not isinstance(backend, ResultBackend):
+        raise ConfigurationError(
+            f"the factory of {scheme}:// made a {type(backend).__name__}, which is no ResultBackend.\n"
+            "  A factory takes BackendParts and returns a backend that is not opened yet."
+        )
+    return backend
+
+
+def _factory(scheme: str) -> BackendFactory | None:
+    """Return the factory of a scheme. What is installed is looked for last, so it hides nothing."""
+    return _BUILT_IN.get(scheme) or _registered.get(scheme) or _installed_factory(scheme)
+
+
+def _installed_factory(scheme: str) -> BackendFactory | None:
+    """Import the installed factory of a scheme; nothing else is imported."""
+    found = list(entry_points(group=ENTRY_POINTS, name=scheme))
+    if not found:
+        return None
+    if len(found) > 1:
+        owners = " and ".join(sorted(map(_distribution, found)))
+        raise ConfigurationError(
+            f"{owners} both bring a result backend for {scheme}://.\n  Uninstall all but one."
+        )
+    (point,) = found
+    origin = f"the result backend for {scheme}:// of {_distribution(point)} ({point.value})"
+    try:
+        factory = point.load()
+    except Exception as error:  # whatever the import of a foreign module raises
+        raise ConfigurationError(
+            f"{origin} cannot be imported: {type(error).__name__}: {error}\n"
+            f"  Reinstall {_distribution(point)} with what it needs, or correct STEM_BACKEND_URL."
+        ) from error
+    if not callable(factory):
+        raise ConfigurationError(
+            f"{origin} is a {type(factory).__name__}, and no function that makes a backend.\n"
+            "  Its entry point must name a BackendFactory."
+        )
+    return cast("BackendFactory", factory)
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "an unknown distribution" if point.dist is None else point.dist.name
+
+
+def _unknown(url: str, scheme: str) -> ConfigurationError:
+    installed = {point.name for point in entry_points(group=ENTRY_POINTS)}
+    schemes = sorted(_BUILT_IN.keys() | _registered.keys() | installed)
+    known = ", ".join(f"{name}://" for name in schemes)
+    close = difflib.get_close_matches(scheme.lower(), schemes, n=1)
+    hint = f" Did you mean {close[0]}://?" if close else ""
+    return ConfigurationError(
+        f"no result backend is called {redacted(url)!r}: known are {known}.{hint}\n"
+        "  Correct STEM_BACKEND_URL, or install the package that brings this backend."
     )

@@ -4,6 +4,7 @@
 - `stem_amqp.testing.kit` is behind ``stem_memory``, and can be used without pytest: `in_memory`.
 - `stem_amqp.testing.brokers` finds a RabbitMQ, or starts one.
 - `stem_amqp.testing.postgres_server` finds a PostgreSQL, or starts one; `redis_server` a Redis.
+- `stem_amqp.testing.backend_contract` is the suite for result backends of one's own.
 - `stem_amqp.testing.cleanup` deletes what a test declared.
 
 The names below are imported when they are first used: pytest loads this package in every test run of

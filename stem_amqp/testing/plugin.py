@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from stem_amqp.testing.redis_server import NoRedisError, RedisServer
     from stem_amqp.transport.memory import ManualClock
 
+pytest.register_assert_rewrite("stem_amqp.testing.backend_contract")
+
 _FOUND = pytest.StashKey["Broker | NoBrokerError"]()
 _FOUND_POSTGRES = pytest.StashKey["PostgresServer | NoPostgresError"]()
 _FOUND_REDIS = pytest.StashKey["RedisServer | NoRedisError"]()

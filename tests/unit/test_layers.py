@@ -110,3 +110,15 @@ def test_only_the_redis_backend_knows_its_client_library():
         if imported.split(".")[0] in {"redis", "hiredis"}
     ]
     assert wrong == []
+
+
+def test_only_the_tools_for_tests_know_pytest():
+    """Whoever runs an application has no pytest."""
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in modules()
+        if not name.startswith("testing")
+        for imported in runtime_imports(path)
+        if imported.split(".")[0] in {"pytest", "pytest_asyncio", "_pytest"}
+    ]
+    assert wrong == []
