@@ -36,4 +36,5 @@ async def turnover(
     row = await connection.fetchrow(
         "SELECT count(*) AS payments, coalesce(sum(cents), 0)::bigint AS cents FROM shop_payments"
     )
+    assert row is not None  # sums have always one row
     return dict(row)
