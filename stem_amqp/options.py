@@ -289,6 +289,11 @@ def check_name(kind: str, name: str) -> str:
     Raises:
         ConfigurationError: it is not.
     """
+    if callable(name):  # `@stem.task` without parentheses: the function comes as the name
+        raise ConfigurationError(
+            f"a {kind} needs a name, and {getattr(name, '__name__', name)} has none: write"
+            " @stem.task('orders.sync') above the function, with a name that stays when code moves"
+        )
     if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
         raise ConfigurationError(
             f"{name!r} is no {kind} name: dotted words of letters, digits, '_' and '-',"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 import tenacity
 
+from stem_amqp import Stem
 from stem_amqp.durations import Rate
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.options import CallOptions, TaskOptions
@@ -69,3 +70,12 @@ def test_only_what_the_worker_must_know_travels():
         "ignore_result": False,
         "retry": {"base": 1.0, "factor": 2.0, "max": 300.0, "jitter": 0.25},
     }
+
+
+def test_a_decorator_without_a_name_says_what_to_write():
+    """The function comes as the name, and the error names it."""
+    with pytest.raises(ConfigurationError, match=r"nameless.* write @stem\.task\('orders\.sync'\)"):
+
+        @Stem().task
+        def nameless():
+            """Do nothing."""
