@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stem_amqp.topology.adopted_policies import with_policies
 from stem_amqp.topology.adopted_queue import queue_keys
 from stem_amqp.topology.check import NAME_BYTES, NAMESPACE
 from stem_amqp.topology.compile import compile_topology
@@ -73,6 +74,9 @@ class _Adoption:
         }
         own = compile_topology(self._topology(), self.names)
         self._extras(own)
+        policies = self.standing.entities.policies
+        declared = compile_topology(self._topology(), self.names)
+        self.data = with_policies(self.data, policies, declared, self.names)
         compiled = compile_topology(self._topology(), self.names)
         self._differences(compiled)
         self._left_out(compiled)

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+import yaml
 from cli_support import command_line
 
 from stem_amqp import Stem
@@ -143,7 +144,7 @@ async def test_a_running_broker_gives_the_file_back(cli, host, file):
 
 
 def test_what_others_have_there_is_said(cli, host):
-    """Foreign queues, transient ones and policies stand in the file as comments."""
+    """Foreign queues and their policies stand in the file as comments; policies for ours are in it."""
     at = f"{host.name}/"
     host.ask("PUT", f"exchanges/{at}crm.events", {"type": "topic"})
     host.ask("PUT", f"queues/{at}crm.mail", {"durable": True})
@@ -151,6 +152,8 @@ def test_what_others_have_there_is_said(cli, host):
     policy = {"pattern": "^stem", "definition": {"max-length": 9}, "apply-to": "queues"}
     host.ask("PUT", f"policies/{at}short", policy)
     host.ask("PUT", f"operator-policies/{at}cap", policy)
+    foreign = {"pattern": "^crm", "definition": {"max-length": 9}, "apply-to": "queues"}
+    host.ask("PUT", f"policies/{at}crm", foreign)
     exported = cli("topology", "export", "default.yaml", "--format", "definitions")
     host.ask("POST", f"definitions/{host.name}", exported.json)
     host.ask("POST", f"bindings/{at}e/crm.events/q/stem.default", {"routing_key": "crm.#"})
@@ -161,10 +164,12 @@ def test_what_others_have_there_is_said(cli, host):
     for remark in (
         "# - binding of crm.events to the queue crm.mail with the key mail.#:",
         "# - queue crm.mail: is no work or dead-letter queue here",
-        "# - policy short: pattern ^stem, queues, priority 0, {'max-length': 9}",
-        "# - operator policy cap: pattern ^stem, queues, priority 0, {'max-length': 9}",
+        "# - policy crm: pattern ^crm, queues, priority 0, {'max-length': 9}",
     ):
         assert remark in ran.out
+    said = yaml.safe_load(ran.out)
+    ours = {"pattern": "^stem", "apply_to": "queues", "definition": {"max-length": 9}}
+    assert (said["policies"], said["operator_policies"]) == ({"short": ours}, {"cap": ours})
 
 
 def test_a_virtual_host_that_is_not_there_is_an_error(cli, host):

@@ -40,6 +40,14 @@ bindings:
   - {source: other.events, destination: "1e3", key: "on"}
   - {source: other.events, destination: orders, arguments: {x-match: all, n: 1, t: "010", b: true}}
   - {source: amq.topic, destination: orders, key: "1e3"}
+policies:
+  "{namespace}.short":
+    pattern: '^{namespace}\\.orders$'
+    definition: {message-ttl: 1h, dead-letter-exchange: "{namespace}.dead"}
+    priority: 3
+  x: {pattern: "^{namespace}\\\\.crm", apply_to: exchanges, definition: {alternate-exchange: other.events}}
+operator_policies:
+  cap: {pattern: "orders", definition: {max-length-bytes: 5000000}}
 """,
 }
 
@@ -117,8 +125,12 @@ def test_only_what_differs_from_the_defaults_is_written():
             "a name in it cannot stand",
         ),
         (
-            {"policies": (Policy(name="short", pattern="^shop", definition={"max-length": 1}),)},
-            "policy short: pattern ^shop",
+            {"policies": (Policy(name="short", pattern="^crm", definition={"max-length": 1}),)},
+            "policy short: pattern ^crm",
+        ),
+        (
+            {"policies": (Policy(name="new", pattern="^shop", definition={"new-key": 1}),)},
+            "policy new: pattern ^shop",
         ),
         (
             {"policies": (Policy(name="cap", pattern="", operator=True),)},
