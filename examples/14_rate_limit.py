@@ -1,0 +1,39 @@
+"""A rate limit: a partner's API takes ten calls a second, however many tasks wait.
+
+The starts are evenly spread, in each worker process. Needs a RabbitMQ on localhost, or the one of
+STEM_BROKER_URL.
+"""
+
+import asyncio
+import time
+
+from stem_amqp import Stem
+
+CALLS = 11
+stem = Stem()
+started: dict[int, float] = {}
+
+
+@stem.task("partners.call", queue="partners", rate_limit="10/s")
+async def call_partner(number: int) -> None:
+    """Stand for a call of the partner's API."""
+    started[number] = time.monotonic()
+
+
+async def main() -> None:
+    """Enqueue them at once, and look at the pauses between their starts."""
+    async with stem, stem.worker(concurrency=20).running():
+        handles = await stem.enqueue_many(call_partner.prepare(n) for n in range(CALLS))
+        for handle in handles:
+            await handle.result(timeout="20s")
+    whole = max(started.values()) - min(started.values())
+    print(f"{len(started)} calls")
+    print("in one second, not faster" if whole > 0.95 else f"too fast: {whole:.2f} s")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+
+# Output:
+# 11 calls
+# in one second, not faster
