@@ -25,12 +25,16 @@ from stem_amqp.errors import (
     ConfigurationError,
     ResultTimeoutError,
     TaskFailedError,
+    UnknownTaskError,
     UnroutableError,
 )
 from stem_amqp.options import CallKeywords
 from stem_amqp.producer import Call
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.settings import Provision
+
+SHOWN = 10
+"""Names of tasks in an error."""
 
 app = opt.command_app()
 
@@ -104,7 +108,14 @@ def _call(
     stem: Stem, task: str, arguments: dict[str, Any], options: CallKeywords, *, known: bool
 ) -> Call:
     """Make the call; the task must be one of the application's, if there is one."""
-    signature = stem.registry[task].arguments if known else None
+    try:
+        signature = stem.registry[task].arguments if known else None
+    except UnknownTaskError as error:
+        has = ", ".join(sorted(definition.name for definition in stem.registry)[:SHOWN])
+        raise UnknownTaskError(
+            f"{error}\n  The application has {has or 'none'}: import the module of the task there. To"
+            " enqueue a task of another application, leave out --app."
+        ) from None
     try:
         return stem.prepare(task, arguments, **options)
     except ArgumentsError as error:

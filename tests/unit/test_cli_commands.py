@@ -183,6 +183,7 @@ def test_enqueue_knows_the_tasks_of_its_application(cli, monkeypatch):
     ran = cli("enqueue", "orders.synk", "--app", "shop:stem")
     assert ran.code == 2
     assert "did you mean 'orders.sync'?" in ran.err
+    assert "The application has emails.send, orders.sync: import" in ran.err
     ran = cli("enqueue", "orders.sync", "--app", "shop:stem", "--args", '{"order": 1}')
     assert ran.code == 2
     assert "the arguments do not fit orders.sync" in ran.err
