@@ -17,6 +17,7 @@ include_patterns = [
     "docs/**.md",
     "topology/README.md",
     "examples/orders/README.md",
+    "examples/webshop/README.md",
     "tests/benchmarks/README.md",
     "CHANGELOG.md",
 ]

@@ -42,6 +42,7 @@ CHAPTERS = {
         "reference/cli",
         "reference/topology-file",
         "/examples/orders/README",
+        "/examples/webshop/README",
     ],
     "Measured": [
         "figures",
