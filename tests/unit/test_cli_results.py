@@ -13,7 +13,6 @@ from stem_amqp.results.model import Progress, ProgressUpdate, Transition
 from stem_amqp.results.sqlite import SqliteBackend
 from stem_amqp.states import TaskState
 
-NOW = SystemClock().time()
 HOUR = 3600
 ERROR = (
     "ValueError: no such order: \x1b[31m[order-42] in the warehouse, nor in any other\nsecond line"
@@ -21,38 +20,46 @@ ERROR = (
 IDS = [f"0199bd7e-6b1a-7cc1-9d6b-00000000000{n}" for n in range(5)]
 
 
-def change(number, task, queue, state, age, **more):
-    """Make the change of a task that was so many seconds ago."""
+def change(number, task, queue, state, at, **more):
+    """Make the change of a task at a time."""
     return Transition(
         task_id=IDS[number],
         task=task,
         queue=queue,
         state=state,
-        at=NOW - age,
+        at=at,
         ttl=30 * 86400,
         **more,
     )
 
 
-CHANGES = (
-    change(0, "orders.sync", "orders", TaskState.SUCCEEDED, 72 * HOUR, result=b"[1]"),
-    change(
-        1,
-        "orders.sync",
-        "orders",
-        TaskState.FAILED,
-        2 * HOUR,
-        error=ERROR,
-        reason="retries-exhausted",
-        attempt=5,
-        meta={"tenant": "acme", "n": 17},
-    ),
-    change(2, "orders.check", "orders", TaskState.EXPIRED, HOUR, reason="expired"),
-    change(
-        3, "emails.send", "emails", TaskState.RETRYING, 300, next_run=NOW + HOUR, error="OSError"
-    ),
-    change(4, "emails.send", "emails", TaskState.RUNNING, 20),
-)
+def changes(now):
+    """Make what has happened in the last three days."""
+    return (
+        change(0, "orders.sync", "orders", TaskState.SUCCEEDED, now - 72 * HOUR, result=b"[1]"),
+        change(
+            1,
+            "orders.sync",
+            "orders",
+            TaskState.FAILED,
+            now - 2 * HOUR,
+            error=ERROR,
+            reason="retries-exhausted",
+            attempt=5,
+            meta={"tenant": "acme", "n": 17},
+        ),
+        change(2, "orders.check", "orders", TaskState.EXPIRED, now - HOUR, reason="expired"),
+        change(
+            3,
+            "emails.send",
+            "emails",
+            TaskState.RETRYING,
+            now - 300,
+            next_run=now + HOUR,
+            error="OSError",
+        ),
+        change(4, "emails.send", "emails", TaskState.RUNNING, now - 20),
+    )
 
 
 @pytest.fixture
@@ -62,9 +69,10 @@ def cli(capsys, monkeypatch, tmp_path):
     async def fill():
         backend = SqliteBackend(tmp_path / "results.db", SystemClock())
         await backend.open()
-        for one in CHANGES:
+        now = SystemClock().time()
+        for one in changes(now):
             await backend.transition([one])
-        progress = Progress(fraction=0.4, message="half", at=NOW)
+        progress = Progress(fraction=0.4, message="half", at=now)
         await backend.report_progress([ProgressUpdate(task_id=IDS[4], progress=progress)])
         await backend.close()
 
