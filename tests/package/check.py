@@ -27,9 +27,21 @@ CORE = {
     "rich",
     "tenacity",
     "typer",
+    "uncalled-for",
 }
 """What the core needs. Whoever adds to it makes every user's installation larger."""
-EXTRAS = {"asyncpg", "cryptography", "pytest", "redis", "testcontainers", "uvloop", "watchfiles"}
+EXTRAS = {
+    "asyncpg",
+    "cryptography",
+    "django",
+    "fastapi",
+    "pytest",
+    "redis",
+    "structlog",
+    "testcontainers",
+    "uvloop",
+    "watchfiles",
+}
 """What only some users need, and none gets unasked."""
 IMPORT_LIMIT = 0.150
 """Seconds that ``import stem_amqp`` may take."""
