@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,18 +40,24 @@ def with_policies(
     Returns:
         The content with them. A policy that would not come out exactly the same is left out.
     """
-    result = dict(data)
-    for policy in policies:
-        if not _concerns(policy, entities):
-            continue
-        section = _SECTIONS[policy.operator]
-        for spec in _specs(policy, names):
-            name = _written(policy.name, names.namespace)
-            tried = result | {section: {**result.get(section, {}), name: spec}}
-            if _says(tried, policy, names):
-                result = tried
-                break
-    return result
+    return _with(dict(data), [one for one in policies if _concerns(one, entities)], names)
+
+
+def _with(data: dict[str, Any], policies: Sequence[Policy], names: Names) -> dict[str, Any]:
+    """Add all at once where that is right, else each half by itself: checking a file takes long."""
+    if not policies:
+        return data
+    tried = data | {
+        section: {**data.get(section, {}), **added}
+        for operator, section in _SECTIONS.items()
+        if (added := dict(_spec(one, names) for one in policies if one.operator is operator))
+    }
+    if _says(tried, policies, names):
+        return tried
+    if len(policies) == 1:
+        return data
+    half = len(policies) // 2
+    return _with(_with(data, policies[:half], names), policies[half:], names)
 
 
 def _concerns(policy: Policy, entities: Entities) -> bool:
@@ -68,21 +74,26 @@ def _concerns(policy: Policy, entities: Entities) -> bool:
     return any(map(pattern.search, named))
 
 
-def _specs(policy: Policy, names: Names) -> Iterator[dict[str, Any]]:
-    """Yield how a file may say a policy: with {namespace} in its pattern, or word by word."""
+def _spec(policy: Policy, names: Names) -> tuple[str, dict[str, Any]]:
+    """Return the name and the content of a policy as a file says them, {namespace} where it can be."""
     definition = {
         key: duration(value)
         if key in _TIMES and isinstance(value, int)
         else _written(value, names.namespace)
         for key, value in policy.definition.items()
     }
-    rest: dict[str, Any] = {"apply_to": policy.apply_to, "definition": definition}
-    if policy.priority:
-        rest["priority"] = policy.priority
+    pattern = policy.pattern
     escaped = f"^{re.escape(names.namespace)}"
-    if policy.pattern.startswith((f"{escaped}\\.", f"{escaped}[.]")):
-        yield {"pattern": f"^{NAMESPACE}{policy.pattern.removeprefix(escaped)}", **rest}
-    yield {"pattern": policy.pattern, **rest}
+    if pattern.startswith((f"{escaped}\\.", f"{escaped}[.]")):
+        pattern = f"^{NAMESPACE}{pattern.removeprefix(escaped)}"
+    spec: dict[str, Any] = {
+        "pattern": pattern,
+        "apply_to": policy.apply_to,
+        "definition": definition,
+    }
+    if policy.priority:
+        spec["priority"] = policy.priority
+    return _written(policy.name, names.namespace), spec
 
 
 def _written(value: Any, namespace: str) -> Any:
@@ -92,10 +103,11 @@ def _written(value: Any, namespace: str) -> Any:
     return value
 
 
-def _says(data: Mapping[str, Any], policy: Policy, names: Names) -> bool:
-    """Say whether a file is valid, and has exactly this policy."""
+def _says(data: Mapping[str, Any], policies: Iterable[Policy], names: Names) -> bool:
+    """Say whether a file is valid, and has exactly these policies."""
     try:
         topology = Topology.model_validate(data)
     except ValidationError:
         return False
-    return policy in written(topology, names)
+    said = {(one.operator, one.name): one for one in written(topology, names)}
+    return all(said.get((one.operator, one.name)) == one for one in policies)
