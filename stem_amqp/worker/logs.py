@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ from stem_amqp.worker.context import current_or_none
 
 FIELDS = ("task_id", "task_name", "task_attempt", "request_id")
 """What a record says of the task that it comes from."""
+_Factory = Callable[..., logging.LogRecord]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -42,15 +44,48 @@ def current_fields() -> dict[str, Any]:
     return dict(zip(FIELDS, values, strict=True))
 
 
+class _Blocks:
+    """The blocks of `task_fields` that are open in this process, which share one record factory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+        self._before: _Factory = logging.LogRecord
+
+    def enter(self) -> None:
+        """Set the factory for the first of them."""
+        with self._lock:
+            if self._open == 0:
+                self._before = logging.getLogRecordFactory()
+                logging.setLogRecordFactory(_with_fields(self._before))
+            self._open += 1
+
+    def leave(self) -> None:
+        """Set back the one from before after the last, in whatever order they end."""
+        with self._lock:
+            self._open -= 1
+            if self._open == 0:
+                logging.setLogRecordFactory(self._before)
+
+
+_blocks = _Blocks()
+
+
 @contextmanager
 def task_fields() -> Iterator[None]:
     """Give every log record the fields of the task that it comes from, for a block.
 
     They are None outside of a task, and what the call gives as ``extra`` comes before them. The record
-    factory that was there before is called first, and is back at the end.
+    factory that was there before is called first, and is back when the last block of the process ends.
     """
-    before = logging.getLogRecordFactory()
+    _blocks.enter()
+    try:
+        yield
+    finally:
+        _blocks.leave()
 
+
+def _with_fields(before: _Factory) -> _Factory:
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = before(*args, **kwargs)
         given = vars(record)
@@ -59,11 +94,7 @@ def task_fields() -> Iterator[None]:
         record.__dict__ = _Attributes({**given, **current_fields(), **known})
         return record
 
-    logging.setLogRecordFactory(factory)
-    try:
-        yield
-    finally:
-        logging.setLogRecordFactory(before)
+    return factory
 
 
 class TextFormatter(logging.Formatter):

@@ -80,6 +80,18 @@ def test_a_record_can_be_copied_pickled_and_formatted_by_its_fields(logger):
     assert type(vars(restored)) is dict
 
 
+def test_blocks_may_end_in_the_order_in_which_they_began():
+    """Two workers in one process; what was there before is back, and no field is left behind."""
+    before = logging.getLogRecordFactory()
+    first, second = task_fields(), task_fields()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert hasattr(logging.getLogRecordFactory()("a", 20, "", 0, "", (), None), "task_id")
+    second.__exit__(None, None, None)
+    assert logging.getLogRecordFactory() is before
+
+
 async def test_a_worker_writes_the_request_of_a_task(stem, logger):
     """From its metadata, and a record factory that was there before is asked first."""
     logger.handlers[0].setFormatter(JsonFormatter())
