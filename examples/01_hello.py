@@ -1,7 +1,7 @@
 """Define a task, enqueue it, and wait for its result.
 
-Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL. The worker runs in this process; a
-worker of its own is ``stem-amqp worker 01_hello:stem``.
+Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL. The worker runs in this process; as a
+separate process it is ``stem-amqp worker 01_hello:stem``.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ async def hello(name: str) -> str:
 
 
 async def main() -> None:
-    """Enqueue the task, and print what it returned."""
-    print(await hello("nobody in particular"))  # it still is the plain function
+    """Enqueue the task, and print its result."""
+    print(await hello("nobody in particular"))  # a direct call of the function
     async with stem, stem.worker().running():
         handle = await hello.enqueue("world")
         print(await handle.result(timeout="10s"))

@@ -1,4 +1,4 @@
-"""A task that fails is retried by the broker, later each time; `context.attempt` counts from 0.
+"""A failed task is retried with growing delays, which the broker keeps; `context.attempt` counts from 0.
 
 Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL.
 """
@@ -11,13 +11,13 @@ stem = Stem()
 
 
 class CardDeclinedError(Exception):
-    """Trying again does not help."""
+    """A retry does not help."""
 
 
 @stem.task(
     "payments.charge",
     queue="payments",
-    max_retries=3,  # so at most four runs
+    max_retries=3,  # at most four runs
     retry={"base": "200ms", "factor": 2, "max": "5m", "jitter": 0},
     never_retry_on=CardDeclinedError,
 )
@@ -31,13 +31,13 @@ async def charge(context: TaskContext, order: str) -> str:
 
 
 @stem.signals.task_retried.connect()
-def tell(event: Event) -> None:
-    """Print how long the broker waits. Outside of examples, leave some jitter in."""
+def print_retry(event: Event) -> None:
+    """Print the delay of the retry. Keep some jitter outside examples."""
     print(f"attempt {event.attempt} failed, the next one in {event.fields['delay']:g} s")
 
 
 async def main() -> None:
-    """Enqueue one task that succeeds in the end, and one that fails at once."""
+    """Enqueue a task that finally succeeds, and one that fails at once."""
     async with stem, stem.worker().running():
         handle = await charge.enqueue("order 42")
         print(await handle.result(timeout="10s"))
@@ -45,7 +45,7 @@ async def main() -> None:
         try:
             await hopeless.result(timeout="10s")
         except TaskFailedError as error:
-            print(f"{error.state}: {error.reason}")  # and it is in the dead-letter queue
+            print(f"{error.state}: {error.reason}")  # its message is in the dead-letter queue
 
 
 if __name__ == "__main__":

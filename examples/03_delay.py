@@ -1,4 +1,4 @@
-"""Delays and ETAs wait in the broker, side by side: a long one does not hold up a short one.
+"""Delayed tasks and ETAs wait in the broker: a long delay does not block a short one.
 
 Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL.
 """
@@ -19,7 +19,7 @@ async def remind(text: str, not_before: float) -> None:
 
 
 async def main() -> None:
-    """Enqueue the last one first."""
+    """Enqueue three reminders, the last one first."""
     async with stem, stem.worker().running():
         now = time.time()
         third, second = now + 1.5, now + 0.7

@@ -1,4 +1,4 @@
-"""A long task says how far it is, and that it is alive; whoever has the handle can ask.
+"""A long task reports its progress, and that it is alive; its handle reads the progress.
 
 Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL.
 """
@@ -8,23 +8,23 @@ import asyncio
 from stem_amqp import Progress, Stem, TaskContext, TaskHandle
 
 stem = Stem()
-go_on = asyncio.Event()  # only so that this example always prints the same
+go_on = asyncio.Event()  # makes the output of this example deterministic
 
 
 @stem.task("imports.customers", queue="imports", time_limit="10m")
 async def import_customers(context: TaskContext, rows: int) -> int:
-    """Import customers, and say so after each quarter."""
+    """Import customers, and report the progress after each quarter."""
     for quarter in (1, 2):
         done = rows * quarter // 4
         context.progress(quarter / 4, message=f"{done} of {rows} rows", data={"rows": done})
         await asyncio.sleep(0.2)
     await go_on.wait()
-    context.heartbeat()  # nothing new, but alive: renews the time of the progress
+    context.heartbeat()  # renews the time of the progress, without a change
     return rows
 
 
 async def half_done(handle: TaskHandle[int]) -> Progress:
-    """Ask until half of it is done."""
+    """Poll the progress until half of it is done."""
     while True:
         progress = await handle.progress()
         if progress is not None and progress.fraction == 0.5:
@@ -33,7 +33,7 @@ async def half_done(handle: TaskHandle[int]) -> Progress:
 
 
 async def main() -> None:
-    """Look at the task while it runs."""
+    """Read the progress while the task runs."""
     async with stem, stem.worker().running():
         handle = await import_customers.enqueue(1000)
         progress = await half_done(handle)

@@ -1,4 +1,4 @@
-"""What cannot succeed ends in the dead-letter queue; after the fix it is replayed from there.
+"""A task that fails for good is a message in the dead-letter queue; after the fix it is replayed.
 
 Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL. On the command line:
 ``stem-amqp dlq list invoices``, ``… show``, ``… replay``, ``… purge``.
@@ -10,7 +10,7 @@ from stem_amqp import Stem, TaskFailedError
 from stem_amqp.dead_letter import DeadLetters, Selection
 
 stem = Stem()
-RATES = {"EUR": 1.0}  # somebody forgot the dollar
+RATES = {"EUR": 1.0}  # the bug: USD is missing
 
 
 @stem.task("invoices.total", queue="invoices", max_retries=0)
@@ -20,7 +20,7 @@ async def total(amount: float, currency: str) -> float:
 
 
 async def main() -> None:
-    """Fail, look at the dead letter, fix the bug, replay."""
+    """Fail, inspect the dead letter, fix the bug, replay."""
     async with stem, stem.worker().running():
         handle = await total.options(meta={"invoice": "A-17"}).enqueue(100, "USD")
         try:

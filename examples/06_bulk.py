@@ -1,4 +1,4 @@
-"""Many tasks at once: hundreds of publishes await their confirm at a time, and none is lost.
+"""Bulk enqueue: hundreds of publishes await their confirm at a time, and none is lost.
 
 Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL.
 """
@@ -17,7 +17,7 @@ async def square(number: int) -> int:
 
 
 async def main() -> None:
-    """Enqueue a thousand tasks, and then some of which one goes nowhere."""
+    """Enqueue a thousand tasks, and then three, of which one has an unknown queue."""
     async with stem, stem.worker(prefetch=100, concurrency=100).running():
         handles = await stem.enqueue_many(square.prepare(number) for number in range(1000))
         results = await asyncio.gather(*(handle.result(timeout="30s") for handle in handles))

@@ -1,6 +1,6 @@
-"""Signals tell what happens to tasks and workers: for logs, metrics and alerts.
+"""Signals report events of tasks and workers: for logs, metrics and alerts.
 
-A listener never touches the task: what it raises is logged. Needs a RabbitMQ on localhost, or the
+A listener never affects the task: its exceptions are logged. Needs a RabbitMQ on localhost, or the
 one of STEM_BROKER_URL.
 """
 
@@ -23,7 +23,7 @@ async def sync(context: TaskContext, order: str) -> str:
 @stem.signals.worker_ready.connect()
 @stem.signals.worker_stopped.connect()
 def worker_changed(event: Event) -> None:
-    """Hear of workers."""
+    """Print an event of a worker."""
     print(event.signal)
 
 
@@ -31,7 +31,7 @@ def worker_changed(event: Event) -> None:
 @stem.signals.task_retried.connect(task="orders.*")
 @stem.signals.task_succeeded.connect(task="orders.*")
 async def order_changed(event: Event) -> None:
-    """Hear of tasks whose name fits, with the caller's metadata."""
+    """Print an event of a task whose name matches, with the caller's metadata."""
     print(event.signal, event.task, "attempt", event.attempt, event.meta["request"])
 
 

@@ -1,7 +1,7 @@
-"""Test tasks without RabbitMQ: see what was enqueued, run what is due, and move the clock.
+"""Test tasks without RabbitMQ: assert what was enqueued, run due tasks, and move the clock.
 
-Needs nothing. With pytest the fixture `stem_memory` does what `in_memory` does here; `testing/` has
-an application with such tests.
+Needs no broker. In pytest use the fixture `stem_memory` in place of `in_memory`; `testing/` has an
+application with such tests.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ sent: list[str] = []
 
 @stem.task("reminders.send", retry={"base": "1h", "max": "8h", "jitter": 0})
 async def remind(context: TaskContext, text: str) -> None:
-    """Remind somebody, if the mail server is there."""
+    """Send a reminder, if the mail server is available."""
     if text == "difficult" and context.attempt == 0:
         raise ConnectionError("the mail server is down")
     sent.append(text)
 
 
 async def plan_tea() -> None:
-    """Be the code under test."""
+    """Enqueue a reminder: the code under test."""
     await remind.options(delay="3d").enqueue("tea")
 
 
@@ -37,7 +37,7 @@ async def test_a_reminder_comes_when_it_is_due() -> None:
 
 
 async def test_a_reminder_is_retried_an_hour_later() -> None:
-    """The retry waits in a delay queue as it would on RabbitMQ."""
+    """The retry waits in a delay queue, as on RabbitMQ."""
     with in_memory(stem) as memory:
         await remind.enqueue("difficult")
         (first,) = await memory.run_due()

@@ -1,7 +1,7 @@
-"""Once: a call that is on its way is not enqueued again, and a retry does not charge again.
+"""Unique tasks and guards: an equal call is not enqueued again, and a retry does not charge again.
 
-Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL. Keys are kept by the result backend:
-redis://, postgresql:// or sqlite:///; memory:// will do where one process does everything.
+Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL. The result backend stores the keys:
+redis://, postgresql:// or sqlite:///; memory:// suffices within one process.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ stem = Stem(backend_url="memory://")
     retry={"base": "100ms", "jitter": 0},
 )
 async def pay(ctx: TaskContext, order: str, note: str = "") -> str:
-    """Charge the card, then fail: the retry finds the receipt of the first run."""
+    """Charge the card, then fail: the retry gets the receipt of the first run."""
 
     async def charge() -> dict[str, str]:
         print(f"charging for {order} {note}")
@@ -26,7 +26,7 @@ async def pay(ctx: TaskContext, order: str, note: str = "") -> str:
 
     paid = await ctx.once("charge").run(charge)
     async with ctx.once("mail") as first:
-        if first:  # Python always runs the body of a `with`: the question is yours to ask
+        if first:  # Python always runs the body of a `with`, so check it
             print("sending the mail")
     if ctx.attempt == 0:
         raise ConnectionError("the warehouse does not answer")

@@ -1,7 +1,7 @@
-"""Blocking: enqueue where nothing can be awaited, as in Django, Flask, a script or the prompt.
+"""Blocking calls: enqueue without an event loop, as in Django, Flask, a script or the Python prompt.
 
-Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL. The worker runs in this process here, so
-that the example is whole; usually it is `stem-amqp worker`.
+Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL. The worker runs in this process, so that
+the example is complete; usually it is `stem-amqp worker`.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ stem = Stem()
 
 @stem.task("orders.price", queue="orders")
 def price(order: str, *, pieces: int = 1) -> int:
-    """Work out what an order costs."""
+    """Calculate the price of an order."""
     return len(order) * pieces
 
 
 def view() -> None:
-    """Do what a web framework's view does: no event loop is in sight."""
+    """Enqueue like a web framework's view, without an event loop."""
     handle = price.enqueue_blocking("order-42", pieces=2)
     print("by the task:", handle.result(timeout="10s"), handle.queue)
 
@@ -33,7 +33,7 @@ def view() -> None:
 
 
 async def main() -> None:
-    """Run a worker, and the view in a thread of its own."""
+    """Run a worker, and the view in a separate thread."""
     async with stem, stem.worker().running():
         await asyncio.to_thread(view)
         try:
@@ -44,13 +44,13 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())  # what is still open is closed as the interpreter exits
+    asyncio.run(main())  # open connections are closed when the interpreter exits
 
 # Output:
 # by the task: 16 orders
 # by a producer: 8
 # by name: 7
 # many: [4, 8, 12]
-# an event loop runs in this thread, and a blocking call would stop all that it does.
+# an event loop runs in this thread, which a blocking call would block.
 #   Do this: await task.enqueue(…)
 # event loops in threads: 1

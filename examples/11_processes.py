@@ -1,4 +1,4 @@
-"""CPU-bound work in a pool of processes: one that is killed takes only its own task along.
+"""CPU-bound work in a pool of processes: a killed process affects only its own task.
 
 Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL.
 """
@@ -10,13 +10,13 @@ import signal
 
 from stem_amqp import Stem, TaskContext
 
-stem = Stem()  # at the top level of a module: the processes import it
+stem = Stem()  # at the top level of a module, so that the processes can import it
 worker = os.environ.setdefault("EXAMPLE_WORKER", str(os.getpid()))
 
 
 @stem.task("numbers.primes", queue="numbers", executor="process")
 def count_primes(below: int) -> int:
-    """Count prime numbers, at the cost of a core."""
+    """Count prime numbers, which occupies a core."""
     return sum(all(n % d for d in range(2, math.isqrt(n) + 1)) for n in range(2, below))
 
 
@@ -28,7 +28,7 @@ def count_primes(below: int) -> int:
     retry={"base": "100ms", "jitter": 0},
 )
 def fragile(ctx: TaskContext) -> str:
-    """Die at the first attempt, as a bug in a C library would make it."""
+    """Kill the process at the first attempt, like a bug in a C library."""
     if ctx.attempt == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     elsewhere = str(os.getpid()) != worker
@@ -36,7 +36,7 @@ def fragile(ctx: TaskContext) -> str:
 
 
 async def main() -> None:
-    """Enqueue both, and work."""
+    """Enqueue both tasks, and run them."""
     async with stem:
         primes = await count_primes.enqueue(20_000)
         died = await fragile.enqueue()

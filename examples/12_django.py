@@ -1,7 +1,7 @@
-"""Django: a task is enqueued when its transaction is committed, and not when that is rolled back.
+"""Django: a task is enqueued when its transaction is committed, and not if it is rolled back.
 
 Needs `pip install 'stem-amqp[django]'`, and a RabbitMQ on localhost or the one of STEM_BROKER_URL. The
-project is one file here, its database in memory; usually tasks stand in an application's `tasks.py`.
+project is one file here, with its database in memory; usually tasks are in an app's `tasks.py`.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ class Order(models.Model):  # type: ignore[misc] # noqa: DJ008 - Django has no t
 
 @stem.task("orders.greet", queue="orders")
 def greet(order_id: int) -> None:
-    """Look at what was committed."""
+    """Read the committed row."""
     print("the task sees the order of", Order.objects.get(pk=order_id).customer)
     done.set()
 
 
 def checkout(customer: str, *, paid: bool) -> None:
-    """Be a view."""
+    """Create an order and enqueue its task, like a view."""
     with transaction.atomic():
         order = Order.objects.create(customer=customer)
         enqueue_on_commit(greet, order.pk)
@@ -45,7 +45,7 @@ def checkout(customer: str, *, paid: bool) -> None:
 
 
 def views() -> None:
-    """Make the table, and use the view twice."""
+    """Create the table, and call the view twice."""
     with connection.schema_editor() as editor:
         editor.create_model(Order)
     try:
@@ -57,7 +57,7 @@ def views() -> None:
 
 
 async def main() -> None:
-    """Run a worker, and the views in a thread of their own."""
+    """Run a worker, and the views in a separate thread."""
     async with stem, stem.worker().running():
         await asyncio.to_thread(views)
 

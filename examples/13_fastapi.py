@@ -1,8 +1,8 @@
-"""FastAPI: connections that live as long as the application, and tasks that know their request.
+"""FastAPI: connections for the lifetime of the application, and tasks with the id of their request.
 
-Needs `pip install 'stem-amqp[fastapi]' httpx`, and a RabbitMQ on localhost or the one of STEM_BROKER_URL. A
-client asks the application in this process here, and the worker runs beside it; usually they are
-`uvicorn shop:app` and `stem-amqp worker shop:stem`.
+Needs `pip install 'stem-amqp[fastapi]' httpx`, and a RabbitMQ on localhost or the one of STEM_BROKER_URL.
+Client, application and worker run in one process here; usually the last two are `uvicorn shop:app` and
+`stem-amqp worker shop:stem`.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ stem = Stem(middleware=[CarryRequestId()])
 
 @stem.task("orders.sync", queue="orders")
 async def sync_order(ctx: TaskContext, order: str) -> str:
-    """Say which request it is of."""
+    """Return the order and the id of its request."""
     return f"{order}, of request {ctx.meta['request_id']}"
 
 
 @asynccontextmanager
 async def own_lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Hold what the application needs besides: here, a worker."""
+    """Open the application's other resources: here, a worker."""
     async with stem.worker().running():
         yield
 
@@ -45,13 +45,13 @@ async def create(order: str) -> dict[str, str]:
 
 @app.get("/tasks/{task_id}")
 async def result(task_id: str, stem: StemDependency) -> str:
-    """Wait for a task."""
+    """Wait for the result of a task."""
     found: str = await stem.handle(task_id).result(timeout="10s")
     return found
 
 
 async def main() -> None:
-    """Start the application, and be its client."""
+    """Start the application, and send it requests."""
     transport = ASGITransport(app)
     async with app.router.lifespan_context(app), AsyncClient(transport=transport) as client:
         answer = await client.get("http://shop/ready")
@@ -66,6 +66,6 @@ if __name__ == "__main__":
     asyncio.run(main())
 
 # Output:
-# 200 {'broker': True, 'topology': True, 'consumers': True, 'unroutable': True, 'dead-letters': True, 'backend': True}
+# 200 {'broker': True, 'resources': True, 'topology': True, 'consumers': True, 'unroutable': True, 'dead-letters': True, 'backend': True}
 # request-7
 # order-42, of request request-7

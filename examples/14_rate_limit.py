@@ -1,27 +1,28 @@
-"""A rate limit: a partner's API takes ten calls a second, however many tasks wait.
+"""A rate limit: a partner's API gets ten calls a second, however many tasks wait.
 
-The starts are evenly spread, in each worker process. Needs a RabbitMQ on localhost, or the one of
-STEM_BROKER_URL.
+The starts are evenly spread in this worker process. Without ``per="worker"`` the limit holds over all workers, which
+count in the result backend: docs/limits.md. Needs a RabbitMQ on
+localhost, or the one of STEM_BROKER_URL.
 """
 
 import asyncio
 import time
 
-from stem_amqp import Stem
+from stem_amqp import Limit, Stem
 
 CALLS = 11
 stem = Stem()
 started: dict[int, float] = {}
 
 
-@stem.task("partners.call", queue="partners", rate_limit="10/s")
+@stem.task("partners.call", queue="partners", rate_limit=Limit("10/s", per="worker"))
 async def call_partner(number: int) -> None:
-    """Stand for a call of the partner's API."""
+    """Simulate a call of the partner's API."""
     started[number] = time.monotonic()
 
 
 async def main() -> None:
-    """Enqueue them at once, and look at the pauses between their starts."""
+    """Enqueue all calls at once, and measure the time between their starts."""
     async with stem, stem.worker(concurrency=20).running():
         handles = await stem.enqueue_many(call_partner.prepare(n) for n in range(CALLS))
         for handle in handles:

@@ -1,7 +1,7 @@
 """Dependencies: a connection that all tasks of a worker share, and a transaction around each task.
 
-What a task needs is declared in its signature, opened before it and closed after it, whatever
-happens. Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL.
+A task declares its dependencies in its signature. They are opened before the run and always closed
+after it. Needs a RabbitMQ on localhost, or the one of STEM_BROKER_URL.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ stem = Stem()
 
 
 def open_database() -> Iterator[sqlite3.Connection]:
-    """Open it once in each worker process, and close it when the worker stops."""
+    """Open the database once per worker process, and close it when the worker stops."""
     print("opened")
     database = sqlite3.connect(":memory:", isolation_level=None)
     database.execute("CREATE TABLE payments (order_id INTEGER)")
@@ -34,7 +34,7 @@ def open_transaction(
 
 @stem.task("payments.book", queue="payments", max_retries=0)
 async def book(order_id: int, *, database: sqlite3.Connection = Depends(open_transaction)) -> int:
-    """Book a payment, and say how many there are."""
+    """Book a payment, and return the number of payments."""
     database.execute("INSERT INTO payments VALUES (?)", (order_id,))
     if order_id == 2:
         raise ValueError("the bank says no")

@@ -2,74 +2,75 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 from typing_extensions import Unpack
 
-from stem_amqp.assembly import Connected, StandIn, check_before_work, connect
-from stem_amqp.blocking.producer import BlockingProducer
+from stem_amqp.assembly import check_before_work, create_transport
+from stem_amqp.batched import BatchTaskDecorator
+from stem_amqp.blueprint import Blueprint
 from stem_amqp.clock import Clock
-from stem_amqp.definition import Registry, TaskDefinition
-from stem_amqp.dependencies.check import check_factory
-from stem_amqp.dependencies.declare import name_of
-from stem_amqp.dependencies.place import Factory
-from stem_amqp.durations import Duration
-from stem_amqp.errors import StemError
-from stem_amqp.middleware import Middleware, Stack
-from stem_amqp.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_name
-from stem_amqp.portal import Portal, run_in
-from stem_amqp.producer import Call
-from stem_amqp.results.base import TaskRecord
+from stem_amqp.composition.entrance import ComposingApp
+from stem_amqp.context.context import current_or_none
+from stem_amqp.context.middleware import Middleware
+from stem_amqp.control import Control, revoke_matching, revoke_one
+from stem_amqp.directives.issue import Issued
+from stem_amqp.directives.revocation import RevokeAllKeywords, RevokeKeywords
+from stem_amqp.errors import EnqueueManyError
+from stem_amqp.observability import Exporter
+from stem_amqp.observability.events import Filters, LifecycleEvent, stream_events
+from stem_amqp.results.base import ResultBackend, TaskRecord
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.results.lookup import Results
+from stem_amqp.scheduler.managed import Schedules
+from stem_amqp.schedules import DefinesSchedules
 from stem_amqp.settings import Settings
-from stem_amqp.signals import Signals
-from stem_amqp.signing.keyring import KeyChange, KeyRing
-from stem_amqp.signing.source import ring_from
 from stem_amqp.task import TaskDecorator
+from stem_amqp.tasks.batch import Batch
+from stem_amqp.tasks.call import Call
+from stem_amqp.tasks.definition import Registry
+from stem_amqp.tasks.keywords import CallKeywords, TaskKeywords
+from stem_amqp.tasks.option_values import task_id as check_id
+from stem_amqp.tasks.options import TaskOptions, check_name
 from stem_amqp.topology.lint import lint_time_limits
-from stem_amqp.topology.load import load_topology
 from stem_amqp.topology.model import Topology
-from stem_amqp.topology.names import Names
 from stem_amqp.transport.memory import MemoryTransport
-from stem_amqp.worker.context import TaskContext, current_or_none
-from stem_amqp.worker.runner import Worker, WorkerParts
+from stem_amqp.worker.parts import WorkerParts
+from stem_amqp.worker.runner import Worker
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 log = logging.getLogger("stem_amqp.worker")
 
 
-class Stem:
+class Stem(ComposingApp, DefinesSchedules):
     """A task application.
 
-    What is not given here comes from ``STEM_*`` variables and the ``.env`` file.
+    Settings that are not given come from ``STEM_*`` variables and the ``.env`` file.
 
     Args:
         broker_url: such as ``amqp://user:password@host:5672/vhost``, ``amqps://…``, ``memory://``;
             several for failover.
-        backend_url: ``rpc://``, ``redis://host``, ``sqlite:///path`` or ``memory://``.
+        backend_url: ``rpc://``, ``redis://host``, ``postgresql://host/db``, ``sqlite:///path`` or
+            ``memory://``.
         namespace: the prefix of every exchange and queue: one per environment.
         topology: the topology, or the path of its YAML file.
-        settings: settings made elsewhere; the other arguments come before them.
-        clock: the time that an in-memory broker measures with; for tests.
-        middleware: what is around runs and publishes, the outermost first; see `Middleware`.
-
-    Attributes:
-        stand_in: connections that are used instead of its own, in tests; see `stem_amqp.testing`.
+        settings: settings made elsewhere; the other arguments take precedence.
+        clock: the clock of an in-memory broker; for tests.
+        middleware: the middleware of runs and publishes, the outermost first; see `Middleware`.
+        exporters: the exporters of what producers and workers report; see
+            `stem_amqp.observability.Exporter`.
 
     Raises:
         ConfigurationError: a setting or the topology file cannot be used.
     """
 
     registry_type: ClassVar[type[Registry]] = Registry
-    """What keeps the tasks."""
+    """The class of the registry of tasks."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Stem:
         settings: Settings | None = None,
         clock: Clock | None = None,
         middleware: Sequence[Middleware] = (),
+        exporters: Sequence[Exporter] = (),
     ) -> None:
         given: dict[str, Any] = {
             "broker_url": broker_url,
@@ -88,47 +90,31 @@ class Stem:
             "namespace": namespace,
         }
         given = {name: value for name, value in given.items() if value is not None}
-        if isinstance(topology, (str, Path)):
-            given["topology"] = Path(topology)
-        self.settings = settings.replace(**given) if settings else Settings.load(**given)
-        self.topology = self._read_topology(topology)
-        if "namespace" not in self.settings.model_fields_set and self.topology.namespace:
-            self.settings = self.settings.replace(namespace=self.topology.namespace)
-        self.names = Names(self.settings.namespace)
-        self.registry = self.registry_type()
-        self.signals = Signals()
-        self.signals.configure(
-            enabled=self.settings.signals_enabled,
-            enabled_signals=self.settings.enabled_signals,
+        blueprint = Blueprint.build(
+            settings.replace(**given) if settings else Settings.load(**given),
+            topology=topology,
+            registry=self.registry_type(),
+            middleware=middleware,
+            exporters=exporters,
+            clock=clock,
         )
-        self.clock = clock
-        self.stand_in: StandIn | None = None
-        self.overrides: dict[Factory, Factory] = {}
-        """Dependencies that are replaced; see `override`."""
-        self.middleware = Stack()
-        for one in middleware:
-            self.middleware.add(one)
-        self._connected: Connected | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._portal: Portal | None = None
-        self._blocking = BlockingProducer(self)
-        self._keys: KeyRing | None = None
-        self._users = 0
-        self._lock = asyncio.Lock()
+        super().__init__(blueprint)
 
-    def _read_topology(self, topology: Topology | Path | str | None) -> Topology:
-        if isinstance(topology, Topology):
-            return topology
-        if self.settings.topology is not None:
-            return load_topology(self.settings.topology)
-        return Topology.default()
-
-    def task(self, name: str, **options: Unpack[TaskKeywords]) -> TaskDecorator:
+    @overload
+    def task(
+        self, name: str = "", *, batch: Batch, **options: Unpack[TaskKeywords]
+    ) -> BatchTaskDecorator: ...
+    @overload
+    def task(self, name: str = "", **options: Unpack[TaskKeywords]) -> TaskDecorator: ...
+    def task(
+        self, name: str = "", *, batch: Batch | None = None, **options: Unpack[TaskKeywords]
+    ) -> TaskDecorator | BatchTaskDecorator:
         """Make a function a task.
 
         Args:
             name: its name on the wire: dotted words such as ``orders.sync``, unique here.
-            **options: see `stem_amqp.options.TaskKeywords`.
+            batch: a worker collects messages of the task, and calls the function once with a list.
+            **options: see `stem_amqp.tasks.keywords.TaskKeywords`.
 
         Returns:
             A decorator for a plain or an async function.
@@ -136,255 +122,19 @@ class Stem:
         Raises:
             ConfigurationError: the name or an option cannot be used.
         """
-        return TaskDecorator(self, check_name("task", name), TaskOptions.build(options))
-
-    def add_middleware(self, middleware: Middleware) -> None:
-        """Put something around every run and publish from now on, inside of what is there already.
-
-        Args:
-            middleware: an object of a class of your own that inherits from `Middleware`.
-
-        Raises:
-            ConfigurationError: it is none, or overrides nothing.
-        """
-        self.middleware.add(middleware)
-
-    @contextlib.contextmanager
-    def override(self, original: Factory, replacement: Factory) -> Iterator[None]:
-        """Replace a dependency for a block, in this process: for tests.
-
-        ``with stem.override(open_session, lambda: fake):`` It counts for what is opened inside of the
-        block, by workers, by plain calls, and for what other dependencies need.
-
-        Args:
-            original: the factory as it stands in ``Depends(…)`` or ``Shared(…)``.
-            replacement: the factory to call instead. It may be async where the original is not, and
-                has dependencies of its own.
-
-        Raises:
-            TaskDefinitionError: the replacement cannot be called.
-        """
-        check_factory(f"the replacement of {name_of(original)}", replacement, TaskContext)
-        before = self.overrides.get(original)
-        self.overrides[original] = replacement
-        try:
-            yield
-        finally:
-            if before is None:
-                del self.overrides[original]
-            else:
-                self.overrides[original] = before
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """The logical queues: those of the topology, those that tasks name, and the default one."""
-        named = [task.options.queue for task in self.registry if task.options.queue]
-        routed = [
-            self.topology.route(task.name) or self.settings.default_queue
-            for task in self.registry
-            if not task.options.queue
-        ]
-        default = [] if self.registry or self.topology.declared else [self.settings.default_queue]
-        return tuple(dict.fromkeys([*self.topology.declared, *named, *routed, *default]))
-
-    @property
-    def time_limits(self) -> tuple[tuple[str, str, float], ...]:
-        """The tasks that have a time limit: their names, their queues, and the limit in seconds."""
-        return tuple(
-            (task.name, self._queue_of(task), task.options.time_limit)
-            for task in self.registry
-            if task.options.time_limit is not None
-        )
-
-    def _queue_of(self, task: TaskDefinition) -> str:
-        routed = task.options.queue or self.topology.route(task.name)
-        return routed or self.settings.default_queue
-
-    @property
-    def keys(self) -> KeyRing | None:
-        """The keys that the settings name; None where they name none.
-
-        Raises:
-            ConfigurationError: they cannot be used.
-        """
-        if self._keys is None:
-            self._keys = ring_from(self.settings)
-        return self._keys
-
-    def reload_keys(self) -> KeyChange | None:
-        """Read the key file, or the variables, again; what runs goes on with the new keys.
-
-        Returns:
-            What has changed; None where there are no keys.
-
-        Raises:
-            ConfigurationError: the new keys cannot be used; the old ones stay.
-        """
-        return None if self.keys is None else self.keys.reload()
-
-    async def connect(self) -> Connected:
-        """Connect to the broker and the backend, and see to the topology as the settings say.
-
-        Connecting twice is one connection; each `close` takes back one `connect`.
-
-        Raises:
-            BrokerError: the broker cannot be reached, refuses, or has another topology.
-            BackendError: the backend cannot be reached.
-            ConfigurationError: the keys cannot be used.
-        """
-        if self.stand_in is not None:
-            return self.stand_in.connected
-        async with self._lock:
-            if self._connected is None:
-                self._connected = await connect(self, self.clock)
-                self._loop = asyncio.get_running_loop()
-            self._users += 1
-            return self._connected
-
-    async def close(self) -> None:
-        """Close the connections; closing what is not connected is no error."""
-        if self.stand_in is not None:
-            return
-        async with self._lock:
-            self._users = max(0, self._users - 1)
-            if self._users == 0 and self._connected is not None:
-                connected, self._connected = self._connected, None
-                await connected.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __enter__(self) -> Self:
-        """Connect for synchronous code, with an event loop in a thread of its own; see `run`."""
-        if self._portal is not None:
-            raise StemError("`with stem:` is open already; open it once, and use `stem.run`")
-        self._portal = Portal()
-        try:
-            run_in(self._portal.loop, self.connect())
-        except BaseException:
-            self._close_portal()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._portal is not None:
-            try:
-                run_in(self._portal.loop, self.close())
-            finally:
-                self._close_portal()
-
-    def _close_portal(self) -> None:
-        if self._portal is not None:
-            self._portal.close()
-            self._portal = None
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine from synchronous code, and wait for it.
-
-        Inside ``with stem:``, or in a synchronous task: ``stem.run(sync_order.enqueue("42"))``.
-
-        Args:
-            coroutine: such as ``task.enqueue(…)`` or ``handle.result()``.
-
-        Raises:
-            StemError: not connected, or called where the coroutine can be awaited.
-        """
-        loop = self._loop if self.stand_in is None else self.stand_in.loop()
-        if loop is None or (self._connected is None and self.stand_in is None):
-            coroutine.close()
-            raise StemError("not connected: use `with stem:` first")
-        return run_in(loop, coroutine)
-
-    def blocking(self, *, timeout: Duration | None = None) -> BlockingProducer:
-        """Make a producer for code without an event loop: Django, Flask, scripts, the REPL.
-
-        ``with stem.blocking() as producer:`` opens and closes it; without ``with`` it opens on its
-        first call, and closes at the interpreter's exit.
-
-        Args:
-            timeout: seconds or a duration such as ``"5s"`` that a call may take, connecting
-                included; None: the settings' connect timeout and publish timeout together.
-
-        Raises:
-            ConfigurationError: the timeout cannot be used.
-        """
-        return BlockingProducer(self, timeout=timeout)
-
-    @property
-    def blocking_producer(self) -> BlockingProducer:
-        """The producer that every ``task.enqueue_blocking(…)`` of this process shares."""
-        return self._blocking
-
-    def in_memory(self) -> tuple[asyncio.AbstractEventLoop, Connected] | None:
-        """Return event loop and connections where the in-memory broker is in use here, else None.
-
-        It lives in one event loop at a time, so a blocking producer works in that one too.
-        """
-        if self.stand_in is not None:
-            return self.stand_in.loop(), self.stand_in.connected
-        if self._connected is None or self._loop is None or not self._loop.is_running():
-            return None
-        in_memory = isinstance(self._connected.transport, MemoryTransport)
-        return (self._loop, self._connected) if in_memory else None
-
-    @property
-    def connected(self) -> Connected:
-        """The open connections.
-
-        Raises:
-            StemError: there are none.
-        """
-        if self.stand_in is not None:
-            return self.stand_in.connected
-        if self._connected is None:
-            raise StemError("not connected: use `async with stem:` or `await stem.connect()` first")
-        return self._connected
-
-    def prepare(
-        self, task: str, args: Mapping[str, Any] | None = None, **options: Unpack[CallKeywords]
-    ) -> Call:
-        """Make a call by name for `enqueue_many`; the task's code need not be here.
-
-        Args:
-            task: the task's name.
-            args: its arguments by name, JSON values. They are checked if the task is known here.
-            **options: see `stem_amqp.options.CallKeywords`.
-
-        Raises:
-            ConfigurationError: the name or an option cannot be used.
-            ArgumentsError: the task is known here, and the arguments do not fit it.
-        """
-        definition = self.registry.get(check_name("task", task))
-        packed = dict(args or {})
-        if definition is not None:
-            packed = definition.arguments.pack_named(packed)
-        return Call(
-            task=task, args=packed, options=CallOptions.build(options), definition=definition
-        )
+        check_name("task", name)
+        kind = TaskDecorator if batch is None else BatchTaskDecorator
+        return kind(self, name, TaskOptions.build(options, batch))
 
     async def enqueue(
         self, task: str, args: Mapping[str, Any] | None = None, **options: Unpack[CallKeywords]
     ) -> TaskHandle[Any]:
-        """Enqueue a task by name, and wait until the broker has it safe.
+        """Enqueue a task by name, and wait until the broker has confirmed it.
 
         Args:
-            task: the task's name; its code need not be here.
+            task: the task's name; its code need not be in this process.
             args: its arguments by name, JSON values.
-            **options: see `stem_amqp.options.CallKeywords`.
+            **options: see `stem_amqp.tasks.keywords.CallKeywords`.
 
         Raises:
             ConfigurationError: the name or an option cannot be used.
@@ -393,51 +143,155 @@ class Stem:
         """
         return await self.enqueue_call(self.prepare(task, args, **options))
 
-    async def enqueue_call(self, call: Call) -> TaskHandle[Any]:
+    async def enqueue_call(self, call: Call[R]) -> TaskHandle[R]:
         """Enqueue a prepared call; see `enqueue`."""
         context = current_or_none()
         lineage = context.lineage if context is not None else None
         producer = self.connected.producer
-        return producer.handle(call, await producer.enqueue(call, lineage))
+        return producer.handle(call, await producer.enqueue(call, lineage), self._backend)
 
-    async def enqueue_many(self, calls: Iterable[Call]) -> list[TaskHandle[Any]]:
-        """Enqueue many calls, with a window of them awaiting their confirm at a time.
+    async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[TaskHandle[R]]:
+        """Enqueue many calls, with a window of calls that await their confirm.
 
         Args:
             calls: from ``task.prepare(…)``, ``task.options(…).prepare(…)`` or ``stem.prepare(…)``;
                 a generator is read as the window moves.
 
         Returns:
-            A handle for each, in their order.
+            A handle for each call, in the order of the calls.
 
         Raises:
-            EnqueueManyError: the broker did not take some; it says which.
+            EnqueueManyError: the broker did not take some calls; the error says which, and has the handles
+                of the others.
+            ConfigurationError: an object is not a call; the calls before it are enqueued.
         """
         context = current_or_none()
         lineage = context.lineage if context is not None else None
-        kept: list[Call] = []
+        kept: list[Call[R]] = []
 
-        def keeping() -> Iterable[Call]:
+        def keeping() -> Iterable[Call[R]]:
             for call in calls:
                 kept.append(call)
                 yield call
 
         producer = self.connected.producer
-        enqueued = await producer.enqueue_many(keeping(), lineage)
-        return [producer.handle(call, one) for call, one in zip(kept, enqueued, strict=True)]
+        try:
+            enqueued = await producer.enqueue_many(keeping(), lineage)
+        except EnqueueManyError as error:
+            done = {
+                index: producer.handle(kept[index], one, self._backend)
+                for index, one in error.done.items()
+            }
+            raise EnqueueManyError(done, error.failed) from None
+        return [
+            producer.handle(call, one, self._backend)
+            for call, one in zip(kept, enqueued, strict=True)
+        ]
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
-        """Return a handle for a task by its id."""
-        return TaskHandle(task_id, backend=self.connected.backend)
+        """Return a handle for a task by its id.
+
+        Raises:
+            ConfigurationError: the text is not a valid id.
+        """
+        check_id(task_id)
+        self._backend()
+        return TaskHandle(task_id, backend=self._backend)
+
+    def _backend(self) -> ResultBackend:
+        """Return the current backend: a handle may be older than the connections."""
+        return self.connected.backend
 
     @property
     def results(self) -> Results:
         """Lists and counts of tasks: ``await stem.results.list(state="failed")``."""
-        return Results(lambda: self.connected.backend)
+        return Results(self._backend)
+
+    @property
+    def control(self) -> Control:
+        """Commands to the workers: ``await stem.control.ping()``, ``.inspect()``, ``.shutdown(…)``."""
+        return Control(lambda: self.blueprint, lambda: self.connected)
+
+    @property
+    def schedules(self) -> Schedules:
+        """Schedules at run time: ``await stem.schedules.add("nightly", "report", cron="0 3 * * *")``."""
+        return Schedules(lambda: self.blueprint, lambda: self.connected)
+
+    async def revoke(self, task_id: str, **options: Unpack[RevokeKeywords]) -> Issued:
+        """Prevent that a task runs, or runs again: queued, delayed, or enqueued later under the same id.
+
+        The revocation is stored, and obeyed by the workers that run and by those that start later.
+
+        Args:
+            task_id: the task's id.
+            **options: see `stem_amqp.directives.revocation.RevokeKeywords`.
+
+        Returns:
+            The directive, where it is stored, and whether a worker runs that was told at once.
+
+        Raises:
+            ConfigurationError: the id or an option is not valid, or too many directives are stored.
+            SignatureError: workers need a signature, and this process has no key for commands.
+            BrokerError: the broker does not answer, or refuses.
+            BackendError: the result backend does not answer.
+        """
+        return await revoke_one(self._blueprint, self.connected, task_id, **options)
+
+    async def revoke_all(self, **options: Unpack[RevokeAllKeywords]) -> Issued:
+        """Revoke all tasks that match and were enqueued before now: ``stem.revoke_all(task="orders.*")``.
+
+        Args:
+            **options: conditions that must all match, and the options of `revoke`; see
+                `stem_amqp.directives.revocation.RevokeAllKeywords`.
+
+        Returns:
+            As `revoke`.
+
+        Raises:
+            ConfigurationError: no condition is given, or one is not valid.
+            StemError: as for `revoke`.
+        """
+        return await revoke_matching(self._blueprint, self.connected, **options)
 
     async def record(self, task_id: str) -> TaskRecord | None:
-        """Return what the backend knows of a task, or None."""
-        return await self.connected.backend.get(task_id)
+        """Return the backend's record of a task, or None.
+
+        Raises:
+            ConfigurationError: the text is not a valid id.
+        """
+        check_id(task_id)
+        return await self._backend().get(task_id)
+
+    def events(
+        self,
+        *,
+        task: str | Sequence[str] = (),
+        event: str | Sequence[str] = (),
+        queue: str | Sequence[str] = (),
+    ) -> AsyncGenerator[LifecycleEvent, None]:
+        """Receive lifecycle events of all workers: ``async for event in stem.events(task="orders.*")``.
+
+        Workers publish events while somebody listens, and begin within a second. An event may be lost: see
+        ``dropped`` of the next one. The iteration ends when the application closes.
+
+        Args:
+            task: globs of task names; none: all.
+            event: names of events, such as ``failed``; none: all except ``worker-heartbeat``.
+            queue: globs of logical queues; none: all.
+
+        Raises:
+            ConfigurationError: there is no event of a name.
+            StemError: the application is not connected.
+        """
+        connected = self.connected
+        filters = Filters(tasks=_several(task), events=_several(event), queues=_several(queue))
+        return stream_events(
+            connected.transport,
+            self.names,
+            seal=connected.seal,
+            filters=filters,
+            end=connected.ending,
+        )
 
     def worker(
         self,
@@ -459,35 +313,32 @@ class Stem:
             StemError: the application is not connected.
         """
         parts = self.worker_parts()
-        for warning in lint_time_limits(self.topology, self.time_limits):
+        for warning in lint_time_limits(self.topology, self._blueprint.time_limits):
             log.warning("%s", warning)
         return Worker(
             parts, queues or self.queues, concurrency=concurrency, prefetch=prefetch, name=name
         )
 
     def worker_parts(self) -> WorkerParts:
-        """Return what a worker of this application is made of.
+        """Return the parts of a worker of this application.
 
         Raises:
             StemError: the application is not connected.
         """
-        connected = self.connected
+        blueprint, connected = self._blueprint, self.connected
+        alone = isinstance(connected.transport, MemoryTransport)
         return WorkerParts(
-            transport=connected.transport,
-            backend=connected.backend,
-            writer=connected.writer,
-            names=self.names,
-            topology=self.topology,
-            registry=self.registry,
-            signals=self.signals,
-            settings=self.settings,
+            blueprint=blueprint,
+            connected=connected,
             app=self,
-            seal=connected.seal,
-            overrides=self.overrides,
-            middleware=self.middleware,
-            check=lambda: check_before_work(self),
+            open_transport=None if alone else partial(create_transport, blueprint.settings),
+            check=lambda: check_before_work(blueprint, connected),
         )
 
     def __repr__(self) -> str:
         state = "connected" if self._connected else "not connected"
         return f"<Stem {self.settings.namespace!r}, {len(self.registry)} tasks, {state}>"
+
+
+def _several(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -1,4 +1,4 @@
-"""From settings to open connections: transport, topology, backend, producer."""
+"""Open the connections of an application: transport, topology, result backend, producer."""
 
 from __future__ import annotations
 
@@ -6,77 +6,39 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractAsyncContextManager
 
+from stem_amqp.blueprint import Blueprint
 from stem_amqp.clock import Clock
+from stem_amqp.connected import Connected
 from stem_amqp.management import Management
-from stem_amqp.producer import Producer
+from stem_amqp.messages.commands import Report
+from stem_amqp.messages.message import new_id
+from stem_amqp.observability.events import EventsExporter
+from stem_amqp.observability.metrics import install_metrics
+from stem_amqp.observability.tracing import install_tracing
+from stem_amqp.producer.producer import Producer
 from stem_amqp.provision.apply import ensure
 from stem_amqp.provision.demands import refuse_unsupported
+from stem_amqp.provision.restore import TopologyRestorer
 from stem_amqp.provision.verify import verify_arguments
 from stem_amqp.results.base import ResultBackend
-from stem_amqp.results.batch import ResultWriter
-from stem_amqp.results.factory import backend_tls
-from stem_amqp.results.factory import create as create_backend
-from stem_amqp.settings import Provision, Settings
+from stem_amqp.results.factory import create_from
+from stem_amqp.results.signed import signed
+from stem_amqp.results.writer import ResultWriter
+from stem_amqp.settings import EventSources, Provision, Settings
 from stem_amqp.signing.seal import Seal
 from stem_amqp.signing.source import seal_from
 from stem_amqp.tls import TlsFiles
-from stem_amqp.topology.compile import compile_topology
-from stem_amqp.topology.entities import Entities
 from stem_amqp.transport.amqp.transport import AmqpTransport
 from stem_amqp.transport.base import BrokerInfo, Transport
+from stem_amqp.transport.delivery import Delivery
 from stem_amqp.transport.memory import MemoryTransport
-
-if TYPE_CHECKING:
-    from stem_amqp.app import Stem
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Connected:
-    """The open connections of an application.
-
-    Args:
-        transport: the broker.
-        broker: what the broker says of itself.
-        backend: the result backend.
-        writer: its batching writer.
-        producer: what enqueues.
-        seal: what signs and encrypts bodies, if there are keys.
-    """
-
-    transport: Transport
-    broker: BrokerInfo
-    backend: ResultBackend
-    writer: ResultWriter
-    producer: Producer
-    seal: Seal | None = None
-
-    async def close(self) -> None:
-        """Close everything, the broker last."""
-        try:
-            await self.writer.close()
-            await self.backend.close()
-        finally:
-            await self.transport.close()
-
-
-class StandIn(Protocol):
-    """Connections in the place of an application's own: what `stem_amqp.testing` swaps in."""
-
-    @property
-    def connected(self) -> Connected:
-        """The connections, open at any time."""
-        ...
-
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop in which they can be used from another thread."""
-        ...
+from stem_amqp.worker.steering.listener import ControlListener
 
 
 def create_transport(settings: Settings, clock: Clock | None = None) -> Transport:
-    """Make the transport that the broker URL asks for; it is not connected yet.
+    """Make the transport for the broker URL; it is not connected yet.
 
     Args:
         settings: the settings.
@@ -88,7 +50,10 @@ def create_transport(settings: Settings, clock: Clock | None = None) -> Transpor
     urls = [url.get_secret_value() for url in settings.broker_url]
     if urls[0].startswith("memory:"):
         return MemoryTransport.from_url(
-            urls[0], clock=clock, publish_timeout=settings.publish_timeout
+            urls[0],
+            clock=clock,
+            connect_timeout=settings.connect_timeout,
+            publish_timeout=settings.publish_timeout,
         )
     context = None
     if _encrypted(urls):
@@ -109,94 +74,122 @@ def _encrypted(urls: Sequence[str]) -> bool:
     return any(url.startswith("amqps:") for url in urls)
 
 
-def entities_of(app: Stem) -> Entities:
-    """Return what is to be on the broker for an application."""
-    return compile_topology(app.topology, app.names, app.queues)
-
-
-async def provision(app: Stem, transport: Transport, mode: Provision) -> None:
+async def provision(blueprint: Blueprint, transport: Transport, mode: Provision) -> None:
     """Declare or verify an application's topology.
 
+    Args:
+        blueprint: the application.
+        transport: connected.
+        mode: whether to declare, to verify, or to do nothing.
+
     Raises:
-        TopologyMismatchError: something is there with other arguments.
-        TopologyMissingError: something is missing, and is not to be declared.
+        TopologyMismatchError: an exchange or queue exists with other arguments.
+        TopologyMissingError: something is missing, and may not be declared.
     """
-    entities = entities_of(app)
-    # only policies need the management API, and most topologies have none
-    asked = bool(entities.policies) and not app.settings.in_memory
-    management = Management.of(app.settings) if asked else None
+    entities, settings = blueprint.entities, blueprint.settings
+    # only policies need the management API, and most topologies have no policies
+    asked = bool(entities.policies) and not settings.in_memory
+    management = Management.of(settings) if asked else None
     await ensure(mode, transport, entities, management=management)
 
 
-async def check_before_work(app: Stem) -> None:
-    """Compare the arguments of what stands, for a worker that must not declare it.
+def attach_restorer(blueprint: Blueprint, transport: Transport) -> None:
+    """Let a transport report parts of the topology that are missing, and declare them again if allowed.
 
-    Only a worker does so, once and before it takes a task: a producer has no use for the answer, and should
+    Args:
+        blueprint: the application; only ``provision=apply`` allows to declare.
+        transport: connected.
+    """
+
+    async def redeclare() -> None:
+        await provision(blueprint, transport, Provision.APPLY)
+
+    if blueprint.settings.provision is Provision.APPLY:
+        transport.redeclare = redeclare
+    transport.restorer = TopologyRestorer(
+        transport, lambda: blueprint.entities, transport.redeclare
+    )
+
+
+async def check_before_work(blueprint: Blueprint, connected: Connected) -> None:
+    """Compare the arguments of existing exchanges and queues, for a worker that may not declare them.
+
+    Only a worker does this, once and before it consumes: a producer does not need the answer, and should
     not wait for it.
 
     Args:
-        app: the application, connected.
+        blueprint: the application.
+        connected: its connections.
 
     Raises:
-        TopologyMismatchError: something is there with other arguments.
-        BrokerError: the broker cannot be reached, or refuses.
+        TopologyMismatchError: an exchange or queue exists with other arguments.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
-    settings = app.settings
+    settings = blueprint.settings
     if settings.provision is not Provision.VERIFY or settings.in_memory:
         return
     urls = [url.get_secret_value() for url in settings.broker_url]
-    # beside a broker with TLS the API is guessed without: nobody asked for the password to go there
+    # beside a broker with TLS the guessed API is not used: the password must not go there unasked
     guessed = settings.management_url is None and _encrypted(urls)
     await verify_arguments(
-        app.connected.transport,
-        entities_of(app),
-        app.names,
+        connected.transport,
+        blueprint.entities,
+        blueprint.names,
         None if guessed else Management.of(settings),
         settings.topology or "",
     )
 
 
-async def connect(app: Stem, clock: Clock | None, settings: Settings | None = None) -> Connected:
+async def connect(blueprint: Blueprint) -> Connected:
     """Open everything that an application needs.
 
     Args:
-        app: the application.
-        clock: the time that an in-memory broker measures with.
-        settings: what to use instead of the application's, such as other time limits.
+        blueprint: the application.
 
     Raises:
-        BrokerError: the broker cannot be reached, refuses, has another topology, or is of a release
-            that has not what the topology asks for.
+        BrokerError: the broker cannot be reached, refuses access, has another topology, or its
+            release lacks a feature that the topology needs.
         BackendError: the backend cannot be reached.
-        ConfigurationError: the keys cannot be used, or one that is needed is missing.
+        ConfigurationError: the keys cannot be used, a required key is missing, or the registry of Prometheus
+            has a metric of the same name.
     """
-    settings = settings or app.settings
-    seal = seal_from(settings, app.keys)
-    transport = create_transport(settings, clock)
+    settings = blueprint.settings
+    install_metrics(settings.metrics, blueprint.telemetry)
+    seal = seal_from(settings, blueprint.keys)
+    transport = create_transport(settings, blueprint.clock)
     broker = await transport.connect()
     try:
-        refuse_unsupported(app.topology, app.queues, broker)
-        await provision(app, transport, settings.provision)
-        if settings.provision is Provision.APPLY:
-            transport.redeclare = lambda: provision(app, transport, Provision.APPLY)
-        backend = create_backend(
-            settings.backend_url.get_secret_value(),
-            clock=transport.clock,
-            transport=transport,
-            names=app.names,
-            ttl=settings.result_ttl,
-            tls_paths=backend_tls(settings),
-        )
+        refuse_unsupported(blueprint.topology, blueprint.queues, broker)
+        await provision(blueprint, transport, settings.provision)
+        attach_restorer(blueprint, transport)
+        backend = create_from(settings, transport, blueprint.names)
+        backend = signed(backend, seal)
         await backend.open()
     except BaseException:
         await asyncio.shield(transport.close())
         raise
-    return assembled(app, settings, transport=transport, broker=broker, backend=backend, seal=seal)
+    connected = assembled(blueprint, transport=transport, broker=broker, backend=backend, seal=seal)
+    if connected.events is not None and settings.events is EventSources.ALL:
+        connected.events.follow(lambda: _listeners(blueprint, connected))
+    return connected
+
+
+def _listeners(blueprint: Blueprint, connected: Connected) -> AbstractAsyncContextManager[str]:
+    """Consume commands in a process that may have no worker, to learn of listeners for events."""
+    name = f"{blueprint.names.control}.{socket.gethostname()}:{os.getpid()}:{new_id()[-6:]}"
+
+    def listened(report: Report, _: Delivery) -> None:
+        if report.events and connected.events is not None:
+            connected.events.listen(report.events)
+
+    listener = ControlListener(
+        {Report: listened}, seal=connected.seal, clock=connected.transport.clock
+    )
+    return connected.transport.subscribe(name, listener, exchange=blueprint.names.control)
 
 
 def assembled(
-    app: Stem,
-    settings: Settings,
+    blueprint: Blueprint,
     *,
     transport: Transport,
     broker: BrokerInfo,
@@ -204,31 +197,20 @@ def assembled(
     seal: Seal | None,
     make_producer: Callable[..., Producer] = Producer,
 ) -> Connected:
-    """Put connections together that are open already.
+    """Make the connections of an application from parts that are open already.
 
     Args:
-        app: the application.
-        settings: its settings.
+        blueprint: the application.
         transport: the broker.
-        broker: what the broker says of itself.
+        broker: the broker's product, version and features.
         backend: the result backend.
-        seal: what signs and encrypts bodies, if there are keys.
-        make_producer: makes what enqueues, with the arguments of `Producer`.
+        seal: signs and encrypts messages; None without keys.
+        make_producer: makes the producer, with the arguments of `Producer`.
     """
+    install_tracing(blueprint.settings.tracing, blueprint.telemetry)
     writer = ResultWriter(backend)
     producer = make_producer(
-        transport=transport,
-        backend=backend,
-        writer=writer,
-        names=app.names,
-        topology=app.topology,
-        signals=app.signals,
-        default_queue=settings.default_queue,
-        result_ttl=settings.result_ttl,
-        window=settings.publish_window,
-        max_body_size=settings.max_body_size,
-        seal=seal,
-        middleware=app.middleware,
+        blueprint, transport=transport, backend=backend, writer=writer, seal=seal
     )
     return Connected(
         transport=transport,
@@ -237,4 +219,14 @@ def assembled(
         writer=writer,
         producer=producer,
         seal=seal,
+        events=_events(blueprint, transport),
+    )
+
+
+def _events(blueprint: Blueprint, transport: Transport) -> EventsExporter | None:
+    settings = blueprint.settings
+    if settings.events is EventSources.OFF:
+        return None
+    return EventsExporter(
+        blueprint.telemetry, transport, blueprint.names, rate=settings.events_rate
     )

@@ -1,4 +1,4 @@
-"""Decimal delay: a waiting time as digits of a routing key. Pure arithmetic.
+"""Decimal delay: encode a waiting time as digits of a routing key. Pure arithmetic.
 
 A delay is a number of 100 ms units, written with eight digits. The routing key is the digits, most
 significant first, then the logical queue: ``0.0.0.0.0.1.5.0.orders`` waits 15 s in two hops.
@@ -16,13 +16,13 @@ LEVELS = 8
 UNIT_MS = 100
 """Milliseconds of one unit."""
 MAX_UNITS = 99_999_999
-"""The longest delay in one go, about 115 days; a longer one re-enters on arrival."""
+"""The longest single delay, about 115 days; a longer one is delayed again on arrival."""
 MAX_SECONDS = MAX_UNITS * UNIT_MS / 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DelayRoute:
-    """Where to publish a message so that it arrives later.
+    """The delay exchange and routing key for a delayed message.
 
     Args:
         level: the digit's level, 0 to 7, whose exchange takes the message.
@@ -45,14 +45,14 @@ def exact_units(delay: float) -> int:
 
     At least one unit, at most `MAX_UNITS`.
     """
-    # Without the rounding, 0.3 s would become four units: 0.3 * 1000 / 100 = 3.0000000000000004
+    # Without rounding, 0.3 s would become four units: 0.3 * 1000 / 100 = 3.0000000000000004
     return min(max(math.ceil(round(delay * 1000 / UNIT_MS, 6)), 1), MAX_UNITS)
 
 
 def two_digit_units(delay: float) -> int:
     """Return the delay in units with at most two significant digits, rounded up.
 
-    So a retry takes two hops at most, and its jitter stays.
+    A retry then takes two hops at most, and keeps its jitter.
     """
     units = exact_units(delay)
     step = int(10 ** max(len(str(units)) - 2, 0))
@@ -65,13 +65,13 @@ def route(units: int, queue: str) -> DelayRoute:
 
     Args:
         units: 1 to `MAX_UNITS` units of 100 ms.
-        queue: the logical queue that gets the message in the end.
+        queue: the logical queue that receives the message, or the routing word of its holding queue.
 
     Raises:
         ValueError: the number of units is out of range.
     """
     if not 1 <= units <= MAX_UNITS:
-        raise ValueError(f"a delay has 1 to {MAX_UNITS} units, not {units}")
+        raise ValueError(f"a delay must have 1 to {MAX_UNITS} units, not {units}")
     digits = f"{units:0{LEVELS}d}"
     first = next(index for index, digit in enumerate(digits) if digit != "0")
     return DelayRoute(
@@ -85,10 +85,15 @@ def ttl_ms(level: int, digit: int) -> int:
 
 
 def binding_key(level: int, digit: int) -> str:
-    """Return the topic pattern that matches a digit at a level, whatever the others are."""
+    """Return the topic pattern that matches a digit at a level, with any other digits."""
     return "*." * (LEVELS - 1 - level) + f"{digit}.#"
 
 
 def delivery_key(queue: str) -> str:
-    """Return the topic pattern with which a work queue is bound to where delays end."""
+    """Return the topic pattern that binds a work queue to the exchange where delays end."""
     return "*." * LEVELS + queue
+
+
+def due_key(queue: str) -> str:
+    """Return the routing key of a message whose delay has ended."""
+    return "0." * LEVELS + queue

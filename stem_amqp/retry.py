@@ -1,7 +1,7 @@
-"""Retry policies: which wait, when to stop, what to retry. Pure; the broker does the waiting.
+"""Retry policies: how long to wait, when to stop, what to retry. Pure; messages wait in the broker.
 
-The vocabulary is tenacity's: its wait, stop and retry strategies are used as they are, evaluated in
-the worker for one failed attempt at a time.
+A policy is made of tenacity's wait, stop and retry strategies, which the worker evaluates for one failed
+attempt at a time.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from stem_amqp.durations import Duration, format_seconds, seconds
+from stem_amqp.durations import Duration, format_seconds, seconds, shown
 from stem_amqp.errors import ConfigurationError
 
 _SHORT_FORM = ("base", "factor", "max", "jitter")
 
 
 class wait_with_jitter(wait_base):  # noqa: N801 - named like tenacity's own strategies
-    """Take a random part off another strategy's wait, so that a burst does not return as one.
+    """Subtract a random part from another strategy's wait, so that retries of a burst are spread out.
 
     Args:
         wait: the strategy that gives the longest wait.
-        share: the largest part to take off, 0 to 1.
+        share: the largest part to subtract, 0 to 1.
     """
 
     def __init__(self, wait: wait_base, share: float) -> None:
@@ -41,21 +41,20 @@ class wait_with_jitter(wait_base):  # noqa: N801 - named like tenacity's own str
 
 
 class RetryPolicy:
-    """Decides what follows a failed attempt.
+    """Decides whether and when a failed task runs again.
 
     The short form is an exponential backoff: ``base * factor ** attempt`` seconds, at most ``max``,
-    with a random part of up to ``jitter`` taken off.
+    minus a random part of up to ``jitter``.
 
     Args:
         base: the first wait.
-        factor: what each wait is multiplied with for the next, at least 1.
+        factor: the factor between two waits, at least 1.
         max: the longest wait.
-        jitter: the largest random part to take off a wait, 0 to 1.
+        jitter: the largest random part to subtract from a wait, 0 to 1.
         wait: a tenacity wait strategy instead of the short form.
         stop: a tenacity stop strategy, in addition to ``max_retries``. Its
             ``stop_after_delay`` counts from the time of the enqueue.
-        retry: a tenacity retry strategy, such as ``retry_if_exception_type(IOError)``; a failure
-            that it does not accept is not retried.
+        retry: a tenacity retry strategy, such as ``retry_if_exception_type(IOError)``; a failure that it does not accept is not retried.
 
     Raises:
         ConfigurationError: a value is out of range, or the short form is mixed with ``wait``.
@@ -66,7 +65,7 @@ class RetryPolicy:
         *,
         base: Duration | None = None,
         factor: float | None = None,
-        max: Duration | None = None,  # noqa: A002 - the word of the file format
+        max: Duration | None = None,  # noqa: A002 - the key in the topology file
         jitter: float | None = None,
         wait: wait_base | None = None,
         stop: stop_base | None = None,
@@ -74,7 +73,7 @@ class RetryPolicy:
     ) -> None:
         if wait is not None and any(part is not None for part in (base, factor, max, jitter)):
             raise ConfigurationError(
-                "a retry policy is either a tenacity wait strategy or the short form"
+                "a retry policy takes either a tenacity wait strategy or the short form"
                 " (base, factor, max, jitter), not both"
             )
         self._short = None if wait is not None else _short_form(base, factor, max, jitter)
@@ -83,11 +82,11 @@ class RetryPolicy:
         self._retry = retry
 
     def accepts(self, attempt: int, error: BaseException, *, elapsed: float = 0.0) -> bool:
-        """Say whether the policy's retry strategy accepts a failure; without one, any."""
+        """Return whether the retry strategy accepts a failure; True without a strategy."""
         return self._retry is None or bool(self._retry(_call_state(attempt, error, elapsed)))
 
     def delay(self, attempt: int, error: BaseException, *, elapsed: float = 0.0) -> float | None:
-        """Say when to run again after a failed attempt.
+        """Return the wait after a failed attempt.
 
         Args:
             attempt: the attempt that failed, 0 for the first run.
@@ -95,7 +94,7 @@ class RetryPolicy:
             elapsed: seconds since the enqueue.
 
         Returns:
-            Seconds to wait, or None if the stop strategy says that it is enough.
+            Seconds to wait, or None if the stop strategy ends the retries.
         """
         state = _call_state(attempt, error, elapsed)
         if self._stop is not None and self._stop(state):
@@ -103,30 +102,34 @@ class RetryPolicy:
         return max(0.0, float(self._wait(state)))
 
     def short_form(self) -> dict[str, float]:
-        """Return the policy as plain values, as they travel in a message or stand in a file.
+        """Return the policy as plain values, the form in messages and files.
 
         Raises:
-            ConfigurationError: it uses tenacity strategies, which cannot travel.
+            ConfigurationError: it uses tenacity strategies, which cannot be sent.
         """
         if self._short is None or self._stop is not None or self._retry is not None:
             raise ConfigurationError(
                 "a retry policy for one call must be in short form"
-                " (base, factor, max, jitter): tenacity strategies cannot travel in a message;"
+                " (base, factor, max, jitter): tenacity strategies cannot be sent in a message;"
                 " set them on the task"
             )
         return dict(self._short)
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RetryPolicy:
-        """Read the short form.
+        """Parse the short form.
 
         Raises:
             ConfigurationError: a key is unknown or a value is out of range.
         """
-        unknown = sorted(set(value) - set(_SHORT_FORM))
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"a retry policy must be a mapping of {', '.join(_SHORT_FORM)}, not {shown(value)}"
+            )
+        unknown = sorted(str(name) for name in value if name not in _SHORT_FORM)
         if unknown:
             raise ConfigurationError(
-                f"a retry policy has no {', '.join(unknown)}; it has {', '.join(_SHORT_FORM)}"
+                f"unknown key of a retry policy: {', '.join(unknown)}; the keys are {', '.join(_SHORT_FORM)}"
             )
         return cls(**value)
 
@@ -151,20 +154,29 @@ def _short_form(
 ) -> dict[str, float]:
     short = {
         "base": seconds(2 if base is None else base),
-        "factor": 2.0 if factor is None else float(factor),
+        "factor": 2.0 if factor is None else _number("factor", factor),
         "max": seconds(300 if longest is None else longest),
-        "jitter": 0.25 if jitter is None else float(jitter),
+        "jitter": 0.25 if jitter is None else _number("jitter", jitter),
     }
     if short["base"] > short["max"]:
         raise ConfigurationError(
             f"the retry policy's base ({format_seconds(short['base'])}) is longer than its max"
             f" ({format_seconds(short['max'])}): set max as well"
         )
-    if short["factor"] < 1:
+    if not 1 <= short["factor"] < float("inf"):
         raise ConfigurationError(f"the retry policy's factor must be at least 1, not {factor}")
     if not 0 <= short["jitter"] <= 1:
         raise ConfigurationError(f"the retry policy's jitter must be from 0 to 1, not {jitter}")
     return short
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise ConfigurationError(f"the retry policy's {name} must be a number, not {shown(value)}")
 
 
 def _exponential(short: Mapping[str, float]) -> wait_base:
@@ -175,7 +187,7 @@ def _exponential(short: Mapping[str, float]) -> wait_base:
 
 
 def _call_state(attempt: int, error: BaseException, elapsed: float) -> tenacity.RetryCallState:
-    """Build what tenacity's strategies look at, for one failed attempt."""
+    """Build the call state that tenacity's strategies evaluate, for one failed attempt."""
     state = tenacity.RetryCallState(retry_object=tenacity.Retrying(), fn=None, args=(), kwargs={})
     state.attempt_number = attempt + 1
     outcome: tenacity.Future = tenacity.Future(attempt + 1)
@@ -187,4 +199,4 @@ def _call_state(attempt: int, error: BaseException, elapsed: float) -> tenacity.
 
 
 DEFAULT_POLICY = RetryPolicy()
-"""2 s, doubled each time, at most 5 minutes, up to a quarter of it jitter."""
+"""2 s, doubled each time, at most 5 minutes, minus up to a quarter of jitter."""

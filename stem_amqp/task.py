@@ -5,25 +5,60 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
 from stem_amqp.blocking.handle import BlockingHandle
-from stem_amqp.definition import TaskDefinition
-from stem_amqp.message import TaskMessage, new_id
-from stem_amqp.options import DEFAULT_CALL, CallKeywords, CallOptions, TaskOptions
-from stem_amqp.producer import Call
+from stem_amqp.blocking.producer import BlockingProducer
+from stem_amqp.blueprint import Blueprint
+from stem_amqp.composition.composable import AsyncLinks, Links, SyncLinks
+from stem_amqp.connected import StandIn
+from stem_amqp.context.context import TaskContext, current_or_none
+from stem_amqp.durations import Duration
+from stem_amqp.messages.message import TaskMessage, new_id
 from stem_amqp.results.handle import TaskHandle
-from stem_amqp.worker.context import TaskContext, current_or_none
-from stem_amqp.worker.resources import plain_call
-
-if TYPE_CHECKING:
-    from stem_amqp.app import Stem
+from stem_amqp.tasks.call import Call
+from stem_amqp.tasks.definition import TaskDefinition
+from stem_amqp.tasks.keywords import CallKeywords
+from stem_amqp.tasks.options import DEFAULT_CALL, CallOptions, TaskOptions
+from stem_amqp.tasks.round_trip import round_trip_arguments, round_trip_result
+from stem_amqp.worker.running.resources import plain_call
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+class Application(Protocol):
+    """What a task needs of its application, a `Stem`."""
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """What the application is made of now."""
+        ...
+
+    @property
+    def stand_in(self) -> StandIn | None:
+        """The connections of a test; None outside of one."""
+        ...
+
+    @property
+    def blocking_producer(self) -> BlockingProducer:
+        """The producer of ``enqueue_blocking``."""
+        ...
+
+    def blocking(self, *, timeout: Duration | None = None) -> BlockingProducer:
+        """Make a producer for code without an event loop."""
+        ...
+
+    async def enqueue_call(self, call: Call[R]) -> TaskHandle[R]:
+        """Enqueue a prepared call."""
+        ...
+
+    async def enqueue_composition(self, composition: Any, *, id: str | None = None) -> Any:  # noqa: A002 - the option's name
+        """Enqueue a composition."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +69,7 @@ class BoundTask(Generic[P, R]):
     _options: CallOptions
 
     @property
-    def app(self) -> Stem:
+    def app(self) -> Application:
         """The application."""
         return self._task.app
 
@@ -46,7 +81,7 @@ class BoundTask(Generic[P, R]):
         """Enqueue the task with these options, without an event loop; see `Task.enqueue_blocking`."""
         return self._task.app.blocking_producer.enqueue_call(self.prepare(*args, **kwargs))
 
-    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Make a call for `Stem.enqueue_many`; see `Task.prepare`."""
         return Call(
             task=self._task.name,
@@ -56,7 +91,7 @@ class BoundTask(Generic[P, R]):
         )
 
 
-class Task(Generic[P, R]):
+class Task(Links[P, R]):
     """A task: call it as the plain function it is, or enqueue it.
 
     Args:
@@ -64,10 +99,18 @@ class Task(Generic[P, R]):
         definition: the named function with its options.
     """
 
-    def __init__(self, app: Stem, definition: TaskDefinition) -> None:
+    def __init__(self, app: Application, definition: TaskDefinition) -> None:
+        function = definition.function
+        functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
+        # What the function has by a name of the task's own, such as another framework's, stays there
+        own = {
+            name: one
+            for name, one in getattr(function, "__dict__", {}).items()
+            if not hasattr(self, name)
+        }
+        self.__dict__.update(own)
         self.app = app
         self.definition = definition
-        functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
 
     @property
     def name(self) -> str:
@@ -118,7 +161,7 @@ class Task(Generic[P, R]):
         """
         return self.app.blocking_producer.enqueue_call(self.prepare(*args, **kwargs))
 
-    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+    def prepare(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Make a call for `Stem.enqueue_many`, with the arguments checked.
 
         Raises:
@@ -135,7 +178,7 @@ class Task(Generic[P, R]):
         """Set options of one call, such as ``delay="30s"`` or ``meta={…}``.
 
         Args:
-            **options: see `stem_amqp.options.CallKeywords`.
+            **options: see `stem_amqp.tasks.keywords.CallKeywords`.
 
         Raises:
             ConfigurationError: an option's value cannot be used.
@@ -143,6 +186,20 @@ class Task(Generic[P, R]):
         return BoundTask(self, CallOptions.build(options))
 
     def _plain_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        # A test on an in-memory broker finds arguments that JSON cannot carry; not within a task's run
+        if self.app.stand_in is None or current_or_none() is not None:
+            return self._call_here(args, kwargs)
+        arguments, given = self.definition.arguments, dict(kwargs)
+        own = [value for value in args if isinstance(value, TaskContext)]
+        if own and arguments.context_parameter is not None:
+            given.setdefault(arguments.context_parameter, own[0])
+        plain = tuple(value for value in args if not isinstance(value, TaskContext))
+        values = round_trip_arguments(arguments, plain, given)
+        if values is None:
+            return self._call_here(args, kwargs)
+        return round_trip_result(arguments.returns, self._call_here((), values))
+
+    def _call_here(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         arguments = self.definition.arguments
         name, given = arguments.context_parameter, dict(kwargs)
         if arguments.dependencies:
@@ -169,7 +226,9 @@ class Task(Generic[P, R]):
         if len(plain) > len(names):
             raise TypeError(f"{self.name}{arguments} got {len(plain)} arguments by position")
         given.update(zip(names, plain, strict=False))
-        call = plain_call(self.definition, context, self.app.overrides, self.app.settings)
+        call = plain_call(
+            self.definition, context, self.app.blueprint.overrides, self.app.blueprint.settings
+        )
         return call(**given)
 
     def _plain_context(self) -> TaskContext:
@@ -180,7 +239,7 @@ class Task(Generic[P, R]):
         return f"<Task {self.name} {self.definition.arguments}>"
 
 
-class AsyncTask(Task[P, R]):
+class AsyncTask(Task[P, R], AsyncLinks[P, R]):
     """A task made of a coroutine function."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -189,7 +248,7 @@ class AsyncTask(Task[P, R]):
         return coroutine
 
 
-class SyncTask(Task[P, R]):
+class SyncTask(Task[P, R], SyncLinks[P, R]):
     """A task made of a plain function; a worker runs it in a thread."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -205,7 +264,7 @@ class TaskDecorator:
     too. (A type checker cannot take off one that stands elsewhere, unless it has a default.)
     """
 
-    def __init__(self, app: Stem, name: str, options: TaskOptions) -> None:
+    def __init__(self, app: Application, name: str, options: TaskOptions) -> None:
         self._app = app
         self._name = name
         self._options = options
@@ -226,9 +285,9 @@ class TaskDecorator:
         """Make the function a task and register it.
 
         Raises:
-            TaskDefinitionError: its signature cannot travel, or the name is taken.
+            TaskDefinitionError: JSON cannot carry its arguments, or the name is taken.
         """
         definition = TaskDefinition.build(self._name, function, self._options, TaskContext)
-        self._app.registry.add(definition)
+        self._app.blueprint.registry.add(definition)
         kind = AsyncTask if definition.is_async else SyncTask
         return kind(self._app, definition)

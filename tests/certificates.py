@@ -1,4 +1,4 @@
-"""An authority of the tests' own, and the certificates that it signs."""
+"""A certificate authority for tests, and the certificates that it signs."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -13,8 +13,8 @@ class Authority:
     """Signs certificates, and writes them with their keys into a folder.
 
     Args:
-        folder: where the files are.
-        name: of the authority, and of its file ``<name>.pem``.
+        folder: the folder of the files.
+        name: the name of the authority and of its file ``<name>.pem``.
     """
 
     def __init__(self, folder, name="authority"):
@@ -30,8 +30,8 @@ class Authority:
 
         Args:
             name: the common name.
-            days: until it ends; negative for one that has ended.
-            file: the file's name without its ending; default: the common name.
+            days: the days until it expires; negative for an expired certificate.
+            file: the file's name without suffix; default: the common name.
 
         Returns:
             The paths of certificate and key.

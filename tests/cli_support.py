@@ -1,5 +1,6 @@
-"""Running the command line inside the test's process, and its workers in processes of their own."""
+"""Run the command line in the test's process, and its workers in separate processes."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from support import until
 
 import stem_amqp
 from stem_amqp.cli import main
@@ -19,7 +21,7 @@ ROOT = Path(stem_amqp.__file__).parents[1]
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -27,12 +29,12 @@ class Ran:
 
     @property
     def json(self):
-        """Standard output as the one JSON document that it is."""
+        """Standard output, parsed as one JSON document."""
         return orjson.loads(self.out)
 
 
 class CommandLine:
-    """Runs commands in a directory of their own."""
+    """Runs commands in a separate directory."""
 
     def __init__(self, capsys, folder):
         self._capsys = capsys
@@ -55,7 +57,7 @@ class CommandLine:
 
     @contextmanager
     def process(self, *words):
-        """Run a command in a process of its own, which is killed at the end of the block."""
+        """Run a command in a separate process, which is killed at the end of the block."""
         log = self.folder / "log.txt"
         with log.open("a") as file:
             process = subprocess.Popen(
@@ -69,23 +71,44 @@ class CommandLine:
                 yield process
             finally:
                 process.kill()
-                process.wait(timeout=20)
+                process.wait(timeout=60)
 
     def log(self) -> str:
-        """What the processes wrote."""
+        """Return the output of the processes."""
         path = self.folder / "log.txt"
         return path.read_text() if path.exists() else ""
 
 
 @contextmanager
+def restored_log():
+    """Undo what a command does to the log of this process: its levels, and its handlers on streams of the test."""
+    loggers = [logging.getLogger(name) for name in (None, "aio_pika", "aiormq", "stem_amqp")]
+    before = [(logger.level, logger.handlers.copy()) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers = handlers
+
+
+@contextmanager
 def command_line(capsys, monkeypatch, folder):
-    """Give a command line without settings from outside, whose imports are forgotten afterwards."""
+    """Yield a command line without outside settings, and remove its imported modules afterwards."""
     for name in [name for name in os.environ if name.startswith("STEM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield CommandLine(capsys, folder)
+    with restored_log():
+        yield CommandLine(capsys, folder)
     for name, module in list(sys.modules.items()):
         if str(folder) in (getattr(module, "__file__", None) or ""):
             del sys.modules[name]
+
+
+@contextmanager
+def worker(cli, *words, ready=1):
+    """Run a worker of ``shop:stem`` during the block, which begins once the worker consumes."""
+    before = cli.log().count("is ready")
+    with cli.process("worker", "shop:stem", *words) as process:
+        until(lambda: cli.log().count("is ready") >= before + ready, "the worker's start")
+        yield process

@@ -1,4 +1,4 @@
-"""A small shop, as a user's module would be: an application with tasks, and code that enqueues."""
+"""A small shop, written like a user's module: an application with tasks, and code that enqueues."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ HOURLY = {"base": "1h", "max": "1h", "jitter": 0}
 
 
 class Shop:
-    """An application of its own for each test, and what its tasks did."""
+    """A new application for each test, with a record of what its tasks did."""
 
     def __init__(self, **settings):
         self.stem = Stem(broker_url="amqp://nobody@nowhere.invalid/", **settings)
@@ -35,7 +35,7 @@ class Shop:
         return "shipped"
 
     async def checkout(self, amount=1):
-        """Be the code under test."""
+        """Enqueue the tasks of an order: the code under test."""
         return await self.pay.options(meta={"tenant": "a"}).enqueue(ORDER, amount=amount)
 
 

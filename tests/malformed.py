@@ -1,4 +1,4 @@
-"""Messages that no producer of ours writes: what the fuzz tests throw at a worker."""
+"""Malformed messages, which the fuzz tests send to a worker."""
 
 import os
 from datetime import UTC, datetime
@@ -9,18 +9,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("STEM_TEST_FUZZ", "0"))
-"""Examples of each test in a long random run; 0 for the short one that is always the same."""
+"""Examples of each test in a long random run; 0 for the short run with constant examples."""
 BATCH = 25
-"""Messages of one example: one worker gets them at once."""
+"""Messages of one example; a worker receives them together."""
 
 
 def fuzzed(examples):
-    """Return the settings of a fuzz test: always the same cases, unless a long run is asked for."""
+    """Return the settings of a fuzz test: constant examples, unless a long run is requested."""
     return settings(
         max_examples=EXAMPLES or examples,
         derandomize=not EXAMPLES,
         database=None,
-        phases=[Phase.explicit, Phase.generate],  # a batch that fails is told as it is
+        phases=[Phase.explicit, Phase.generate],  # a failing batch is reported without shrinking
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
@@ -61,7 +61,7 @@ ODD_JSON = st.sampled_from(
     ]
 )  # fmt: skip
 
-# -- messages with some fields spoilt -----------------------------------------------------------
+# -- messages with some invalid fields ----------------------------------------------------------
 
 TIMES = st.sampled_from(
     [
@@ -113,7 +113,7 @@ FIELDS = {
 
 @st.composite
 def spoilt(draw):
-    """A task message with a few fields replaced by something else, or left out."""
+    """Draw a task message in which a few fields are replaced or missing."""
     fields = {"v": 1, "id": draw(TEXTS) or "i", "task": draw(TASKS), "args": {"a": 1}, "meta": {}}
     for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=3, unique=True)):
         fields[name] = draw(FIELDS[name])
@@ -124,7 +124,7 @@ def spoilt(draw):
 
 @st.composite
 def cut(draw):
-    """A task message with a byte changed, or its end missing."""
+    """Draw a task message with one byte changed, possibly without its second half."""
     body = bytearray(draw(spoilt()))
     body[draw(st.integers(0, len(body) - 1))] = draw(st.integers(0, 255))
     return bytes(body[: draw(st.sampled_from([len(body), len(body) // 2]))])

@@ -1,4 +1,4 @@
-// Takes the pictures of docs/reading-your-queues.md from a management UI; README.md here tells how.
+// Takes the screenshots of docs/reading-your-queues.md from a management UI; see README.md.
 import { chromium } from "playwright-core";
 
 const [url, directory] = process.argv.slice(2);
@@ -18,7 +18,7 @@ async function open(hash, { filter, sort } = {}) {
   if (filter) {
     const regex = page.locator('input[id$="filter-regex-mode"]');
     if (!(await regex.isChecked())) await regex.check();
-    await page.waitForTimeout(1500); // a tick shows the page anew, without what is typed meanwhile
+    await page.waitForTimeout(1500); // a refresh redraws the page and discards typed text
     await page.locator(`#${hash}-name`).fill(filter);
     await page.keyboard.press("Enter");
   }
@@ -54,7 +54,7 @@ await page.waitForSelector("select#show-vhost");
 await page.selectOption("select#show-vhost", "shop");
 await page.waitForTimeout(1000);
 
-await open("queues", { filter: "^shop\\.(?!delay|control)" });
+await open("queues", { filter: "^shop\\.(?!zz-|control)" });
 await shoot("queues", "table.list", "table.list");
 await open("exchanges", { filter: "^shop" });
 await shoot("exchanges", "table.list", "table.list");

@@ -1,7 +1,7 @@
-"""A shop on a bad day, for pictures of the management UI.
+"""A shop during an incident, for screenshots of the management UI.
 
-Orders come a little faster than they are handled, the mail server is down, and some reports fail.
-Run it with ``stem-amqp worker shop:stem``, and beside it as a program: the producer.
+Orders arrive a little faster than they are processed, the mail server is down, and some reports fail.
+Run ``stem-amqp worker shop:stem``, and this file as the producer.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ import sys
 from stem_amqp import Reject, Stem
 
 RATE = 24
-"""Orders a second; the worker handles 20."""
+"""Orders per second; the worker processes 20."""
 
 stem = Stem(topology="shop.yaml")
 
 
 @stem.task("orders.sync", queue="orders")
 async def sync_order(order: int) -> None:
-    """Take a moment, and fail for good now and then."""
+    """Process an order slowly; some fail for good."""
     await asyncio.sleep(0.5)
     if order % 40 == 0:
         raise Reject(f"order {order} has no customer")
@@ -26,20 +26,20 @@ async def sync_order(order: int) -> None:
 
 @stem.task("emails.send", queue="emails")
 async def send_email(order: int) -> None:
-    """Find the mail server down."""
+    """Fail, since the mail server is down."""
     raise ConnectionRefusedError(f"mail.example.com:25 refuses the mail of order {order}")
 
 
 @stem.task("reports.build", queue="reports", time_limit="1h")
 async def build_report(order: int) -> None:
-    """Be slow, and fail now and then."""
+    """Build a report slowly; half of them fail."""
     await asyncio.sleep(random.uniform(2, 6))
     if order % 2:
         raise TimeoutError("the warehouse does not answer")
 
 
 async def main(seconds: float) -> None:
-    """Enqueue for a while."""
+    """Enqueue tasks for the given time."""
     async with stem:
         for order in range(round(seconds * RATE)):
             await sync_order.enqueue(order)

@@ -8,16 +8,31 @@ from typing import Any, is_typeddict
 import stem_amqp
 
 CHAPTERS = {
-    "The application": ["Stem", "Task", "Call", "RetryPolicy", "Unique", "Settings"],
+    "The application": ["Stem", "Task", "Call", "RetryPolicy", "Limit", "Unique", "Settings"],
     "Without an event loop": ["BlockingProducer", "BlockingHandle"],
     "Inside a running task": ["TaskContext", "Retry", "Snooze", "Reject"],
+    "Dependencies": ["Depends", "Shared", "CallArgument", "Provided"],
     "Results": ["TaskHandle", "TaskRecord", "TaskState", "Progress", "Reason"],
+    "Composition": [
+        *(
+            "Link",
+            "Partial",
+            "Chain",
+            "Group",
+            "chain",
+            "group",
+            "chord",
+            "ChainHandle",
+            "GroupHandle",
+        ),
+        *("GroupResults", "FailedMember", "FailedTask"),
+    ],
     "Signals": ["Event"],
 }
-"""The first ones, in the order of reading; every other public name follows by itself."""
+"""The chapters in reading order; every other public name is added automatically."""
 MODULES = {
     "Options of tasks and calls": (
-        "stem_amqp.options",
+        "stem_amqp.tasks.keywords",
         ["TaskKeywords", "CallKeywords"],
     ),
     "Workers in your own process": ("stem_amqp.worker.runner", ["Worker"]),
@@ -27,12 +42,26 @@ MODULES = {
         "stem_amqp.integrations.fastapi",
         ["lifespan", "stem_of", "readiness", "RequestIds"],
     ),
-    "Request ids": ("stem_amqp.integrations.request_id", ["CarryRequestId"]),
+    "Sentry": ("stem_amqp.integrations.sentry", ["StemIntegration"]),
+    "Request ids": ("stem_amqp.integrations.request_id", ["CarryRequestId", "request_id"]),
     "Logging": (
         "stem_amqp.integrations.logs",
         ["TaskFilter", "KeyValueFormatter", "JsonFormatter", "add_task_fields"],
     ),
-    "Revoking": ("stem_amqp.control", ["revoke"]),
+    "Control": (
+        "stem_amqp.control",
+        [
+            "Control",
+            "CommandKeywords",
+            "LastingKeywords",
+            "RevokeManyKeywords",
+            "Recorded",
+            "Answers",
+            "Answer",
+            "Unanswered",
+            "revoke",
+        ],
+    ),
     "The in-memory broker": ("stem_amqp.transport.memory", ["ManualClock"]),
     "A result backend of one's own": (
         "stem_amqp.results.base",
@@ -40,13 +69,22 @@ MODULES = {
     ),
     "How it is made": ("stem_amqp.results.factory", ["BackendParts", "register"]),
 }
-"""What is public in modules of its own."""
+"""Public names that are not in the package's top level, by module."""
+INTERNAL = {
+    "Stem": [
+        *("blueprint", "connected", "enqueue_call", "keys", "names", "prepare", "queues"),
+        *("registry", "registry_type", "stand_in", "swap", "topology", "worker_parts"),
+    ],
+}
+"""Members for other modules, not for applications."""
+WITH_BASES = {"Stem", "Task", "Link", "Chain", "Group", "GroupHandle"}
+"""Classes of which members stand in base classes that are not public."""
 BARE = {"Settings"}
-"""Names whose members have a page of their own."""
+"""Names whose members have a separate page."""
 
 
 def page() -> str:
-    """Return every public name under its chapter."""
+    """Return the public names, by chapter."""
     placed = {name for names in CHAPTERS.values() for name in names}
     errors = [name for name in stem_amqp.__all__ if _is_error(name) and name not in placed]
     others = [name for name in stem_amqp.__all__ if name not in placed and name not in errors]
@@ -80,7 +118,7 @@ def _chapter(title: str, module: str, names: list[str]) -> list[str]:
 
 
 def _keywords(name: str, kind: Any) -> list[str]:
-    """Return the table of a TypedDict, whose docstring has a line for each key."""
+    """Return the table of a TypedDict whose docstring has a line per key."""
     first, *rest = inspect.cleandoc(kind.__doc__).split("\n\n")
     pairs = re.findall(r"^([\w, ]+): (.*(?:\n +.*)*)", "\n\n".join(rest), re.MULTILINE)
     rows = [
@@ -103,9 +141,15 @@ def _keywords(name: str, kind: Any) -> list[str]:
 
 
 def _directive(module: str, name: str, value: Any) -> list[str]:
+    if not callable(value):
+        return [f".. autodata:: {module}.{name}", "   :no-value:"]
     if not isinstance(value, type):
         return [f".. autofunction:: {module}.{name}"]
     if issubclass(value, BaseException):
         return [f".. autoexception:: {module}.{name}", "   :show-inheritance:"]
     lines = [f".. autoclass:: {module}.{name}"]
+    if name in INTERNAL:
+        lines.append(f"   :exclude-members: {', '.join(INTERNAL[name])}")
+    if name in WITH_BASES:
+        lines.append("   :inherited-members:")
     return lines if name in BARE else [*lines, "   :members:"]

@@ -1,4 +1,4 @@
-"""Docstrings as this project writes them."""
+"""Support for this project's style of docstrings."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ def _as_it_stands(docstring: GoogleDocstring) -> list[str]:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Let a property's docstring have a colon: napoleon takes what stands before it for a type."""
+    """Register with Sphinx, so that a property's docstring may contain a colon.
+
+    Otherwise napoleon reads the text before the colon as a type.
+    """
     del app
     GoogleDocstring._parse_attribute_docstring = _as_it_stands  # noqa: SLF001
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""The site's own address leads to its first page, which lies in docs/ as in the repository."""
+"""Redirects from the site's root to its first page, which is in docs/ as in the repository."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ DOOR = """<!doctype html>
 
 
 def write(app: Sphinx, error: Exception | None) -> None:
-    """Write the page that leads on.
+    """Write the page that redirects.
 
     Args:
         app: the build.
-        error: what it failed with, if it did.
+        error: the exception of the build, or None.
     """
     if error is None:
         page = DOOR.format(first=f"{app.config.root_doc}.html")

@@ -1,6 +1,6 @@
-"""What the code says about itself, put where a page has `<!-- generate: … -->`.
+"""Reference text from the code, inserted where a page has `<!-- generate: … -->`.
 
-It is made while the site is built, so it cannot be out of date; on GitHub the comment is not seen.
+It is generated during the build, so it is never out of date; GitHub does not show the comment.
 """
 
 import re
@@ -26,15 +26,15 @@ MAKERS: dict[str, Callable[[], str]] = {
 
 
 def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
-    """Replace each mark of a page by what it stands for.
+    """Replace each mark of a page with the generated text.
 
     Args:
         app: the build.
-        page: the page's name.
-        source: its text, as the only item.
+        page: name of the page.
+        source: a list with the text as its only item.
 
     Raises:
-        ExtensionError: a page asks for what nobody makes.
+        ExtensionError: no generator has the name of the mark.
     """
     del app
 

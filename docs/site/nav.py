@@ -1,7 +1,7 @@
-"""The order of the pages: a page that is not here makes the build fail."""
+"""The order of the pages; the build fails if a page is missing here."""
 
 CHAPTERS = {
-    "Begin": [
+    "Getting started": [
         "tutorial",
         "from-celery",
         "from-dramatiq",
@@ -9,16 +9,25 @@ CHAPTERS = {
     ],
     "Guides": [
         "tasks",
+        "limits",
+        "composition",
+        "batches",
+        "batch-tasks",
+        "schedules",
         "dependencies",
         "middleware",
         "blocking",
         "integrations",
         "worker",
+        "control",
         "topology",
+        "pauses",
+        "breakers",
         "results",
         "testing",
         "security",
         "operations",
+        "observability",
         "reading-your-queues",
         "outages",
     ],

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from stem_amqp.durations import format_seconds
 from stem_amqp.settings import PREFIX, Seconds, Settings
 
 DECLARED = get_type_hints(Settings, include_extras=True)
@@ -64,7 +65,7 @@ def _default(field: FieldInfo, kind: str) -> str:
     if isinstance(value, tuple):
         return ", ".join(_plain(one) for one in value)
     if kind.startswith("duration"):
-        return f"`{value:g}s`"
+        return f"`{format_seconds(value).replace(' ', '').replace('min', 'm')}`"
     return _plain(value)
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from stem_amqp.topology.schema import json_schema
+from stem_amqp.topology.file.schema import json_schema
 
 SECTIONS = {
     "QueueSpec": "A queue: `queues.<name>`, `defaults`",
@@ -11,6 +11,7 @@ SECTIONS = {
     "BackoffSpec": "Waits: `backoff`",
     "NativeRetrySpec": "Native retries: `native_retry`",
     "DeadLetterSpec": "Dead letters: `dead_letter`",
+    "BreakerSpec": "Breakers: `breaker`",
     "RouteSpec": "Routes: `routes`",
     "ExchangeSpec": "Exchanges: `exchanges.<name>`",
     "BindingSpec": "Bindings: `bindings`",

@@ -1,4 +1,4 @@
-"""A small shop: the application of the README and of ``stem-amqp demo``.
+"""A small shop: the application of ``stem-amqp demo``.
 
 ``stem-amqp worker examples.orders:stem -Q orders,emails`` runs its tasks.
 """

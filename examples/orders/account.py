@@ -1,10 +1,10 @@
-"""The account: every order exactly once, and every payment exactly once. Checked, not believed."""
+"""The final check: every order is accounted for once, and every payment was made once."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from examples.orders.gateway import Charge
 from examples.orders.shop import Order
@@ -17,15 +17,17 @@ PROBLEMS_SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What is to be accounted for, each from where it is kept.
+    """The facts to check, each from its own source.
 
     Args:
         orders: from the shop.
-        tasks: order to the id of the task that is to end it, from the shop.
-        corrected: orders that were enqueued anew with right arguments.
-        records: task id to what the result backend knows of it.
-        letters: what lies in the dead-letter queue.
+        tasks: for each order the id of its last task, from the shop.
+        corrected: orders that were enqueued again with valid arguments.
+        records: records of the result backend by task id.
+        letters: the messages in the dead-letter queue.
         ledger: the money that the gateway took.
+        killed: the names of the workers that were killed. Such a worker may have published a dead letter
+            without acknowledging its message, which RabbitMQ then delivered to another worker.
     """
 
     orders: Sequence[Order]
@@ -34,20 +36,23 @@ class Facts:
     records: Mapping[str, TaskRecord | None]
     letters: Sequence[DeadLetter]
     ledger: Sequence[Charge]
+    killed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
-    """An account of all orders.
+    """The outcome of all orders.
 
     Args:
-        paid: how an order came to succeed, and the number of those orders.
-        dead: reason and error of dead letters, and their number.
-        problems: what does not add up; nothing if the account closes.
+        paid: number of succeeded orders, by the way they succeeded.
+        dead: number of dead letters, by reason and error.
+        copies: number of dead letters of a killed worker whose task another worker ran again.
+        problems: inconsistencies; empty if everything is accounted for.
     """
 
     paid: Mapping[str, int] = field(default_factory=dict)
     dead: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    copies: int = 0
     problems: Sequence[str] = ()
 
     @property
@@ -67,11 +72,13 @@ class Account:
 
 
 def take_account(facts: Facts) -> Account:
-    """Take the account of all orders.
+    """Count the outcome of all orders.
 
     Args:
-        facts: what is to be accounted for.
+        facts: the facts to check.
     """
+    copies = _copies(facts)
+    facts = replace(facts, letters=[one for one in facts.letters if one not in copies])
     letters = {letter.id: letter for letter in facts.letters}
     paid: Counter[tuple[int, str]] = Counter()
     dead: Counter[tuple[str, str]] = Counter()
@@ -85,16 +92,34 @@ def take_account(facts: Facts) -> Account:
     return Account(
         paid={words: count for (_, words), count in sorted(paid.items())},
         dead=dict(sorted(dead.items())),
+        copies=len(copies),
         problems=[*_order_problems(facts), *_payment_problems(facts)],
     )
 
 
+def _copies(facts: Facts) -> list[DeadLetter]:
+    """Return the dead letters of killed workers whose task has another end too.
+
+    Delivery is at least once: a worker that is killed between the confirm of a dead letter and the
+    acknowledgement of the message leaves both.
+    """
+    ends = Counter(letter.id for letter in facts.letters)
+    ends.update(
+        task_id
+        for task_id, record in facts.records.items()
+        if record is not None and record.state is TaskState.SUCCEEDED
+    )
+    return [
+        letter for letter in facts.letters if letter.worker in facts.killed and ends[letter.id] > 1
+    ]
+
+
 def _how(record: TaskRecord, *, corrected: bool) -> tuple[int, str]:
-    """Return how a task succeeded, with a number to sort by."""
+    """Return a sort key and how a task succeeded."""
     if record.replay:
         return 101, "replayed after the fix"
     if corrected:
-        return 102, "corrected and enqueued anew"
+        return 102, "corrected and enqueued again"
     return record.attempt, f"at the {ORDINALS[min(record.attempt, len(ORDINALS) - 1)]} attempt"
 
 

@@ -1,4 +1,4 @@
-"""What the demo shows: bars that move on a terminal, lines where there is none."""
+"""The progress of the demo: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ REFRESH = 0.1
 PLAIN_REFRESH = 2.0
 WIDEST = 120
 NOTES = 4
-"""Notes that stay in sight below the bars."""
+"""Number of notes that stay visible below the bars."""
 
 
 class Board:
-    """The states of all tasks, and how they look.
+    """The states of all tasks, and their display.
 
     Args:
-        console: where to write.
-        gateway: whose numbers are shown too.
+        console: the console to write to.
+        gateway: the gateway whose counters are shown.
     """
 
     def __init__(self, console: Console, gateway: Gateway) -> None:
@@ -49,21 +49,21 @@ class Board:
         self._live = False
 
     def queue(self, task_ids: Iterable[str]) -> None:
-        """Note tasks that are queued, for the first time or again."""
+        """Record tasks that were enqueued, for the first time or again."""
         self.states.update(dict.fromkeys(task_ids, QUEUED))
 
     def forget(self, task_ids: Iterable[str]) -> None:
-        """Show tasks no more."""
+        """Remove tasks from the display."""
         for task_id in task_ids:
             self.states.pop(task_id, None)
 
-    def tell(self, task_id: str, state: str) -> None:
-        """Note a task's state; a final one stays, whatever a worker's late news say."""
+    def record(self, task_id: str, state: str) -> None:
+        """Record a task's state; a final state is kept even if a worker's report arrives later."""
         if self.states.get(task_id) not in FINAL:
             self.states[task_id] = state
 
     def note(self, text: str, style: str = "") -> None:
-        """Say what has just happened."""
+        """Print an event."""
         line = Text.assemble((f"{self.elapsed():5.1f} s  ", "dim"), (text, style))
         self._notes.append(line)
         if not self._live:
@@ -71,7 +71,7 @@ class Board:
 
     @contextlib.asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
-        """Keep showing how it goes, for a block."""
+        """Update the display during a block."""
         self._notes.clear()
         ticker = asyncio.create_task(self._bars() if self.console.is_terminal else self._lines())
         try:
@@ -120,10 +120,10 @@ class Board:
         )
 
     def elapsed(self) -> float:
-        """Return the seconds since the beginning."""
+        """Return the seconds since the start."""
         return time.monotonic() - self._begun
 
 
 def _cells(count: int, total: int, width: int) -> int:
-    """Return how long a bar is; what is there at all shows."""
+    """Return the length of a bar; it is at least one character if the count is not zero."""
     return 0 if count == 0 else max(1, round(width * count / total))

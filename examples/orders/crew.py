@@ -1,4 +1,4 @@
-"""The workers: two processes beside RabbitMQ, or two workers in this process beside no broker."""
+"""The workers: two processes with RabbitMQ, or two workers in this process without a broker."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-from examples.orders.events import READY, Tell, follow
+from examples.orders.events import READY, Report, follow
 from examples.orders.tasks import RELEASE
 from stem_amqp import Stem, StemError
 
 SIZE = 2
-"""Workers that work at the same time."""
+"""Number of workers that run at the same time."""
 START_TIME = 30.0
 STOP_TIME = 15.0
 PROJECT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ class Crew(ABC):
     """The workers of the demo.
 
     Attributes:
-        where: what they are, for people.
+        where: a description of the workers.
         can_kill: whether one of them can be killed.
     """
 
@@ -43,7 +43,7 @@ class Crew(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """Stop every worker, each after the tasks that it runs."""
+        """Stop every worker after its running tasks."""
 
 
 class LocalCrew(Crew):
@@ -52,13 +52,13 @@ class LocalCrew(Crew):
     Args:
         app: the application with the tasks.
         environment: the variables that the tasks read.
-        tell: called with the states of tasks.
+        report: called with each state of a task.
     """
 
     where = "2 in this process"
 
-    def __init__(self, app: Stem, environment: Mapping[str, str], tell: Tell) -> None:
-        follow(app, tell)
+    def __init__(self, app: Stem, environment: Mapping[str, str], report: Report) -> None:
+        follow(app, report)
         self._app = app
         self._environment = dict(environment)
         self._stack = contextlib.AsyncExitStack()
@@ -79,21 +79,21 @@ class LocalCrew(Crew):
 
 
 class ProcessCrew(Crew):
-    """Workers in processes of their own.
+    """Workers in separate processes.
 
     Args:
-        environment: the variables that they get on top of this process's.
-        folder: where their logs go.
-        tell: called with the states of tasks.
+        environment: variables that they get in addition to this process's.
+        folder: the folder of their logs.
+        report: called with each state of a task.
     """
 
     where = "2 processes of stem-amqp worker"
     can_kill = True
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, tell: Tell) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: Path, report: Report) -> None:
         self._environment = {**os.environ, **environment, "PYTHONPATH": _search_path()}
         self._folder = folder
-        self._tell = tell
+        self._report = report
         self._number = 0
         self._last_runs: dict[str, str] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
@@ -105,10 +105,10 @@ class ProcessCrew(Crew):
         await asyncio.gather(*(self.start_one() for _ in range(SIZE)))
 
     async def start_one(self) -> str:
-        """Start one worker more, wait until it consumes, and return its name.
+        """Start another worker, wait until it consumes, and return its name.
 
         Raises:
-            StemError: it does not start; the message has the end of its log.
+            StemError: the worker does not start; the message contains the end of its log.
         """
         self._number += 1
         name = f"worker-{self._number}"
@@ -116,13 +116,13 @@ class ProcessCrew(Crew):
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "stem_amqp", "worker", "examples.orders.watched:stem"),
-                # As its parent: a worker ends by itself when the demo is killed
+                # So that the worker exits when the demo is killed
                 *("--queues", "orders", "--name", name, "--parent", str(os.getpid())),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
-                # Ctrl-C is for the demo: it tells the workers
+                # Ctrl-C goes to the demo, which stops the workers
                 start_new_session=True,
             )
         self._processes[name] = process
@@ -138,10 +138,10 @@ class ProcessCrew(Crew):
         return name
 
     def kill_one(self) -> tuple[str, list[str]]:
-        """Kill the newest worker, without a chance to clean up.
+        """Kill the newest worker with SIGKILL.
 
         Returns:
-            Its name, and the ids of the tasks whose last run was its own.
+            Its name, and the ids of the tasks that it ran last.
         """
         name, process = self._processes.popitem()
         process.kill()
@@ -167,7 +167,7 @@ class ProcessCrew(Crew):
                 ready.set()
             elif state:
                 self._last_runs[task_id] = name
-                self._tell(task_id, state)
+                self._report(task_id, state)
         await process.wait()
         ready.set()
 

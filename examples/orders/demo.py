@@ -1,7 +1,7 @@
-"""The demo: 1,000 orders, a payment gateway that fails, and an account that closes.
+"""The demo: 1,000 orders, a payment gateway that fails, and a check of every outcome.
 
-``python -m examples.orders.demo`` or ``stem-amqp demo``. It needs nothing: it finds or starts a
-RabbitMQ, and takes the in-memory broker where there is none.
+``python -m examples.orders.demo`` or ``stem-amqp demo``. It finds or starts a RabbitMQ,
+and uses the in-memory broker if there is none.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pathlib import Path
 from rich.console import Console
 
 from examples.orders.shop import SMALLEST
-from examples.orders.story import Story, tell_story
+from examples.orders.story import Story, run_story
 from stem_amqp import StemError
-from stem_amqp.testing.brokers import NoBrokerError, find_broker
+from stem_amqp.servers.finder import find_server
+from stem_amqp.servers.rabbitmq.kind import RABBITMQ, NoBrokerError
 
 MEMORY = "memory://demo-orders"
 INTERRUPTED, TERMINATED = 130, 143
@@ -31,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo.
 
     Args:
-        argv: the arguments of the command line; default: the process's own.
+        argv: the command line's arguments; default: those of the process.
 
     Returns:
-        0 if the account closes, 1 if it does not, 130 or 143 after a signal.
+        0 if everything is accounted for, 1 if not, 130 or 143 after a signal.
     """
     options = _options(argv)
     console = Console(highlight=False)
-    title = f"{options.orders:,} orders, a payment gateway that fails, an account that closes"
+    title = f"{options.orders:,} orders, a payment gateway that fails, and a count of every outcome"
     console.print(f"\n[bold]stem-amqp[/]  {title}\n")
     with contextlib.ExitStack() as stack:
         url, origin = stack.enter_context(_broker(options.broker, console))
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder=Path(folder),
         )
         try:
-            return asyncio.run(_told(story, console))
+            return asyncio.run(_run(story, console))
         except KeyboardInterrupt:
             console.print("\nInterrupted; everything is cleaned up.")
             return INTERRUPTED
@@ -81,7 +82,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _log_in(folder: Path) -> Iterator[None]:
-    """Keep what workers in this process log off the screen, for a block."""
+    """Hide the log of workers in this process during a block."""
     logger, handler = logging.getLogger("stem_amqp"), logging.FileHandler(folder / "demo.log")
     logger.addHandler(handler)
     try:
@@ -93,14 +94,14 @@ def _log_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _broker(url: str | None, console: Console) -> Iterator[tuple[str, str]]:
-    """Give the URL of a broker and where it is from, for a block."""
+    """Provide the URL of a broker and its origin for a block."""
     if url is not None:
         yield url, ""
         return
     with contextlib.ExitStack() as stack:
         try:
             with console.status("looking for a RabbitMQ …"):
-                broker = stack.enter_context(find_broker(report=lambda _: None))
+                broker = stack.enter_context(find_server(RABBITMQ, report=lambda _: None))
         except NoBrokerError as error:
             console.print(f"{error}\n[yellow]So the demo runs on the in-memory broker.[/]\n")
             found = MEMORY, "in this process"
@@ -109,11 +110,11 @@ def _broker(url: str | None, console: Console) -> Iterator[tuple[str, str]]:
         yield found
 
 
-async def _told(story: Story, console: Console) -> int:
+async def _run(story: Story, console: Console) -> int:
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return 0 if await tell_story(story, console) else 1
+    return 0 if await run_story(story, console) else 1
 
 
 if __name__ == "__main__":

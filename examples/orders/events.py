@@ -1,4 +1,4 @@
-"""What a worker tells of its tasks: one word for each change, from the lifecycle signals."""
+"""A worker's reports about its tasks: one word per change, from the lifecycle signals."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from stem_amqp import Event, Stem
 
 RUNNING, WAITING = "running", "waiting"
 READY = "ready"
-"""What a worker process says instead of a task's id and state once it consumes."""
+"""Printed by a worker process, in place of a task's id and state, once it consumes."""
 
-Tell = Callable[[str, str], None]
+Report = Callable[[str, str], None]
 """Called with a task's id and its new state."""
 
 
-def follow(stem: Stem, tell: Tell) -> None:
-    """Tell the states of orders as they change in this process.
+def follow(stem: Stem, report: Report) -> None:
+    """Report state changes of orders in this process.
 
     Args:
-        stem: the application whose signals are listened to.
-        tell: called with a task's id and `RUNNING` or `WAITING`.
+        stem: the application that sends the signals.
+        report: called with a task's id and `RUNNING` or `WAITING`.
     """
     signals = stem.signals
 
     @signals.task_started.connect(task="orders.*")
     def started(event: Event) -> None:
-        tell(event.id or "", RUNNING)
+        report(event.id or "", RUNNING)
 
     @signals.task_retried.connect(task="orders.*")
     @signals.task_snoozed.connect(task="orders.*")
     def waits(event: Event) -> None:
-        tell(event.id or "", WAITING)
+        report(event.id or "", WAITING)

@@ -1,7 +1,7 @@
 """A payment gateway that fails: a real HTTP server, with a ledger of the money it took.
 
-One request in ten is answered with 503, and half of those *after* the money was taken: who then
-charges again without an idempotency key charges twice. Above its rate it answers 429.
+One request in ten is answered with 503, and half of those *after* the money was taken: a client that
+repeats such a request without an idempotency key charges twice. Above its rate it answers 429.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Self
 
 HEAD_LIMIT = 16 * 1024
 PATIENCE = 5.0
-"""Seconds in which a request must have arrived."""
+"""Seconds within which a request must arrive."""
 REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -28,11 +28,11 @@ REASONS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:
-    """Money that was taken.
+    """A charge that was made.
 
     Args:
-        id: the charge.
-        key: the idempotency key: the order.
+        id: id of the charge.
+        key: the idempotency key, which is the order's id.
         amount: in the smallest unit of the currency.
         currency: such as ``EUR``.
     """
@@ -45,7 +45,7 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a request is answered with."""
+    """The answer to a request."""
 
     status: int
     body: Mapping[str, Any]
@@ -53,13 +53,13 @@ class Answer:
 
 
 class Gateway:
-    """The gateway; ``async with`` starts and stops it.
+    """The payment gateway; ``async with`` starts and stops it.
 
     Args:
-        seed: decides which requests fail; the same seed, the same ones.
-        failures: part of the requests that fail, 0 to 1.
-        rate: requests in a second at most.
-        latency: seconds that an answer takes, from and to.
+        seed: determines which requests fail.
+        failures: fraction of the requests that fail, 0 to 1.
+        rate: highest number of requests per second.
+        latency: shortest and longest time of an answer, in seconds.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class Gateway:
         await asyncio.gather(*self._answering, return_exceptions=True)
 
     def answer(self, key: str, wish: Mapping[str, Any], now: float) -> Answer:
-        """Decide on one request.
+        """Answer one request.
 
         Args:
             key: the idempotency key.
-            wish: amount, currency and card.
-            now: seconds of any clock.
+            wish: the requested amount, currency and card.
+            now: seconds of a monotonic clock.
         """
         self.requests += 1
         if not self._admits(now):

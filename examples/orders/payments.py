@@ -8,13 +8,13 @@ import urllib.error
 import urllib.request
 
 GATEWAY = "ORDERS_GATEWAY_URL"
-"""The variable with the gateway's URL. Without it nothing is charged, and everything succeeds."""
+"""The variable with the gateway's URL. Without it nothing is charged, and every call succeeds."""
 TIMEOUT = 5.0
 DECLINED, TOO_MANY, SERVER_ERROR = 402, 429, 500
 
 
 class GatewayBusyError(Exception):
-    """The gateway takes no more requests for a while.
+    """The gateway accepts no requests for some time.
 
     Args:
         retry_after: seconds.
@@ -30,11 +30,11 @@ class GatewayUnavailableError(Exception):
 
 
 class CardDeclinedError(Exception):
-    """The bank refuses the card; asking again does not help."""
+    """The bank refuses the card; a retry does not help."""
 
 
 def charge(order_id: str, amount: int, currency: str, card: str) -> str:
-    """Take the money for an order, once, however often this is called.
+    """Charge an order once, however often this is called.
 
     Args:
         order_id: the order; the idempotency key, so that the gateway knows a repeated request.

@@ -1,4 +1,4 @@
-"""The shop: it makes orders and enqueues them by the task's name, without the task's code."""
+"""The shop: it creates orders and enqueues them by the task's name, without the task's code."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from stem_amqp import Call, Stem
 
 TASK = "orders.sync"
 SMALLEST = 10
-"""Orders that it takes to have one of each kind among them."""
+"""Number of orders needed to have one of each kind."""
 
 
 class Kind(StrEnum):
-    """What is special about an order; only the shop and its demo know."""
+    """The kind of an order, which only the shop and the demo know."""
 
     PLAIN = "plain"
     INVALID = "invalid"
-    """The shop's form let a mistake through: the arguments do not fit the task."""
+    """The shop's form did not validate it: the arguments are invalid."""
     YEN = "yen"
-    """Paid in a currency that release 1 cannot write a receipt for."""
+    """Paid in a currency for which release 1 cannot write a receipt."""
     DECLINED = "declined"
     """The bank refuses the card."""
 
 
 PARTS = {Kind.INVALID: 0.012, Kind.YEN: 0.008, Kind.DECLINED: 0.005}
-"""The part of the orders that is of each kind, at least one of each."""
+"""The fraction of orders of each kind; there is at least one of each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +37,9 @@ class Order:
 
     Args:
         id: such as ``A-0042``.
-        kind: what is special about it.
-        right: the arguments as they should be.
-        sent: the arguments as the shop sends them.
+        kind: its kind.
+        right: the valid arguments.
+        sent: the arguments that the shop sends.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Order:
 
     @property
     def amount(self) -> int:
-        """What it costs."""
+        """The price of the order."""
         return int(self.right["amount"])
 
 
@@ -57,8 +57,8 @@ def make_orders(count: int, seed: int) -> list[Order]:
     """Return orders of every kind, in random order.
 
     Args:
-        count: how many, at least `SMALLEST`.
-        seed: the same seed, the same orders.
+        count: number of orders, at least `SMALLEST`.
+        seed: determines the orders.
     """
     dice = random.Random(seed)
     kinds = [kind for kind, part in PARTS.items() for _ in range(max(1, round(count * part)))]
@@ -81,7 +81,7 @@ def _order(order_id: str, kind: Kind, dice: random.Random) -> Order:
 
 
 def calls(shop: Stem, orders: Iterable[Order]) -> Iterable[Call]:
-    """Yield the calls that enqueue orders; the order's id goes along as metadata."""
+    """Yield the calls that enqueue orders, with the order's id as metadata."""
     for order in orders:
         yield shop.prepare(TASK, order.sent, meta={"order": order.id})
 
@@ -91,8 +91,8 @@ def corrections(shop: Stem, orders: Sequence[Order], replaces: Mapping[str, str]
 
     Args:
         shop: the shop.
-        orders: the orders that were wrong.
-        replaces: order to the id of its first task, which is a dead letter.
+        orders: the invalid orders.
+        replaces: for each order the id of its first task, which is a dead letter.
     """
     for order in orders:
         meta = {"order": order.id, "replaces": replaces[order.id]}

@@ -1,4 +1,4 @@
-"""What the demo is told to do, and what stands around it: broker, gateway, shop and workers."""
+"""The demo's options, and its parts: broker, gateway, shop and workers."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from examples.orders.gateway import Gateway
 from examples.orders.pages import show_settings
 from examples.orders.payments import GATEWAY
 from examples.orders.shop import make_orders
+from examples.orders.steps import Steps
 from examples.orders.tasks import TOPOLOGY
 from examples.orders.tasks import stem as tasks
-from examples.orders.teller import Teller
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
-from stem_amqp.settings import Provision, Settings, redacted
+from stem_amqp.settings import Provision, Settings
+from stem_amqp.text.redaction import redacted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Story:
-    """What the demo is told to do.
+    """The options of the demo.
 
     Args:
         broker_url: the broker.
-        origin: where it is from, for people.
+        origin: a description of where the broker is from.
         namespace: the namespace, which is removed afterwards.
-        orders: how many orders.
-        seed: decides which orders and which answers fail.
-        folder: for results and logs.
+        orders: the number of orders.
+        seed: determines which orders and answers fail.
+        folder: the folder for results and logs.
     """
 
     broker_url: str
@@ -43,7 +43,7 @@ class Story:
 
     @property
     def in_memory(self) -> bool:
-        """Whether there is no RabbitMQ."""
+        """Whether the broker is the in-memory one."""
         return self.broker_url.startswith("memory:")
 
     @property
@@ -52,16 +52,16 @@ class Story:
         return f"sqlite:///{self.folder / 'results.db'}"
 
     def broker(self, app: Stem) -> str:
-        """Return which broker it is, for people."""
+        """Return a description of the broker."""
         if self.in_memory:
             return "in memory, in this process"
         return f"{app.connected.broker}: {self.origin or redacted(self.broker_url)}"
 
     def application(self, provision: Provision = Provision.APPLY) -> Stem:
-        """Return an application of this story, without tasks.
+        """Return an application with these options, without tasks.
 
         Args:
-            provision: what it does about the topology.
+            provision: whether it declares the topology.
         """
         settings = Settings.load(
             broker_url=self.broker_url,
@@ -72,19 +72,19 @@ class Story:
         return Stem(settings=settings, topology=TOPOLOGY)
 
 
-async def tell_story(story: Story, console: Console) -> bool:
-    """Run the demo, and remove its traces from the broker.
+async def run_story(story: Story, console: Console) -> bool:
+    """Run the demo, and remove its exchanges and queues from the broker.
 
     Args:
-        story: what it is told to do.
-        console: where to write.
+        story: the options.
+        console: the console to write to.
 
     Returns:
-        Whether the account closes.
+        Whether every order is accounted for.
 
     Raises:
-        StemError: the broker is lost, or a worker does not start.
-        TimeoutError: a chapter is not over in time.
+        StemError: the connection to the broker is lost, or a worker does not start.
+        TimeoutError: a chapter takes too long.
     """
     gateway, shop = Gateway(seed=story.seed), story.application()
     await _remove(story)
@@ -102,13 +102,13 @@ async def tell_story(story: Story, console: Console) -> bool:
         )
         try:
             orders = make_orders(story.orders, story.seed)
-            teller = Teller(orders, shop=shop, gateway=gateway, board=board, crew=crew)
-            closes = await teller.tell()
+            steps = Steps(orders, shop=shop, gateway=gateway, board=board, crew=crew)
+            complete = await steps.run()
         finally:
             await crew.stop()
-            await shop.connected.transport.delete(entities_of(shop))
+            await shop.connected.transport.delete(shop.blueprint.entities)
         console.print(f"{board.elapsed():.0f} s; nothing is left on the broker.", style="dim")
-        return closes
+        return complete
 
 
 def _crew(story: Story, gateway: Gateway, board: Board) -> Crew:
@@ -120,15 +120,15 @@ def _crew(story: Story, gateway: Gateway, board: Board) -> Crew:
         GATEWAY: gateway.url,
     }
     if not story.in_memory:
-        return ProcessCrew(environment, story.folder, board.tell)
+        return ProcessCrew(environment, story.folder, board.record)
     app = story.application()
     for definition in tasks.registry:
         app.registry.add(definition)
-    return LocalCrew(app, {GATEWAY: gateway.url}, board.tell)
+    return LocalCrew(app, {GATEWAY: gateway.url}, board.record)
 
 
 async def _remove(story: Story) -> None:
-    """Remove what an earlier demo left behind that was killed."""
+    """Remove the exchanges and queues of an earlier demo that was killed."""
     janitor = story.application(Provision.NONE)
     async with janitor:
-        await janitor.connected.transport.delete(entities_of(janitor))
+        await janitor.connected.transport.delete(janitor.blueprint.entities)

@@ -1,4 +1,4 @@
-"""The tasks: take the money for an order, send an e-mail."""
+"""The tasks: charge an order, send an e-mail."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from examples.orders import payments
-from stem_amqp import Stem, TaskContext
+from stem_amqp import Limit, Stem, TaskContext
 
 log = logging.getLogger("examples.orders")
 
 TOPOLOGY = Path(__file__).with_name("topology.yaml")
 RELEASE = "ORDERS_RELEASE"
-"""The variable that says which release of this code runs: "1" has a bug."""
+"""The variable that selects the release of this code: "1" has a bug."""
 
 stem = Stem(topology=TOPOLOGY)
 
 
-@stem.task("orders.sync", rate_limit="45/s", never_retry_on=payments.CardDeclinedError)
+@stem.task(
+    "orders.sync", rate_limit=Limit("45/s", per="worker"), expected=payments.CardDeclinedError
+)
 def sync_order(
     context: TaskContext,
     order_id: str,
@@ -28,11 +30,11 @@ def sync_order(
     currency: str = "EUR",
     card: str = "visa",
 ) -> str:
-    """Take the money for an order, and return its receipt.
+    """Charge an order, and return its receipt.
 
     Args:
         context: the running task.
-        order_id: the order, and the key under which the gateway takes the money once.
+        order_id: the order's id, which is also the idempotency key for the gateway.
         amount: in the smallest unit of the currency.
         currency: such as ``EUR``.
         card: the card to charge.
@@ -40,20 +42,20 @@ def sync_order(
     try:
         charge = payments.charge(order_id, amount, currency, card)
     except payments.GatewayBusyError as busy:
-        # Not the order's fault: it comes back later, and keeps all its attempts
+        # The order did not fail: it runs later and keeps all its attempts
         context.snooze(busy.retry_after, "the gateway is busy")
     return f"{charge}: {price(amount, currency)}"
 
 
 @stem.task("emails.send")
 async def send_email(to: str, subject: str) -> None:
-    """Pretend to send an e-mail."""
+    """Simulate sending an e-mail."""
     log.info("e-mail to %s: %s", to, subject)
 
 
 def price(amount: int, currency: str) -> str:
-    """Write an amount for a receipt: 1999 EUR are 19.99 EUR."""
+    """Format an amount for a receipt: an amount of 1999 in EUR is 19.99 EUR."""
     decimals = {"EUR": 2, "USD": 2}
     if os.environ.get(RELEASE) != "1":
-        decimals["JPY"] = 0  # forgotten in release 1: a yen has no cents
+        decimals["JPY"] = 0  # missing in release 1: the yen has no decimals
     return f"{amount / 10 ** decimals[currency]:.{decimals[currency]}f} {currency}"

@@ -1,4 +1,4 @@
-"""The application as the demo's workers load it: what happens is also written to their output.
+"""The application as the demo's workers load it: it also prints its events.
 
 ``stem-amqp worker examples.orders.watched:stem`` prints one line for each change of an order.
 """

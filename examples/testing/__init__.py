@@ -1,1 +1,1 @@
-"""A small application and its tests, as a project of yours would have them. See docs/testing.md."""
+"""A small application with tests, as in a project of your own. See docs/testing.md."""

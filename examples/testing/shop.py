@@ -1,4 +1,4 @@
-"""The application: tasks, and code that enqueues them. It knows nothing of tests."""
+"""The application: tasks, and code that enqueues them. It contains nothing for tests."""
 
 from stem_amqp import Stem, TaskContext
 
@@ -11,7 +11,7 @@ class ClosedError(Exception):
 
 
 class Bank:
-    """Stands for a service that takes money."""
+    """Simulates a payment service."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -44,11 +44,11 @@ def send_receipt(order: str) -> None:
 
 
 async def check_out(order: str, cents: int) -> None:
-    """Take an order: it is charged now, and its customer is asked for a review in a week."""
+    """Charge an order now, and ask its customer for a review in a week."""
     await charge.options(meta={"channel": "web"}).enqueue(order, cents)
     await stem.enqueue("reviews.ask", {"order": order}, delay="7d")
 
 
 def take_by_phone(order: str, cents: int) -> None:
-    """Take an order where no event loop runs."""
+    """Charge an order without an event loop."""
     charge.enqueue_blocking(order, cents)

@@ -1,6 +1,6 @@
 """Tests of the shop. Run them with pytest in this folder; they need no RabbitMQ.
 
-`stem_memory` is a fixture that comes with stem-amqp; pytest.ini names the application.
+`stem_memory` is a fixture of stem-amqp; pytest.ini names the application.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from stem_amqp.testing import StemMemory
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    """Give each test a bank that is open and has no payments."""
+    """Reset the bank after each test: open, and without payments."""
     yield
     bank.is_open = True
     bank.charged.clear()
@@ -30,7 +30,7 @@ def fresh() -> Iterator[None]:
 
 
 async def test_an_order_is_charged_and_reviewed(stem_memory: StemMemory) -> None:
-    """What was enqueued, without running it."""
+    """Assert what was enqueued, without running it."""
     await check_out("o-1", 990)
     stem_memory.assert_enqueued(charge, "o-1", cents=990, meta={"channel": "web"})
     stem_memory.assert_enqueued("reviews.ask", order=mock.ANY, delay="7d")
@@ -38,7 +38,7 @@ async def test_an_order_is_charged_and_reviewed(stem_memory: StemMemory) -> None
 
 
 async def test_a_charge_sends_a_receipt(stem_memory: StemMemory) -> None:
-    """What tasks do, and what they enqueue in turn."""
+    """Run a task and the task that it enqueues."""
     handle = await charge.enqueue("o-1", 990)
     await stem_memory.run_due(raise_errors=True)
     assert await handle.result() == "charged o-1"
@@ -46,14 +46,14 @@ async def test_a_charge_sends_a_receipt(stem_memory: StemMemory) -> None:
 
 
 def test_a_phone_order_is_charged(stem_memory: StemMemory) -> None:
-    """The same in synchronous code."""
+    """Do the same in synchronous code."""
     take_by_phone("o-2", 500)
     stem_memory.run_due_blocking(raise_errors=True)
     assert bank.charged == {"o-2": 500}
 
 
 async def test_a_closed_bank_is_asked_again_in_an_hour(stem_memory: StemMemory) -> None:
-    """Retries, without waiting for them."""
+    """Test a retry without waiting for it."""
     bank.is_open = False
     await charge.enqueue("o-1", 990)
     (failed,) = await stem_memory.run_due()
@@ -67,7 +67,7 @@ async def test_a_closed_bank_is_asked_again_in_an_hour(stem_memory: StemMemory) 
 async def test_a_bank_that_stays_closed_ends_in_the_dead_letter_queue(
     stem_memory: StemMemory,
 ) -> None:
-    """Where an operator finds it."""
+    """Use up all retries; the message is then a dead letter."""
     bank.is_open = False
     await charge.enqueue("o-1", 990)
     await stem_memory.advance("3h")
@@ -75,11 +75,11 @@ async def test_a_bank_that_stays_closed_ends_in_the_dead_letter_queue(
     assert (letter.task, letter.reason) == ("payments.charge", "retries-exhausted")
 
 
-async def test_a_worker_that_freezes_charges_nobody_twice(stem_memory: StemMemory) -> None:
-    """After the payment, before anybody knows of it: the message is delivered again."""
+async def test_a_worker_that_freezes_charges_no_customer_twice(stem_memory: StemMemory) -> None:
+    """Freeze a worker after the payment and before the result is stored: the message is redelivered."""
     async with stem_memory.worker() as worker:
         worker.freeze_after_run(charge)
         await charge.enqueue("o-1", 990)
-        await stem_memory.advance("5m")  # its heartbeats are missed
+        await stem_memory.advance("5m")  # it misses its heartbeats
     assert len(stem_memory.enqueued(send_receipt)) == 2
     assert bank.charged == {"o-1": 990}

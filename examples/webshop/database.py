@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS shop_payments (
 
 
 async def open_pool() -> AsyncIterator[asyncpg.Pool]:
-    """Give connections for as long as a process lives."""
+    """Provide connections for the lifetime of the process."""
     async with asyncpg.create_pool(os.environ["SHOP_DATABASE_URL"], min_size=1, max_size=5) as pool:
         yield pool
 
@@ -30,6 +30,6 @@ async def open_pool() -> AsyncIterator[asyncpg.Pool]:
 async def open_transaction(
     pool: asyncpg.Pool = Shared(open_pool),
 ) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-    """Give a connection in a transaction: committed if the task succeeds, before it is settled."""
+    """Provide a connection in a transaction, which commits if the task succeeds, before it is settled."""
     async with pool.acquire() as connection, connection.transaction():
         yield connection

@@ -1,4 +1,4 @@
-"""The nightly script: plain blocking Python. Charges what was forgotten, and prints the turnover."""
+"""The nightly script, in blocking Python: charges unpaid orders, and prints the turnover."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from examples.webshop.tasks import charge, stem, turnover
 
 
 async def unpaid() -> list[int]:
-    """Return the orders that nobody has paid."""
+    """Return the ids of unpaid orders."""
     connection = await asyncpg.connect(os.environ["SHOP_DATABASE_URL"])
     try:
         rows = await connection.fetch("SELECT id FROM shop_orders WHERE paid_at IS NULL")

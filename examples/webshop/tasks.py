@@ -17,7 +17,7 @@ async def charge(
     *,
     connection: asyncpg.pool.PoolConnectionProxy = Depends(open_transaction),
 ) -> None:
-    """Take the money of an order. Run again, it takes nothing: the transaction says so."""
+    """Charge an order. A second run charges nothing, since the transaction has set `paid_at`."""
     cents = await connection.fetchval(
         "UPDATE shop_orders SET paid_at = now() WHERE id = $1 AND paid_at IS NULL RETURNING cents",
         order_id,
@@ -32,9 +32,9 @@ async def charge(
 async def turnover(
     *, connection: asyncpg.pool.PoolConnectionProxy = Depends(open_transaction)
 ) -> dict[str, int]:
-    """Add up what was paid."""
+    """Return the number and the sum of the payments."""
     row = await connection.fetchrow(
         "SELECT count(*) AS payments, coalesce(sum(cents), 0)::bigint AS cents FROM shop_payments"
     )
-    assert row is not None  # sums have always one row
+    assert row is not None  # an aggregate always returns one row
     return dict(row)

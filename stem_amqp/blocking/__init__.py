@@ -1,6 +1,6 @@
 """The blocking producer: enqueue from Django, Flask, scripts and the REPL.
 
-`producer` is what its users hold, `handle` and `results` what they get. A `session` is the thread with
-its event loop and connections, one for each process; `loop` can be left behind at a fork, and `process`
-sees to forks and to the interpreter's exit.
+Applications use `producer`, which returns `handle` and `results`. A `session` is a thread with an event
+loop and connections, one for each process. A forked child can abandon its `loop`; `process` registers the
+hooks for forks and for the interpreter's exit. `portal` runs coroutines of an application in another thread.
 """

@@ -1,52 +1,54 @@
-"""Many calls, a window at a time, read in the thread of their caller."""
+"""Enqueue many calls from blocking code, one window at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import cast
+from typing import Any, TypeVar
 
 from stem_amqp.errors import EnqueueManyError
-from stem_amqp.producer import Call, Enqueued
+from stem_amqp.tasks.call import Call, Enqueued
 
 Publish = Callable[[list[Call], int], list[Enqueued]]
+T = TypeVar("T")
 
 
 def enqueue_in_parts(
-    calls: Iterable[Call], window: int, publish: Publish
-) -> list[tuple[Call, Enqueued]]:
-    """Publish many calls, a window at a time.
+    calls: Iterable[Call], window: int, publish: Publish, handle: Callable[[Call, Enqueued], T]
+) -> list[T]:
+    """Publish many calls, one window at a time.
 
-    The calls are read here and not in the event loop's thread: a generator may ask a database, whose
-    connection belongs to the thread of its caller.
+    The calls are read in the caller's thread and not in that of the event loop: a generator may query
+    a database, and database connections belong to the thread that opened them.
 
     Args:
-        calls: what to enqueue.
-        window: calls at a time.
+        calls: the calls.
+        window: the number of calls in a window.
         publish: publishes one window, given the position of its first call.
+        handle: makes the handle of an enqueued call.
 
     Returns:
-        Each call with what became of it, in their order.
+        A handle for each call, in the order of the calls.
 
     Raises:
-        EnqueueManyError: some were not taken; it says which.
+        EnqueueManyError: the broker did not accept some calls; the error says which.
     """
-    done: dict[int, tuple[Call, Enqueued]] = {}
+    done: dict[int, T] = {}
     failed: dict[int, Exception] = {}
-    taken: dict[int, Enqueued] = {}
+    taken: dict[int, Any] = {}
     waiting, begin = iter(calls), 0
     while part := list(islice(waiting, window)):
         try:
             taken = dict(enumerate(publish(part, begin)))
         except EnqueueManyError as error:
-            taken = cast("dict[int, Enqueued]", error.done)
+            taken = dict(error.done)
             failed.update({begin + index: one for index, one in error.failed.items()})
-        done.update({begin + index: (part[index], one) for index, one in taken.items()})
+        done.update({begin + index: handle(part[index], one) for index, one in taken.items()})
         begin += len(part)
         if not taken:
             break
     if failed:
-        problem = EnqueueManyError({index: one for index, (_, one) in done.items()}, failed)
+        problem = EnqueueManyError(done, failed)
         if not taken:
             problem.add_note(f"stem-amqp: calls from position {begin} on were not tried")
         raise problem

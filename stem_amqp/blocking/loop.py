@@ -1,4 +1,4 @@
-"""An event loop that the child of a fork can leave behind."""
+"""An event loop that a forked child can abandon."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Ts = TypeVarTuple("Ts")
 
 
 class InheritableLoop(asyncio.SelectorEventLoop):
-    """An event loop whose copy in a forked child can be abandoned without a trace.
+    """An event loop whose copy in a forked child can be abandoned without any effect on the parent.
 
-    It is the standard library's whatever the policy, since only of that one the selector is known.
+    It is always the standard library's selector loop, whatever the event loop policy: only there the
+    selector is accessible.
     """
 
     def __init__(self) -> None:
@@ -27,10 +28,10 @@ class InheritableLoop(asyncio.SelectorEventLoop):
         super().__init__(self._watched)
 
     def abandon(self) -> None:
-        """Let go of what the parent uses, in the child: nothing is sent, and nothing unregistered.
+        """Release the parent's sockets in the child, without sending and without unregistering anything.
 
-        The descriptors lead nowhere afterwards instead of being closed: their numbers still belong to
-        socket objects here, which would close what has got the same number by then.
+        The descriptors are redirected to the null device instead of being closed: socket objects in the
+        child still own their numbers, and would close whatever gets the same numbers later.
         """
         self._abandoned = True
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -39,26 +40,27 @@ class InheritableLoop(asyncio.SelectorEventLoop):
                 os.dup2(nowhere, key.fd, inheritable=False)
         finally:
             os.close(nowhere)
-        # The epoll is shared with the parent: to unregister a socket here would deafen it there
+        # The epoll instance is shared with the parent: unregistering a socket here would affect the parent
         self._watched.close()
 
     def is_closed(self) -> bool:
-        """Return whether it is of no use any more."""
+        """Return whether the loop is closed or abandoned."""
         return self._abandoned or super().is_closed()
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Run a function in a daemon thread of its own where no executor is given.
+        """Run a function in a daemon thread of its own if no executor is given.
 
-        Host names are looked up so. The usual threads take no work any more when the main thread has
-        ended, while others still enqueue; and the interpreter's exit would wait for a lookup that hangs.
+        asyncio looks up host names this way. The default executor accepts no work once the main thread has
+        ended, while other threads may still enqueue; and the interpreter's exit would wait for a lookup
+        that hangs.
         """
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
         found: asyncio.Future[T] = self.create_future()
 
-        def tell(result: T | None, error: BaseException | None) -> None:
+        def set_outcome(result: T | None, error: BaseException | None) -> None:
             if found.done():
                 return
             if error is not None:
@@ -70,15 +72,15 @@ class InheritableLoop(asyncio.SelectorEventLoop):
             result, problem = None, None
             try:
                 result = func(*args)
-            except BaseException as error:  # noqa: BLE001 - for whoever waits
+            except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
                 problem = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                self.call_soon_threadsafe(tell, result, problem)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.call_soon_threadsafe(set_outcome, result, problem)
 
         threading.Thread(target=work, name="stem-amqp lookup", daemon=True).start()
         return found
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report an error, unless it is about what the parent goes on with."""
+        """Report an error, unless the loop is abandoned: then the parent owns what the error is about."""
         if not self._abandoned:
             super().call_exception_handler(context)

@@ -1,4 +1,4 @@
-"""What is open in this process: left behind at a fork, closed when the interpreter exits."""
+"""The open sessions of this process: abandoned after a fork, closed at the interpreter's exit."""
 
 from __future__ import annotations
 
@@ -6,35 +6,56 @@ import atexit
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakSet
 
-if TYPE_CHECKING:
-    from stem_amqp.blocking.producer import BlockingProducer
-    from stem_amqp.blocking.session import Session
-
 EXIT_LIMIT = 1.0
-"""Seconds that the interpreter's exit waits for connections to close; then they are cut off."""
+"""Seconds that the interpreter's exit waits for connections to close; then they are dropped."""
 FORK_LIMIT = 2.0
-"""Seconds that a fork waits for connections that are just being opened."""
+"""Seconds that a fork waits for connections that are being opened."""
 
-sessions: set[Session] = set()
-"""What is open in this process."""
-producers: WeakSet[BlockingProducer] = WeakSet()
-"""Every producer, open or not."""
+
+class OpenSession(Protocol):
+    """Connections in a thread of their own; see `stem_amqp.blocking.session`."""
+
+    def begin_to_close(self) -> None:
+        """Start to close the connections."""
+        ...
+
+    def join(self, limit: float) -> None:
+        """Wait until the connections are closed, at most a number of seconds."""
+        ...
+
+    def abandon(self) -> None:
+        """Leave the connections to the parent process, in a forked child."""
+        ...
+
+
+class OpensSessions(Protocol):
+    """A producer, open or not."""
+
+    def reset_in_child(self) -> None:
+        """Forget the parent's session, in a forked child."""
+        ...
+
+
+sessions: set[OpenSession] = set()
+"""The open sessions of this process."""
+producers: WeakSet[OpensSessions] = WeakSet()
+"""All producers of this process, open or not."""
 
 exiting = threading.Event()
 """Set when the interpreter exits."""
 
-_inherited: list[Session] = []
-"""What the parent has open. Kept for ever: its objects must not be tidied up here."""
+_inherited: list[OpenSession] = []
+"""The parent's sessions. They are kept for ever: their destructors must not run in the child."""
 
 
 class Connecting:
-    """What is connecting right now, so that a fork can wait for its end.
+    """Counts connection attempts, so that a fork can wait until there are none.
 
-    A lookup of a host name or a first import that is under way in another thread holds locks of the C
-    library and of Python, which nobody would ever release in the child.
+    A host name lookup or a first import in another thread holds locks of the C library and of Python,
+    which would never be released in the child.
     """
 
     def __init__(self) -> None:
@@ -51,16 +72,16 @@ class Connecting:
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Wait until nothing connects, within a limit, and let nothing begin."""
+        """Wait until nothing connects, at most `FORK_LIMIT` seconds, and block new attempts."""
         self._changed.acquire()
         self._changed.wait_for(lambda: self._count == 0, timeout=FORK_LIMIT)
 
     def resume(self) -> None:
-        """Let connections begin again, in the parent."""
+        """Allow connection attempts again, in the parent."""
         self._changed.release()
 
-    def start_afresh(self) -> None:
-        """Nothing connects in the child of a fork."""
+    def reset_in_child(self) -> None:
+        """Reset the count, in a forked child."""
         self._changed = threading.Condition()
         self._count = 0
 
@@ -69,7 +90,7 @@ connecting = Connecting()
 
 
 def close_all() -> None:
-    """Close what is open, within the time that the exit may take."""
+    """Close all sessions, within `EXIT_LIMIT` seconds."""
     exiting.set()
     deadline = time.monotonic() + EXIT_LIMIT
     open_ones = list(sessions)
@@ -79,20 +100,20 @@ def close_all() -> None:
         session.join(max(0.0, deadline - time.monotonic()))
 
 
-def leave_behind() -> None:
-    """In the child of a fork: nothing is open, and what the parent has open is not ours."""
-    connecting.start_afresh()
+def abandon_in_child() -> None:
+    """Abandon all sessions, in a forked child: they belong to the parent."""
+    connecting.reset_in_child()
     left = list(sessions)
     sessions.clear()
     _inherited.extend(left)
     for session in left:
         session.abandon()
     for producer in producers:
-        producer.start_afresh()
+        producer.reset_in_child()
 
 
 atexit.register(close_all)
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(
-        before=connecting.pause, after_in_parent=connecting.resume, after_in_child=leave_behind
+        before=connecting.pause, after_in_parent=connecting.resume, after_in_child=abandon_in_child
     )

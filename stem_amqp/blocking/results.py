@@ -1,22 +1,20 @@
-"""``producer.results``: what became of tasks, for code that cannot await."""
+"""``producer.results``: lists and counts of tasks for code that cannot await."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from typing_extensions import Unpack
 
+from stem_amqp.blocking.ask import Asks
+from stem_amqp.connected import Connected
 from stem_amqp.results.filters import TaskFilters
 from stem_amqp.results.listing import PAGE_LIMIT, TaskPage
 from stem_amqp.results.lookup import Results
 from stem_amqp.results.model import TaskRecord
 from stem_amqp.states import TaskState
-
-if TYPE_CHECKING:
-    from stem_amqp.assembly import Connected
-    from stem_amqp.blocking.producer import BlockingProducer
 
 T = TypeVar("T")
 
@@ -25,12 +23,12 @@ class BlockingResults:
     """Lists and counts tasks; see `BlockingProducer.results`.
 
     Args:
-        producer: the producer, whose connections it asks.
+        producer: the producer whose connections are used.
     """
 
     __slots__ = ("_producer",)
 
-    def __init__(self, producer: BlockingProducer) -> None:
+    def __init__(self, producer: Asks) -> None:
         self._producer = producer
 
     def list(
@@ -39,16 +37,16 @@ class BlockingResults:
         """List tasks, the newest first: ``producer.results.list(state="failed", limit=20)``.
 
         Args:
-            limit: records of the page, 1 to 1,000.
-            cursor: that of the page before; None for the first page.
-            **filters: see `stem_amqp.results.filters.TaskFilters`; all must fit.
+            limit: the maximum number of records on the page, 1 to 1,000.
+            cursor: the cursor of the previous page; None for the first page.
+            **filters: see `stem_amqp.results.filters.TaskFilters`; all must match.
 
         Returns:
-            A page. Whatever is added or changes meanwhile, no task is listed twice or missed.
+            A page. No task is listed twice or missed, whatever is added or changes meanwhile.
 
         Raises:
-            ConfigurationError: a filter, the limit or the cursor cannot be used, or the backend makes
-                no lists.
+            ConfigurationError: a filter, the limit or the cursor cannot be used, or the backend
+                does not support lists.
             BackendUnavailableError: the backend does not answer.
             BrokerUnavailableError: there is no connection within the producer's timeout.
             StemError: an event loop runs in this thread.
@@ -59,13 +57,13 @@ class BlockingResults:
         )
 
     def every(self, **filters: Unpack[TaskFilters]) -> Iterator[TaskRecord]:
-        """Go through all tasks, page by page: ``for record in producer.results.every(…)``.
+        """Iterate over all tasks, page by page: ``for record in producer.results.every(…)``.
 
         Args:
             **filters: as for `list`.
 
         Raises:
-            ConfigurationError: as for `list`, at the first record, as all others.
+            ConfigurationError: as for `list`. No error is raised before the first record is read.
             BackendUnavailableError: the backend does not answer.
             BrokerUnavailableError: there is no connection within the producer's timeout.
             StemError: an event loop runs in this thread.
@@ -82,7 +80,7 @@ class BlockingResults:
                 return
 
     def count(self, **filters: Unpack[TaskFilters]) -> dict[TaskState, int]:
-        """Count tasks by their state; a state that none is in is left out.
+        """Count tasks by their state; states without tasks are omitted.
 
         Args:
             **filters: as for `list`.

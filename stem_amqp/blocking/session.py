@@ -8,55 +8,55 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from stem_amqp.assembly import Connected, connect
+from stem_amqp.assembly import connect
 from stem_amqp.blocking.loop import InheritableLoop
 from stem_amqp.blocking.process import connecting, sessions
+from stem_amqp.blueprint import Blueprint
+from stem_amqp.connected import Connected
 from stem_amqp.errors import BrokerUnavailableError
-
-if TYPE_CHECKING:
-    from stem_amqp.app import Stem
-    from stem_amqp.settings import Settings
 
 T = TypeVar("T")
 Work = Callable[[Connected], Coroutine[Any, Any, T]]
 
 log = logging.getLogger("stem_amqp.blocking")
 
+PUBLISH_SHARE = 0.9
+"""The share of a call's time limit that a publish gets: its own, more precise error comes first."""
 LAST_TASKS = 0.5
-"""Seconds that cancelled tasks have to end in."""
+"""Seconds that cancelled asyncio tasks get to end."""
 
 
 class Session:
-    """The connections of a blocking producer in one process, opened when they are first needed.
+    """The connections of a blocking producer in one process, opened on first use.
 
     Args:
-        app: the application.
-        settings: its settings, with the producer's time limits.
+        blueprint: the application.
+        timeout: seconds that a call of the producer may take.
     """
 
-    def __init__(self, app: Stem, settings: Settings) -> None:
+    def __init__(self, blueprint: Blueprint, timeout: float) -> None:
         self.pid = os.getpid()
-        self._app = app
-        self._settings = settings
+        self.blueprint = blueprint
+        self._limited = _limited(blueprint, timeout)
         self._loop = InheritableLoop()
         self._opening = asyncio.Lock()
         self._connected: Connected | None = None
         self._closing: Future[None] | None = None
         self._thread = threading.Thread(
-            target=self._run, name=f"stem-amqp blocking {settings.namespace}", daemon=True
+            target=self._run, name=f"stem-amqp blocking {blueprint.names.namespace}", daemon=True
         )
         sessions.add(self)
         self._thread.start()
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more work."""
+        """Whether the session accepts no more work."""
         return self._closing is not None or self._loop.is_closed()
 
     def submit(self, work: Work[T], limit: float) -> Future[T]:
-        """Do something with the connections, in their thread.
+        """Run a coroutine with the connections, in their thread.
 
         Args:
             work: makes the coroutine.
@@ -70,13 +70,13 @@ class Session:
             self._closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
 
     def join(self, limit: float) -> None:
-        """Wait until everything is closed, or the limit in seconds is over."""
+        """Wait until everything is closed, at most a number of seconds."""
         self._thread.join(limit)
         if self._thread.is_alive():
-            log.warning("the connections did not close within %g s: they are cut off", limit)
+            log.warning("the connections did not close within %g s: they are aborted", limit)
 
     def abandon(self) -> None:
-        """Leave it to the parent, in the child of a fork."""
+        """Leave the connections to the parent process, in a forked child."""
         self._loop.abandon()
 
     async def _with_connections(self, work: Work[T], limit: float) -> T:
@@ -99,7 +99,7 @@ class Session:
         async with self._opening:
             if self._connected is None:
                 with connecting:
-                    self._connected = await connect(self._app, self._app.clock, self._settings)
+                    self._connected = await connect(self._limited)
             return self._connected
 
     async def _close(self) -> None:
@@ -121,3 +121,12 @@ class Session:
         finally:
             self._loop.close()
             sessions.discard(self)
+
+
+def _limited(blueprint: Blueprint, timeout: float) -> Blueprint:
+    """Return the blueprint with the time limits of one call."""
+    settings = blueprint.settings
+    return blueprint.replace(
+        connect_timeout=min(settings.connect_timeout, timeout),
+        publish_timeout=min(settings.publish_timeout, timeout * PUBLISH_SHARE),
+    )

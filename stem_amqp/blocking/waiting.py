@@ -1,49 +1,47 @@
-"""Waiting in one thread for what happens in another."""
+"""Wait in one thread for a result of another."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from concurrent.futures import CancelledError, Future
 from typing import TypeVar
 
 from stem_amqp.blocking.process import exiting
 from stem_amqp.errors import BrokerUnavailableError, PublishTimeoutError, StemError
+from stem_amqp.event_loop import running_loop
 
 T = TypeVar("T")
 
 
 def check_may_block(instead: str) -> None:
-    """Make sure that no event loop would stand still while this thread waits.
+    """Refuse to block a thread in which an event loop runs.
 
     Args:
-        instead: what to write there.
+        instead: the expression to use there; for the error.
 
     Raises:
         StemError: an event loop runs in this thread.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if running_loop() is None:
         return
     raise StemError(
-        "an event loop runs in this thread, and a blocking call would stop all that it does.\n"
+        "an event loop runs in this thread, which a blocking call would block.\n"
         f"  Do this: {instead}"
     )
 
 
 def wait(future: Future[T], limit: float | None, unclear: str) -> T:
-    """Wait for a result of another thread.
+    """Wait for a future of another thread, and return its result.
 
     Args:
-        future: where it will be.
-        limit: seconds after which it is given up; None waits for ever.
-        unclear: what is to be known when the wait ends before its time, such as by Ctrl-C.
+        future: the future.
+        limit: seconds to wait; None waits without a limit.
+        unclear: what remains uncertain if the wait is interrupted, such as by Ctrl-C; for the error.
 
     Raises:
-        PublishTimeoutError: the limit is over.
+        PublishTimeoutError: it took longer than the limit.
         BrokerUnavailableError: the producer was closed meanwhile.
-        BaseException: what interrupted the wait, with a note, or what the other thread raised.
+        BaseException: the exception of the other thread, or the one that interrupted the wait, with a note.
     """
     try:
         return future.result(limit)
@@ -62,6 +60,6 @@ def wait(future: Future[T], limit: float | None, unclear: str) -> T:
 
 
 def _end_with_the_interpreter() -> None:
-    """Keep a daemon thread from an error that is only that of the exit, which ends it anyway."""
+    """Block a daemon thread during the exit, which ends it: an error there would only be noise."""
     if exiting.is_set() and threading.current_thread().daemon:
         threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Dead letters as people and programs read them."""
+"""Output of dead letters as text and as JSON."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from rich.text import Text
 
-from stem_amqp.cli.output import ago, count, iso, moment
+from stem_amqp.cli.output import ago, format_time, iso
 from stem_amqp.dead_letter import DeadLetter
+from stem_amqp.text import count, indented, json_text, one_line
 
 _UNREADABLE = 2000
-"""Bytes shown of a body that is no task message."""
+"""Maximum bytes shown of a body that is not a task message."""
+_INDENT = " " * 13
+"""The indent of the further lines of a value, so that they align with the first one."""
 
 
 def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
-    """Return a letter for programs.
+    """Return a letter as JSON values.
 
     Args:
         letter: the letter.
-        whole: with traceback, history, meta, arguments and headers.
+        whole: whether to include traceback, history, meta, arguments and headers.
     """
     plain = ("position", "id", "task", "reason", "error", "attempt", "replays", "worker", "size")
     more = ("traceback", "history", "meta", "args", "headers")
@@ -31,19 +33,23 @@ def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
 
 
 def list_view(letters: Iterable[DeadLetter]) -> Text:
-    """Return letters in three lines each: what it is, why it is here, what went wrong."""
+    """Return letters in three lines each: task and id, reason and attempts, error."""
     now = time.time()
     lines: list[Text] = []
     for letter in letters:
-        lines += [_head(letter), Text.assemble("  ", (letter.reason, "red"), _story(letter, now))]
+        lines += [
+            _head(letter),
+            Text.assemble("  ", (one_line(letter.reason), "red"), _story(letter, now)),
+        ]
         problem = letter.error or letter.problem
         if problem:
-            lines.append(Text(f"  {problem.splitlines()[0]}"))
+            first, _, _ = problem.strip().partition("\n")
+            lines.append(Text(f"  {one_line(first)}"))
     return Text("\n").join(lines)
 
 
 def show_view(letter: DeadLetter) -> Text:
-    """Return everything about one letter."""
+    """Return all fields of one letter."""
     text = _head(letter)
     facts: dict[str, str | None] = {
         "reason": letter.reason,
@@ -51,8 +57,8 @@ def show_view(letter: DeadLetter) -> Text:
         "problem": letter.problem,
         "encrypted": letter.encryption,
         "signature": letter.signature,
-        "failed at": None if letter.failed_at is None else moment(letter.failed_at),
-        "enqueued": None if letter.enqueued_at is None else moment(letter.enqueued_at),
+        "failed at": None if letter.failed_at is None else format_time(letter.failed_at),
+        "enqueued": None if letter.enqueued_at is None else format_time(letter.enqueued_at),
         "runs": f"{letter.attempt + 1}, replayed {count(letter.replays, 'time')}",
         "worker": letter.worker,
         "args": _json(letter.args) if letter.decodable else None,
@@ -62,18 +68,24 @@ def show_view(letter: DeadLetter) -> Text:
     }
     for name, fact in facts.items():
         if fact is not None:
-            text.append(f"\n  {name:<11}", "dim").append(fact)
+            text.append(f"\n  {name:<11}", "dim").append(indented(fact, _INDENT))
     for number, line in enumerate(letter.history, 1):
-        text.append(f"\n  {f'failure {number}':<11}", "dim").append(line)
+        text.append(f"\n  {f'failure {number}':<11}", "dim").append(one_line(line))
     if letter.traceback:
-        text.append("\n\n" + letter.traceback.rstrip())
+        _append_block(text, letter.traceback.rstrip())
     if not letter.decodable:
-        text.append("\n\n" + letter.body[:_UNREADABLE].decode(errors="backslashreplace"))
+        _append_block(text, letter.body[:_UNREADABLE].decode(errors="backslashreplace"))
     return text
 
 
+def _append_block(text: Text, block: str) -> None:
+    """Append an indented block of lines."""
+    text.append("\n\n    " + indented(block, "    "))
+
+
 def _head(letter: DeadLetter) -> Text:
-    return Text.assemble((letter.task or "(no task name)", "bold"), "  ", letter.id or "(no id)")
+    task = one_line(letter.task or "(no task name)")
+    return Text.assemble((task, "bold"), "  ", one_line(letter.id or "(no id)"))
 
 
 def _story(letter: DeadLetter, now: float) -> str:
@@ -82,10 +94,10 @@ def _story(letter: DeadLetter, now: float) -> str:
         None if letter.failed_at is None else ago(letter.failed_at, now),
         "after 1 run" if runs == 1 else f"after {runs} runs",
         f"replayed {count(letter.replays, 'time')}" if letter.replays else None,
-        letter.worker and f"on {letter.worker}",
+        letter.worker and f"on {one_line(letter.worker)}",
     ]
     return "".join(f", {word}" for word in words if word)
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return json_text(value)

@@ -1,4 +1,4 @@
-"""``stem-amqp demo``: runs the demo that lies in the repository's ``examples``."""
+"""``stem-amqp demo``: run the demo in the repository's folder ``examples``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def demo_command(
         str | None, typer.Option(metavar="URL", help="A RabbitMQ; default: found or started.")
     ] = None,
 ) -> None:
-    """Run the demo of the repository, in a clone of it."""
+    """Run the demo of the repository; run the command in a clone of it."""
     path = Path(*_MODULE.split(".")).with_suffix(".py")
     if not path.is_file():
         raise ConfigurationError(
             f"the demo is not here: there is no {path} in {Path.cwd()}\n"
-            "  It lies in the repository, not in the package. Clone it, and run the command there."
+            "  It is part of the repository, not of the package. Clone it, and run the command there."
         )
     words = [] if orders is None else ["--orders", str(orders)]
     words += [] if broker is None else ["--broker", broker]
-    # Replaced rather than called: the demo's signals and exit code are its own
+    # Replace the process, so that signals and exit code are those of the demo
     os.execv(sys.executable, [sys.executable, "-m", _MODULE, *words])  # noqa: S606 - our own module

@@ -2,7 +2,7 @@
 
 ``--json`` prints, for ``list``, an object with ``queue``, ``total`` and ``letters``; for ``show`` one
 letter; for ``replay`` ``queue``, ``matched``, ``replayed``, ``failed``, ``skipped``, ``errors``,
-``interrupted``, ``dry_run``; for ``purge`` ``queue`` and ``dropped``. A letter has ``position``,
+``interrupted``, ``dry_run``; with ``--composition`` ``composition`` and ``queues``, a list of those; for ``purge`` ``queue`` and ``dropped``. A letter has ``position``,
 ``id``, ``task``, ``reason``, ``error``, ``failed_at``, ``enqueued_at``, ``attempt``, ``replays``,
 ``worker``, ``size``, ``problem``, ``encryption``, ``signature``, and from ``show`` also ``traceback``, ``history``, ``meta``,
 ``args`` and ``headers``.
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, TypeVar
 
 import typer
@@ -21,23 +23,41 @@ from stem_amqp.cli import options as opt
 from stem_amqp.cli.dead_letter_view import document, list_view, show_view
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
-from stem_amqp.cli.output import count, note, show, show_error, show_json
+from stem_amqp.cli.output import note, show, show_error, show_json
+from stem_amqp.cli.queue_names import logical_queue
 from stem_amqp.cli.session import confirm, refuse_memory
-from stem_amqp.dead_letter import ALL, DeadLetter, DeadLetters, ReplayReport, Selection
+from stem_amqp.cli.waiting import connected as connected_to
+from stem_amqp.dead_letter import (
+    ALL,
+    CompositionReplay,
+    DeadLetter,
+    DeadLetters,
+    ReplayReport,
+    Selection,
+    replay_composition,
+)
 from stem_amqp.durations import Rate
+from stem_amqp.errors import ConfigurationError
 from stem_amqp.settings import Provision
+from stem_amqp.text import count, one_line
 
 T = TypeVar("T")
 app = opt.command_app("List, show, replay or purge dead letters.")
 
 QueueArgument = Annotated[
-    str, typer.Argument(metavar="QUEUE", help="The logical queue, such as orders.")
+    str,
+    typer.Argument(metavar="QUEUE", help="The queue: orders, or its broker name."),
+]
+OptionalQueue = Annotated[
+    str | None,
+    typer.Argument(metavar="[QUEUE]", help="The queue: orders, or its broker name."),
 ]
 Ids = Annotated[
-    list[str] | None, typer.Option("--id", metavar="ID", help="A task's id; may be repeated.")
+    list[str] | None,
+    typer.Option("--id", metavar="ID", help="A task's id or a prefix; may be repeated."),
 ]
 Task = Annotated[
-    str | None, typer.Option("--task", metavar="GLOB", help="Tasks of such a name: 'orders.*'.")
+    str | None, typer.Option("--task", metavar="GLOB", help="Tasks by name: 'orders.*'.")
 ]
 Reasons = Annotated[
     list[str] | None,
@@ -49,7 +69,16 @@ OlderThan = Annotated[
 NewerThan = Annotated[
     float | None, typer.Option(parser=opt.duration, metavar="DURATION", help="Failed since: 1h.")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="So many at most.")]
+Composition = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Only of a composition, by its id or that of a task of it; without QUEUE, of all queues.",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="At most N dead letters.")
+]
 
 
 @app.command("list", epilog=EPILOG)
@@ -67,14 +96,16 @@ def list_command(
     broker_url: opt.BrokerUrl = None,
     namespace: opt.Namespace = None,
 ) -> None:
-    """List dead letters, the oldest first. Looking takes none out."""
+    """List dead letters, the oldest first. It removes none."""
     stem = _application(application, broker_url, namespace)
+    queue = logical_queue(stem, queue)
     selection = _selection(ids, task, reasons, older_than, newer_than)
 
-    async def look(letters: DeadLetters) -> tuple[int, list[DeadLetter]]:
-        return await letters.count(), list(await letters.list(selection, limit=limit))
+    async def browse(letters: DeadLetters) -> tuple[int, list[DeadLetter]]:
+        wanted = await letters.resolve(selection)
+        return await letters.count(), list(await letters.list(wanted, limit=limit))
 
-    total, found = _with_letters(stem, queue, look)
+    total, found = _with_letters(stem, queue, browse)
     if as_json:
         lines = [document(letter) for letter in found]
         show_json({"queue": queue, "total": total, "letters": lines})
@@ -87,7 +118,7 @@ def list_command(
 def show_command(
     *,
     queue: QueueArgument,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or a prefix of it.")],
     as_json: opt.Json = False,
     application: opt.AppOption = None,
     broker_url: opt.BrokerUrl = None,
@@ -95,6 +126,7 @@ def show_command(
 ) -> None:
     """Show one dead letter with its traceback, arguments and history."""
     stem = _application(application, broker_url, namespace)
+    queue = logical_queue(stem, queue)
     letter = _with_letters(stem, queue, lambda letters: letters.show(task_id))
     if as_json:
         show_json(document(letter, whole=True))
@@ -105,16 +137,17 @@ def show_command(
 @app.command("replay", epilog=EPILOG)
 def replay_command(
     *,
-    queue: QueueArgument,
+    queue: OptionalQueue = None,
     ids: Ids = None,
     task: Task = None,
+    composition: Composition = None,
     reasons: Reasons = None,
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
     limit: Limit = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
     rate: Annotated[
-        Rate | None, typer.Option(parser=opt.rate, metavar="RATE", help="At most so many: 10/s.")
+        Rate | None, typer.Option(parser=opt.rate, metavar="RATE", help="Maximum rate: 10/s.")
     ] = None,
     yes: opt.Yes = False,
     as_json: opt.Json = False,
@@ -123,31 +156,82 @@ def replay_command(
     backend_url: opt.BackendUrl = None,
     namespace: opt.Namespace = None,
 ) -> None:
-    """Give dead letters another life: same id, same arguments, attempt 0.
+    """Requeue dead letters: same id, same arguments, attempt 0.
 
-    Each is confirmed in its work queue before it leaves the dead-letter queue. Fix the cause first,
-    and try with --dry-run or --limit 1.
+    Each is confirmed in its work queue before it is removed from the dead-letter queue. Fix the cause
+    first, and try with --dry-run or --limit 1.
     """
     stem = _application(application, broker_url, namespace, backend_url)
     selection = _selection(ids, task, reasons, older_than, newer_than)
+    if queue is None:
+        if composition is None:
+            raise ConfigurationError(
+                "name the queue whose dead letters are replayed, or --composition ID\n"
+                "  The queues with dead letters: stem-amqp queues"
+            )
+        _replay_composition(
+            stem, composition, selection, dry_run=dry_run, rate=rate, limit=limit, as_json=as_json
+        )
+        return
+    queue = logical_queue(stem, queue)
+    if composition is not None:
+        selection = replace(selection, composition=composition.partition(".")[0])
     if selection == ALL and limit is None and not dry_run and not yes:
         total = _with_letters(stem, queue, lambda letters: letters.count())
         confirm(f"replay all of {total} dead letters of {queue}")
 
-    def each(letter: DeadLetter, error: Exception | None) -> None:
-        what = "would replay" if dry_run else "replayed"
-        name = f"{letter.task} {letter.id}"
-        note(f"{what} {name}" if error is None else f"not replayed: {name}: {error}")
+    on_each = None if as_json else partial(_note_replayed, dry_run=dry_run)
 
-    report = _with_letters(
-        stem,
-        queue,
-        lambda letters: letters.replay(
-            selection, dry_run=dry_run, rate=rate, limit=limit, on_each=None if as_json else each
-        ),
-    )
+    async def replay(letters: DeadLetters) -> ReplayReport:
+        wanted = await letters.resolve(selection)
+        return await letters.replay(
+            wanted, dry_run=dry_run, rate=rate, limit=limit, on_each=on_each
+        )
+
+    report = _with_letters(stem, queue, replay)
     _show_replay(queue, report, as_json=as_json)
     raise typer.Exit(ExitCode.OK if report.complete else ExitCode.NO)
+
+
+def _note_replayed(letter: DeadLetter, error: Exception | None, *, dry_run: bool) -> None:
+    what = "would replay" if dry_run else "replayed"
+    name = f"{letter.task} {letter.id}"
+    line = f"{what} {name}" if error is None else f"not replayed: {name}: {error}"
+    note(one_line(line))
+
+
+def _replay_composition(
+    stem: Stem,
+    composition: str,
+    selection: Selection,
+    *,
+    dry_run: bool,
+    rate: Rate | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Replay the dead letters of a composition from all queues."""
+    if limit is not None or selection.ids is not None:
+        raise ConfigurationError(
+            "--limit and --id need a queue: stem-amqp dlq replay QUEUE --composition ID"
+        )
+    on_each = None if as_json else partial(_note_replayed, dry_run=dry_run)
+
+    async def replay() -> CompositionReplay:
+        async with connected_to(stem, 0.0):
+            return await replay_composition(
+                stem, composition, selection=selection, dry_run=dry_run, rate=rate, on_each=on_each
+            )
+
+    done = asyncio.run(replay())
+    if as_json:
+        queues = [_replay_fields(queue, report) for queue, report in done.queues.items()]
+        show_json({"composition": done.composition, "queues": queues})
+    for queue, report in done.queues.items() if not as_json else ():
+        _show_replay(queue, report, as_json=False)
+    if not done.queues and not as_json:
+        typer.echo(f"no dead letters of composition {one_line(done.composition)}")
+    raise typer.Exit(ExitCode.OK if done.complete else ExitCode.NO)
 
 
 @app.command("purge", epilog=EPILOG)
@@ -165,21 +249,24 @@ def purge_command(
     broker_url: opt.BrokerUrl = None,
     namespace: opt.Namespace = None,
 ) -> None:
-    """Drop dead letters for good."""
+    """Delete dead letters permanently."""
     stem = _application(application, broker_url, namespace)
+    queue = logical_queue(stem, queue)
     selection = _selection(ids, task, reasons, older_than, newer_than)
     everything = selection == ALL
     if not yes:
         total = _with_letters(stem, queue, lambda letters: letters.count())
-        which = "all of" if everything else "those that fit, of"
-        confirm(f"drop {which} {total} dead letters of {queue} for good")
-    dropped = _with_letters(
-        stem, queue, lambda letters: letters.purge(None if everything else selection)
-    )
+        which = "all" if everything else "the matching ones of"
+        confirm(f"delete {which} {total} dead letters of {queue} permanently")
+
+    async def purge(letters: DeadLetters) -> int:
+        return await letters.purge(None if everything else await letters.resolve(selection))
+
+    dropped = _with_letters(stem, queue, purge)
     if as_json:
         show_json({"queue": queue, "dropped": dropped})
     else:
-        typer.echo(f"dropped {count(dropped, 'dead letter')} of {queue}")
+        typer.echo(f"deleted {count(dropped, 'dead letter')} of {queue}")
 
 
 def _application(
@@ -188,7 +275,7 @@ def _application(
     namespace: str | None,
     backend_url: str | None = None,
 ) -> Stem:
-    # Nothing is declared: a misspelt queue must not be made by looking into it
+    # Declare nothing: listing the letters of a misspelt queue must not create it
     overrides = opt.Overrides(
         broker_url=broker_url,
         backend_url=backend_url,
@@ -218,16 +305,20 @@ def _selection(
 
 def _with_letters(stem: Stem, queue: str, use: Callable[[DeadLetters], Awaitable[T]]) -> T:
     async def connected() -> T:
-        async with stem:
+        async with connected_to(stem, 0.0):
             return await use(DeadLetters(stem, queue))
 
     return asyncio.run(connected())
 
 
+def _replay_fields(queue: str, report: ReplayReport) -> dict[str, object]:
+    names = ("matched", "replayed", "failed", "skipped", "errors", "interrupted", "dry_run")
+    return {"queue": queue, **{name: getattr(report, name) for name in names}}
+
+
 def _show_replay(queue: str, report: ReplayReport, *, as_json: bool) -> None:
     if as_json:
-        names = ("matched", "replayed", "failed", "skipped", "errors", "interrupted", "dry_run")
-        show_json({"queue": queue, **{name: getattr(report, name) for name in names}})
+        show_json(_replay_fields(queue, report))
         return
     if report.dry_run:
         found = count(report.matched - report.skipped, "dead letter")
@@ -235,8 +326,8 @@ def _show_replay(queue: str, report: ReplayReport, *, as_json: bool) -> None:
     else:
         typer.echo(f"replayed {report.replayed} of {report.matched} dead letters of {queue}")
     if report.skipped:
-        note(f"{report.skipped} cannot be read, and are replayed only if named by --id")
+        note(f"{report.skipped} cannot be decoded, and are replayed only if selected by --id")
     if report.failed:
-        show_error(f"{report.failed} could not be replayed; they are dead letters still")
+        show_error(f"{report.failed} could not be replayed; they are still dead letters")
     if report.interrupted:
         show_error(f"ended early: {report.interrupted}\n  Repeat the command for the rest.")

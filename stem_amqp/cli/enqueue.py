@@ -1,6 +1,6 @@
-"""``stem-amqp enqueue``: enqueue a task by its name, and wait for its result if asked to.
+"""``stem-amqp enqueue``: enqueue a task by its name, and optionally wait for its result.
 
-The task's id goes to standard output, alone on its line; with ``--wait`` the result follows as JSON.
+It prints the task's id to standard output, on a line of its own; with ``--wait``, the result as JSON.
 ``--json`` prints an object: ``id``, ``task``, ``queue``, ``state``, and with ``--wait`` ``result``,
 ``reason``, ``error`` and ``traceback``.
 """
@@ -20,6 +20,7 @@ from stem_amqp.cli.json_argument import read_object, read_pairs
 from stem_amqp.cli.load import load
 from stem_amqp.cli.output import note, show_json
 from stem_amqp.cli.session import refuse_memory
+from stem_amqp.cli.waiting import connected
 from stem_amqp.errors import (
     ArgumentsError,
     ConfigurationError,
@@ -28,20 +29,21 @@ from stem_amqp.errors import (
     UnknownTaskError,
     UnroutableError,
 )
-from stem_amqp.options import CallKeywords
-from stem_amqp.producer import Call
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.settings import Provision
+from stem_amqp.tasks.call import Call
+from stem_amqp.tasks.keywords import CallKeywords
+from stem_amqp.text import indented
 
 SHOWN = 10
-"""Names of tasks in an error."""
+"""Maximum number of task names in an error."""
 
 app = opt.command_app()
 
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="The task's name: orders.sync.")]
 Arguments = Annotated[
-    str, typer.Option("--args", metavar="JSON", help="Arguments as a JSON object; - reads them.")
+    str, typer.Option("--args", metavar="JSON", help="Arguments as a JSON object; - reads stdin.")
 ]
 Queue = Annotated[str | None, typer.Option(metavar="NAME", help="Another queue than the task's.")]
 Delay = Annotated[
@@ -50,13 +52,13 @@ Delay = Annotated[
 ]
 Eta = Annotated[str | None, typer.Option(metavar="TIME", help="Run at 2030-01-31T08:00:00+01:00.")]
 Priority = Annotated[
-    int | None, typer.Option(metavar="N", min=0, max=255, help="Where the queue has priorities.")
+    int | None, typer.Option(metavar="N", min=0, max=255, help="For queues with priorities.")
 ]
 Meta = Annotated[
     list[str] | None, typer.Option(metavar="KEY=TEXT", help="Metadata; may be repeated.")
 ]
 TaskId = Annotated[
-    str | None, typer.Option(metavar="ID", help="An id of your own; default: a new one.")
+    str | None, typer.Option(metavar="ID", help="Your own id; default: a generated one.")
 ]
 
 
@@ -75,6 +77,7 @@ def enqueue_command(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
     timeout: opt.WaitTimeout = None,
     as_json: opt.Json = False,
+    wait_for_broker: opt.WaitForBroker = None,
     broker_url: opt.BrokerUrl = None,
     backend_url: opt.BackendUrl = None,
     namespace: opt.Namespace = None,
@@ -82,13 +85,13 @@ def enqueue_command(
 ) -> None:
     """Enqueue a task by its name, and print its id.
 
-    With --app its arguments are checked, and its queue is declared; without, neither: the task's
-    code need not be here.
+    With --app, the arguments are checked and the queue is declared. Without it neither happens, and
+    the task's code is not needed.
     """
     options: CallKeywords = {
         "queue": queue,
         "delay": delay,
-        "eta": None if eta is None else _moment(eta),
+        "eta": None if eta is None else _parse_eta(eta),
         "priority": priority,
         "meta": read_pairs("--meta", meta or ()),
         "task_id": task_id,
@@ -100,7 +103,14 @@ def enqueue_command(
     stem = _application(application, overrides)
     call = _call(stem, task, arguments, options, known=application is not None)
     asyncio.run(
-        _enqueue(stem, call, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
+        _enqueue(
+            stem,
+            call,
+            patience=wait_for_broker or 0.0,
+            wait=wait or timeout is not None,
+            timeout=timeout,
+            as_json=as_json,
+        )
     )
 
 
@@ -113,44 +123,55 @@ def _call(
     except UnknownTaskError as error:
         has = ", ".join(sorted(definition.name for definition in stem.registry)[:SHOWN])
         raise UnknownTaskError(
-            f"{error}\n  The application has {has or 'none'}: import the module of the task there. To"
-            " enqueue a task of another application, leave out --app."
+            f"{error}\n  The application has {has or 'no tasks'}: import the module of the task there."
+            " To enqueue a task of another application, omit --app."
         ) from None
+    if known and stem.registry[task].options.debounce:
+        _check_debounced(task, options)
     try:
         return stem.prepare(task, arguments, **options)
     except ArgumentsError as error:
         raise ArgumentsError(
-            f"the arguments do not fit {task}: {error}\n  It takes {signature}."
+            f"invalid arguments for {task}: {error}\n  It takes {signature}."
         ) from None
+
+
+def _check_debounced(task: str, options: CallKeywords) -> None:
+    """Refuse a delay in the words of this command, which cannot pass ``debounce=False``."""
+    for name in ("delay", "eta"):
+        if options.get(name) is not None:
+            raise ConfigurationError(
+                f"task {task} is debounced: its wait is its delay.\n  Leave --{name} out."
+            )
 
 
 def _application(target: str | None, overrides: opt.Overrides) -> Stem:
     stem = load(target, overrides)
     refuse_memory(stem)
     if target is None and stem.settings.topology is None:
-        # Queues declared from defaults could differ from those of the application's own topology
-        stem.settings = stem.settings.replace(provision=Provision.NONE)
+        # Queues declared with default settings could differ from the application's topology
+        stem.reconfigure(provision=Provision.NONE)
     return stem
 
 
-def _moment(text: str) -> datetime:
+def _parse_eta(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        eta = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigurationError(
-            f"--eta {text} is no time: write it as 2030-01-31T08:00:00+01:00 or …T07:00:00Z"
+            f"--eta {text} is not a valid time: write 2030-01-31T08:00:00+01:00 or …T07:00:00Z"
         ) from None
-    if moment.tzinfo is None:
+    if eta.tzinfo is None:
         raise ConfigurationError(
             f"--eta {text} has no time zone: append Z for UTC, or an offset such as +01:00"
         )
-    return moment
+    return eta
 
 
 async def _enqueue(
-    stem: Stem, call: Call, *, wait: bool, timeout: float | None, as_json: bool
+    stem: Stem, call: Call, *, patience: float, wait: bool, timeout: float | None, as_json: bool
 ) -> None:
-    async with stem:
+    async with connected(stem, patience):
         handle = await _publish(stem, call)
         document: dict[str, Any] = {
             "id": handle.id,
@@ -182,11 +203,12 @@ async def _publish(stem: Stem, call: Call) -> TaskHandle[Any]:
     try:
         return await stem.enqueue_call(call)
     except UnroutableError as error:
-        if call.definition is not None or call.options.queue is not None:
+        work = stem.names.work(stem.settings.default_queue)
+        elsewhere = error.missing and work not in error.missing
+        if elsewhere or call.definition is not None or call.options.queue is not None:
             raise
         raise UnroutableError(
-            f"{error}\n  The queue was not given: name it with --queue, or the application with"
-            " --app."
+            f"{error}\n  No queue was given: set it with --queue, or the application with --app."
         ) from None
 
 
@@ -202,4 +224,4 @@ def _show_failure(error: TaskFailedError, document: dict[str, Any], *, as_json: 
             }
         )
     elif error.traceback:
-        note(error.traceback.rstrip())
+        note("    " + indented(error.traceback.rstrip(), "    "))

@@ -1,4 +1,4 @@
-"""What a command's exit code means, and which error has which."""
+"""The exit codes of commands, and their mapping from errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from stem_amqp.errors import (
     BrokerUnavailableError,
     DeadLetterNotFoundError,
     EnqueueManyError,
+    ManagementUnavailableError,
     MigrationTimeoutError,
     PublishTimeoutError,
     ResultTimeoutError,
@@ -28,8 +29,13 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     TIMED_OUT = 4
     REFUSED = 5
+    NO_WORKER = 6
+    COMMANDED = 64
+    """Of a supervised process that a command has stopped; its supervisor exits with 0."""
     BUG = 70
+    OUTPUT = 74
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
 
 EPILOG = (
@@ -45,6 +51,7 @@ _BY_TYPE: tuple[tuple[type[StemError], ExitCode], ...] = (
     (MigrationTimeoutError, ExitCode.TIMED_OUT),
     (PublishTimeoutError, ExitCode.TIMED_OUT),
     (BrokerUnavailableError, ExitCode.UNREACHABLE),
+    (ManagementUnavailableError, ExitCode.UNREACHABLE),
     (BrokerError, ExitCode.REFUSED),
     (EnqueueManyError, ExitCode.REFUSED),
     (ResultUnavailableError, ExitCode.USAGE),
@@ -53,5 +60,5 @@ _BY_TYPE: tuple[tuple[type[StemError], ExitCode], ...] = (
 
 
 def code_of(error: StemError) -> ExitCode:
-    """Return the exit code for an error; the first type that fits counts."""
+    """Return the exit code for an error; the first matching type applies."""
     return next((code for kind, code in _BY_TYPE if isinstance(error, kind)), ExitCode.USAGE)

@@ -1,4 +1,4 @@
-"""``stem-amqp health``: for deploy pipelines, 0 is healthy and 1 is not.
+"""``stem-amqp health``: health checks for deploy pipelines; exit code 0 is healthy, 1 is not.
 
 ``--json`` prints an object: ``healthy`` and ``checks``, objects with ``name``, ``ok``, ``detail``,
 ``milliseconds`` and ``warning``.
@@ -17,10 +17,14 @@ from stem_amqp.cli import options as opt
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode
 from stem_amqp.cli.load import load
 from stem_amqp.cli.output import show, show_json
+from stem_amqp.cli.queue_names import logical_queues
 from stem_amqp.cli.session import check_queues, refuse_memory
 from stem_amqp.health import DEFAULT_TIMEOUT, HealthReport, check_health
 
 app = opt.command_app()
+
+ASK_FOR = 0.3
+"""Seconds to wait for reports of the workers."""
 
 
 @app.command("health", epilog=EPILOG)
@@ -46,19 +50,28 @@ def health_command(
     namespace: opt.Namespace = None,
     topology: opt.TopologyFile = None,
 ) -> None:
-    """Check broker, topology, consumers, lost messages and the result backend.
+    """Check broker, nodes, topology, consumers, waiting and lost messages, and the result backend.
 
-    Nothing is declared. The exit code is 0 if everything is as it should be, else 1.
+    It sends one message through an exclusive queue, and writes one key to the backend. No part of the
+    topology is declared. The exit code is 0 if every check passes, otherwise 1.
     """
     overrides = opt.Overrides(
         broker_url=broker_url, backend_url=backend_url, namespace=namespace, topology=topology
     )
     stem = load(target, overrides)
     refuse_memory(stem)
-    required = opt.split(require_consumers)
+    required = logical_queues(stem, opt.split(require_consumers))
     if len(stem.registry) or stem.topology.declared:
         check_queues(stem, required)
-    report = asyncio.run(check_health(stem, require_consumers=required, timeout=timeout))
+    report = asyncio.run(
+        check_health(
+            stem,
+            require_consumers=required,
+            timeout=timeout,
+            ask_workers_for=ASK_FOR,
+            thorough=True,
+        )
+    )
     if as_json:
         show_json({"healthy": report.healthy, "checks": report.checks})
     else:

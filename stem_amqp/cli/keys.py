@@ -1,7 +1,7 @@
-"""``stem-amqp keys``: make keys, and list those that the settings name.
+"""``stem-amqp keys``: generate keys, and list the configured ones.
 
 ``--json`` prints, for ``list``, a list of objects with ``id``, ``algorithm``, ``active`` and
-``abilities``. A secret is printed by ``generate`` only, whose output is a key file.
+``abilities``. Only ``generate`` prints a secret; its output is a key file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stem_amqp.signing.source import seal_from
 
 SECRET_BYTES = 32
 
-app = opt.command_app("Make keys for signing and encryption, and list those that are set.")
+app = opt.command_app("Generate keys for signing and encryption, and list the configured ones.")
 
 
 @app.command("generate", epilog=EPILOG)
@@ -35,21 +35,23 @@ def generate_command(
         Algorithm, typer.Option(help="hmac-sha256, ed25519, or aes-256-gcm to encrypt.")
     ] = Algorithm.HMAC_SHA256,
     key_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Its id; default: today's date.")
+        str | None, typer.Option("--id", metavar="ID", help="The key's id; default: today's date.")
     ] = None,
 ) -> None:
     """Print a key file with one new key.
 
-    For ed25519 it is the producers' half; that of the workers, which only verify, is in its comment.
-    Put it into a file that nobody else can read: umask 077, then stem-amqp keys generate > keys.yaml
+    For ed25519 it is the producers' key; the public key for workers, which only verify, is in its
+    comment. Write it to a file that only you can read: umask 077; stem-amqp keys generate > keys.yaml
     """
     name = key_id or f"{datetime.now(UTC):%Y-%m-%d}"
     if not ID.fullmatch(name):
         raise ConfigurationError(
-            f"{name!r} is no id for a key: letters, digits, '.', '_' and '-', 64 at most"
+            f"{name!r} is not a valid id of a key: use at most 64 letters, digits, '.', '_' and '-'"
         )
     typer.echo("\n".join(["keys:", *_entry(algorithm, name)]))
-    note("Add the key to all that verify before you make it the active one of those that sign.")
+    note(
+        "Add the key to every process that verifies before you activate it where messages are signed."
+    )
 
 
 def _entry(algorithm: Algorithm, key_id: str) -> list[str]:
@@ -78,9 +80,9 @@ def _text(data: bytes) -> str:
 
 @app.command("list", epilog=EPILOG)
 def list_command(*, application: opt.AppOption = None, as_json: opt.Json = False) -> None:
-    """List the keys that the settings name, without their secrets.
+    """List the configured keys, without their secrets.
 
-    It fails where a worker or a producer with these settings would.
+    It fails if a worker or a producer with these settings would fail.
     """
     stem = load(application, opt.Overrides())
     ring = stem.keys
@@ -91,7 +93,7 @@ def list_command(*, application: opt.AppOption = None, as_json: opt.Json = False
         show_json([{name: getattr(key, name) for name in names} for key in keys])
         return
     if seal is None:
-        note("there are no keys: set STEM_KEYS_FILE, or STEM_SIGNING_KEY")
+        note("no keys are configured: set STEM_KEYS_FILE, or STEM_SIGNING_KEY")
         return
     lines = table("id", "algorithm", "active", "abilities", whole=("id",))
     for key in keys:
@@ -101,6 +103,6 @@ def list_command(*, application: opt.AppOption = None, as_json: opt.Json = False
 
 
 def _explain(stem: Stem, *, required: bool) -> None:
-    note("a worker refuses unsigned messages" if required else "a worker takes unsigned messages")
+    note("workers reject unsigned messages" if required else "workers accept unsigned messages")
     if stem.settings.encrypt:
-        note("a producer encrypts")
+        note("producers encrypt")

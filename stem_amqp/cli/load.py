@@ -1,175 +1,31 @@
-"""Finds the application that ``module:attribute`` names, and explains why it cannot."""
+"""Load the application of a command, with the settings of the command line."""
 
 from __future__ import annotations
-
-import importlib
-import importlib.machinery
-import importlib.util
-import pkgutil
-import sys
-import traceback
-from pathlib import Path
-from types import ModuleType
 
 from stem_amqp.app import Stem
 from stem_amqp.cli.options import Overrides
 from stem_amqp.cli.output import show_warning
-from stem_amqp.errors import ConfigurationError, StemError, TopologyError
+from stem_amqp.locate import find
 from stem_amqp.settings import misspelt_variables
-from stem_amqp.topology.load import load_topology
-from stem_amqp.topology.mistake import did_you_mean
-from stem_amqp.topology.names import Names
-
-_PACKAGE = str(Path(__file__).parents[1])
-_FORM = "Write it as module:attribute, such as examples.orders:stem"
 
 
 def load(target: str | None, overrides: Overrides, *, warn: bool = True) -> Stem:
-    """Return the application, or one without tasks if none is named.
+    """Return the application, or one without tasks if none is given.
 
     Args:
         target: ``module:attribute``; the current directory is searched first. None: no application.
-        overrides: settings that come before the application's own.
-        warn: whether ``STEM_`` variables that no setting reads are reported.
+        overrides: settings that take precedence over the application's own.
+        warn: whether to report unknown ``STEM_`` variables.
 
     Raises:
-        ConfigurationError: there is no such application, or a setting cannot be used.
+        ConfigurationError: the application does not exist, or a setting is invalid.
     """
     for line in misspelt_variables() if warn else ():
         show_warning(line)
     if target is None:
         app = Stem(**overrides.connection())
-        app.settings = app.settings.replace(**overrides.others())
+        app.reconfigure(**overrides.others())
         return app
-    return _override(find(target), overrides)
-
-
-def find(target: str) -> Stem:
-    """Import an application.
-
-    Args:
-        target: ``module:attribute``.
-
-    Raises:
-        ConfigurationError: the module or the attribute is missing or cannot be imported.
-    """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    name, _, attribute = target.partition(":")
-    if not attribute or name.endswith(".py") or not _is_dotted(name):
-        raise ConfigurationError(_malformed(target, name, attribute))
-    module = _import(name)
-    found: object = module
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ConfigurationError(_no_attribute(module, attribute))
-        found = getattr(found, part)
-    if not isinstance(found, Stem):
-        raise ConfigurationError(
-            f"{target} is no application, but {_kind(found)}.\n  {_there(module)}"
-        )
-    return found
-
-
-def _override(app: Stem, overrides: Overrides) -> Stem:
-    """Lay settings of the command line over those of an application."""
-    values = overrides.connection() | overrides.others()
-    if not values:
-        return app
-    namespace_is_set = "namespace" in app.settings.model_fields_set or "namespace" in values
-    if overrides.topology is not None:
-        app.topology = load_topology(overrides.topology)
-        if not namespace_is_set and app.topology.namespace:
-            values["namespace"] = app.topology.namespace
-    app.settings = app.settings.replace(**values)
-    app.names = Names(app.settings.namespace)
+    app = find(target)
+    app.reconfigure(**overrides.connection(), **overrides.others())
     return app
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except TopologyError:
-        raise  # it names file, line and key already, and all mistakes
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise ConfigurationError(_no_module(name, error.name)) from error
-        raise ConfigurationError(_broken(name, error)) from error
-    except (Exception, SystemExit) as error:
-        raise ConfigurationError(_broken(name, error)) from error
-
-
-def _malformed(target: str, name: str, attribute: str) -> str:
-    if name.endswith(".py") or "/" in name:
-        dotted = name.removesuffix(".py").removesuffix("/__init__").strip("./").replace("/", ".")
-        return (
-            f"{target} is a path, not a module.\n"
-            f"  Write {dotted}:{attribute or 'stem'}, from the directory that it starts in."
-        )
-    if not attribute and _is_module(name):
-        return f"{target} names no attribute.\n  {_there(_import(name))}"
-    return f"{target!r} names no application.\n  {_FORM}."
-
-
-def _is_dotted(name: str) -> bool:
-    return all(part.isidentifier() for part in name.split("."))
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return _is_dotted(name) and importlib.util.find_spec(name) is not None
-    except ImportError:
-        return False
-
-
-def _no_module(name: str, missing: str) -> str:
-    parent, _, last = missing.rpartition(".")
-    if parent:
-        path = getattr(importlib.import_module(parent), "__path__", ())
-        place = f"in {parent}"
-    else:
-        path, place = [str(Path.cwd())], f"in {Path.cwd()} or on Python's path"
-    near = [module.name for module in pkgutil.iter_modules(path)]
-    return (
-        f"there is no module {last} {place}{did_you_mean(last, near)}\n"
-        f"  Run the command in the directory that {name.split('.', 1)[0]} lies in, with the"
-        " virtual environment of the application."
-    )
-
-
-def _no_attribute(module: ModuleType, attribute: str) -> str:
-    close = did_you_mean(attribute, [name for name in vars(module) if not name.startswith("_")])
-    return f"the module {module.__name__} has no {attribute}{close}\n  {_there(module)}"
-
-
-def _there(module: ModuleType) -> str:
-    """Say which applications a module has."""
-    apps = [name for name, value in vars(module).items() if isinstance(value, Stem)]
-    if apps:
-        return "Write " + " or ".join(f"{module.__name__}:{name}" for name in apps) + "."
-    return f"There is no application in {module.__name__}: make one with stem = Stem()."
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    word = type(value).__name__
-    return f"{'an' if word[0] in 'aeiouAEIOU' else 'a'} {word}"
-
-
-def _broken(name: str, error: BaseException) -> str:
-    """Say where an import failed: the last line that is neither Python's machinery nor ours."""
-    what = traceback.format_exception_only(error)[-1].strip()
-    if isinstance(error, StemError):
-        what = str(error)
-    if isinstance(error, SyntaxError):
-        place = f"{error.filename}:{error.lineno}"
-    else:
-        frames = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if not frame.filename.startswith(("<frozen", _PACKAGE, importlib.__file__))
-        ]
-        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name
-    return f"{name} cannot be imported: {what}\n  at {place}\n  --debug shows the whole traceback."

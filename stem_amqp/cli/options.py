@@ -1,7 +1,8 @@
-"""Options that many commands have, and what they override."""
+"""Options shared by several commands, and the settings that they override."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,23 +20,23 @@ _PANEL = "Connection"
 
 
 def command_app(about: str | None = None) -> typer.Typer:
-    """Return what the commands of a module are registered with.
+    """Return the Typer application of a module's commands.
 
     Args:
-        about: what the group is for, if the module has several commands.
+        about: the help of the group, if the module has several commands.
     """
     return typer.Typer(
         help=about,
         add_completion=False,
         no_args_is_help=about is not None,
-        # Paragraphs are filled to the terminal's width
+        # In markdown mode paragraphs are wrapped at the terminal's width
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
 def _reader(read: Callable[[str], T], name: str) -> Callable[[str], T]:
-    """Make a usage error of what a reader does not accept."""
+    """Turn a `ConfigurationError` of a parser into a usage error."""
 
     def parse(text: str) -> T:
         try:
@@ -47,8 +48,8 @@ def _reader(read: Callable[[str], T], name: str) -> Callable[[str], T]:
     return parse
 
 
-def _moment(text: str) -> float:
-    """Read a time, or how long ago it was."""
+def _parse_time(text: str) -> float:
+    """Parse a date with a time, or a duration before now; return seconds since the epoch."""
     try:
         when = datetime.fromisoformat(text.strip().replace(" UTC", "+00:00"))
     except ValueError:
@@ -56,16 +57,22 @@ def _moment(text: str) -> float:
             at = time.time() - seconds(text)
         except ConfigurationError:
             raise ConfigurationError(
-                f"{text!r} is no time: write how long ago, such as 30m, 1h, 7d, or a date with a"
-                " time, such as 2030-01-31T08:00:00+01:00 (without a zone: UTC)"
+                f"{text!r} is not a valid time: write how long ago, such as 30m, 1h, 7d, or a date"
+                " with a time, such as 2030-01-31T08:00:00+01:00 (without a zone: UTC)"
             ) from None
     else:
         at = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    return round(at, 3)  # as exact as it is written in the command for the next page
+    return round(at, 3)  # the precision of the command for the next page
 
 
+def _parse_wait(text: str) -> float:
+    return math.inf if text.strip() == FOREVER else seconds(text)
+
+
+FOREVER = "forever"
 duration = _reader(seconds, "duration")
-moment = _reader(_moment, "moment")
+wait = _reader(_parse_wait, "duration")
+time_of = _reader(_parse_time, "time")
 rate = _reader(Rate.parse, "rate")
 
 AppArgument = Annotated[
@@ -125,12 +132,28 @@ TopologyArgument = Annotated[
 ]
 WaitTimeout = Annotated[
     float | None,
+    typer.Option("--timeout", parser=duration, metavar="DURATION", help="Wait at most this long."),
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(metavar="PORT", min=0, max=65535, help="Serve metrics to Prometheus; 0: do not."),
+]
+HttpAddress = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address of these ports; default: all IPv4 interfaces."),
+]
+WaitForBroker = Annotated[
+    float | None,
     typer.Option(
-        "--timeout", parser=duration, metavar="DURATION", help="Wait, but so long at most."
+        "--wait-for-broker",
+        parser=wait,
+        metavar="DURATION",
+        help="How long to wait for a broker or backend that is not reachable yet: 5m, forever.",
+        rich_help_panel=_PANEL,
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +163,7 @@ class Overrides:
     Args:
         broker_url: the broker's URL, or several separated by commas.
         backend_url: the result backend's URL.
-        namespace: the prefix of every name on the broker.
+        namespace: the prefix of all names on the broker.
         topology: the path of the topology file.
         more: other settings by name.
     """
@@ -152,7 +175,7 @@ class Overrides:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def connection(self) -> dict[str, Any]:
-        """Return what was given of what a `Stem` takes."""
+        """Return the given settings that are arguments of `Stem`."""
         values: dict[str, Any] = {
             "broker_url": self.broker_url,
             "backend_url": self.backend_url,
@@ -162,11 +185,11 @@ class Overrides:
         return {name: value for name, value in values.items() if value is not None}
 
     def others(self) -> dict[str, Any]:
-        """Return the other settings that were given."""
+        """Return the other given settings."""
         return {name: value for name, value in self.more.items() if value is not None}
 
 
 def split(values: Iterable[str] | None) -> list[str]:
-    """Take apart what may be repeated or separated by commas: ``-Q a,b -Q c``."""
+    """Return the values of an option that may be repeated or separated by commas: ``-Q a,b -Q c``."""
     words = [word.strip() for value in values or () for word in value.split(",")]
     return list(dict.fromkeys(word for word in words if word))

@@ -1,12 +1,12 @@
-"""What a result backend knows of tasks, as people and programs read it."""
+"""Output of task records as text and as JSON."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
@@ -15,7 +15,9 @@ from rich.text import Text
 from stem_amqp.cli.output import ago, iso, table
 from stem_amqp.durations import format_seconds
 from stem_amqp.results.model import Progress, TaskRecord
+from stem_amqp.results.unreadable import SKIPPED
 from stem_amqp.states import TaskState
+from stem_amqp.text import json_text, one_line
 
 _STYLES = {
     TaskState.SUCCEEDED: "green",
@@ -25,13 +27,13 @@ _STYLES = {
 }
 _COLUMNS = ("id", "task", "queue", "state", "attempt", "updated")
 _GAP = 2
-"""Blanks between two columns."""
+"""Spaces between two columns."""
 _DETAIL = 16
-"""Columns that an error must have to say anything; with less room a task gets two lines."""
+"""Minimum columns for an error; with less room each task takes two lines."""
 
 
 def document(record: TaskRecord) -> dict[str, Any]:
-    """Return a task for programs."""
+    """Return a task record as JSON values."""
     progress = record.progress
     return {
         "id": record.task_id,
@@ -44,7 +46,7 @@ def document(record: TaskRecord) -> dict[str, Any]:
         "updated_at": iso(record.updated_at),
         "next_run": iso(record.next_run),
         "worker": record.worker,
-        "result": None if record.result is None else orjson.loads(record.result),
+        "result": None if record.result is None else _value(record),
         "reason": record.reason,
         "error": record.error,
         "traceback": record.traceback,
@@ -60,28 +62,37 @@ def document(record: TaskRecord) -> dict[str, Any]:
     }
 
 
+def _value(record: TaskRecord) -> Any:
+    """Return a result, or None if the stored bytes are not valid JSON."""
+    try:
+        return json.loads(record.result or b"null")
+    except ValueError as error:
+        SKIPPED.note(record.task_id, error)
+        return None
+
+
 def state_text(state: TaskState) -> Text:
     """Return a state in its colour."""
     return Text(state.value, style=_STYLES.get(state, "cyan"))
 
 
 def progress_text(progress: Progress, now: float) -> str:
-    """Write how far a task is."""
+    """Format the progress of a task."""
     parts = [
         None if progress.fraction is None else f"{progress.fraction:.0%}",
         progress.message,
-        None if progress.data is None else orjson.dumps(progress.data, default=str).decode(),
+        None if progress.data is None else json_text(progress.data),
         f"({ago(progress.at, now)})",
     ]
     return " ".join(part for part in parts if part)
 
 
 def list_view(records: Sequence[TaskRecord], width: int) -> RenderableType:
-    """Return tasks as a table, or in two lines each where that is too wide; errors are shortened.
+    """Return tasks as a table, or in two lines each if it is too wide; errors are shortened.
 
     Args:
         records: the tasks.
-        width: columns that there are.
+        width: the available columns.
     """
     now = time.time()
     rows = [_row(record, now) for record in records]
@@ -100,7 +111,7 @@ def list_view(records: Sequence[TaskRecord], width: int) -> RenderableType:
 
 
 def count_view(counts: dict[TaskState, int]) -> Table:
-    """Return how many tasks are in each state, in the order of a task's life."""
+    """Return the number of tasks in each state, in the order of the states."""
     lines = table("state", "tasks", numbers=("tasks",))
     for state in TaskState:
         if state in counts:
@@ -110,9 +121,9 @@ def count_view(counts: dict[TaskState, int]) -> Table:
 
 def _row(record: TaskRecord, now: float) -> list[str]:
     return [
-        record.task_id,
-        record.task,
-        record.queue,
+        one_line(record.task_id),
+        one_line(record.task),
+        one_line(record.queue),
         record.state.value,
         str(record.attempt),
         _age(record.updated_at, now),
@@ -125,14 +136,15 @@ def _pairs(records: Sequence[TaskRecord], details: Sequence[str], width: int, no
     for record, detail in zip(records, details, strict=True):
         state = state_text(record.state)
         state.pad_right(room - len(state) + _GAP)
-        lines.append(Text.assemble(state, record.task_id, "  ", (record.task, "bold")))
-        facts = f"  {_age(record.updated_at, now)}, queue {record.queue}, attempt {record.attempt}"
+        task_id, task, queue = map(one_line, (record.task_id, record.task, record.queue))
+        lines.append(Text.assemble(state, task_id, "  ", (task, "bold")))
+        facts = f"  {_age(record.updated_at, now)}, queue {queue}, attempt {record.attempt}"
         lines.append(_cut(f"{facts}: {detail}" if detail else facts, width))
     return Text("\n").join(lines)
 
 
 def _detail(record: TaskRecord, now: float) -> str:
-    """Say why a task ended or waits, or how far it is, the most telling part first."""
+    """Return why a task ended or waits, or its progress, the most important part first."""
     why = (
         [record.error, record.reason and f"({record.reason})"] if record.error else [record.reason]
     )
@@ -142,9 +154,7 @@ def _detail(record: TaskRecord, now: float) -> str:
             words.insert(0, f"due {ago(record.next_run, now)}")
         elif record.progress is not None:
             words.insert(0, _first_line(progress_text(record.progress, now)))
-    said = ": ".join(word for word in words if word)
-    # What an exception says may steer a terminal
-    return "".join(sign if sign.isprintable() else " " for sign in said)
+    return one_line(": ".join(word for word in words if word))
 
 
 def _first_line(text: str) -> str:

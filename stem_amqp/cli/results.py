@@ -1,15 +1,15 @@
-"""``stem-amqp results``: which tasks there are, and how many.
+"""``stem-amqp results``: list or count tasks.
 
 ``--json`` prints an object: ``tasks``, each as ``stem-amqp result --json`` prints it, and ``cursor``,
-which asks for the next page and is null after the last one. With ``--count``: ``counts``, an object of
-states and numbers, and ``total``.
+for the next page, which is null on the last one. With ``--count``: ``counts``, an object of states and
+numbers, and ``total``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shlex
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -18,13 +18,13 @@ from stem_amqp.cli import options as opt
 from stem_amqp.cli.exit_codes import EPILOG
 from stem_amqp.cli.json_argument import read_values
 from stem_amqp.cli.load import load
-from stem_amqp.cli.output import console, count, iso, note, show, show_json
+from stem_amqp.cli.output import console, iso, note, show, show_json
 from stem_amqp.cli.record_view import count_view, document, list_view
 from stem_amqp.cli.session import store_of
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.results.filters import TaskFilters, query_of
 from stem_amqp.results.listing import PAGE_LIMIT, TaskQuery
-from stem_amqp.settings import redacted
+from stem_amqp.text import count, redacted
 
 _LIMIT = 50
 app = opt.command_app()
@@ -34,40 +34,38 @@ Application = Annotated[
     typer.Argument(metavar="APP", help="The application as module:attribute: its settings."),
 ]
 States = Annotated[
-    list[str] | None, typer.Option("--state", metavar="STATES", help="In these: failed,expired.")
+    list[str] | None, typer.Option("--state", metavar="STATES", help="By state: failed,expired.")
 ]
 Tasks = Annotated[
     list[str] | None,
-    typer.Option("--task", metavar="GLOB", help="Of such a name: 'orders.*'; may be repeated."),
+    typer.Option("--task", metavar="GLOB", help="By name: 'orders.*'; may be repeated."),
 ]
 Queues = Annotated[
-    list[str] | None, typer.Option("--queue", "-Q", metavar="NAMES", help="Of these queues, a,b.")
+    list[str] | None, typer.Option("--queue", "-Q", metavar="NAMES", help="By queue, as a,b.")
 ]
 Meta = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="KEY=TEXT", help="With this metadata, KEY:=JSON for no text; may be repeated."
+        metavar="KEY=TEXT", help="By metadata; KEY:=JSON for other values; may be repeated."
     ),
 ]
 Since = Annotated[
     float | None,
-    typer.Option(parser=opt.moment, metavar="TIME", help="Enqueued since: 1h ago, or a date."),
+    typer.Option(parser=opt.time_of, metavar="TIME", help="Enqueued since: 1h ago, or a date."),
 ]
 Until = Annotated[
-    float | None, typer.Option(parser=opt.moment, metavar="TIME", help="Enqueued before that.")
+    float | None, typer.Option(parser=opt.time_of, metavar="TIME", help="Enqueued before.")
 ]
 UpdatedSince = Annotated[
-    float | None, typer.Option(parser=opt.moment, metavar="TIME", help="Last changed since.")
+    float | None, typer.Option(parser=opt.time_of, metavar="TIME", help="Last changed since.")
 ]
 UpdatedUntil = Annotated[
-    float | None, typer.Option(parser=opt.moment, metavar="TIME", help="Last changed before that.")
+    float | None, typer.Option(parser=opt.time_of, metavar="TIME", help="Last changed before.")
 ]
-OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="Not the newest first.")]
-Limit = Annotated[
-    int, typer.Option(metavar="N", min=1, max=PAGE_LIMIT, help="So many of them at most.")
-]
+OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="The oldest first.")]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, max=PAGE_LIMIT, help="At most N tasks.")]
 Cursor = Annotated[
-    str | None, typer.Option(metavar="CURSOR", help="Go on here: what the page before said.")
+    str | None, typer.Option(metavar="CURSOR", help="Continue with the page after this cursor.")
 ]
 Count = Annotated[bool, typer.Option("--count", help="Only count them, by state.")]
 
@@ -92,31 +90,19 @@ def results_command(
     backend_url: opt.BackendUrl = None,
     namespace: opt.Namespace = None,
 ) -> None:
-    """List or count tasks, the newest first; all that is given must fit.
+    """List or count tasks, the newest first; all given filters must match.
 
-    It reads the result backend, so STEM_BACKEND_URL must be the workers'. A TIME is how long ago (30m,
-    1h, 7d) or a date with a time. `stem-amqp result ID` shows one task with its traceback.
+    It reads the result backend, so STEM_BACKEND_URL must be that of the workers. A TIME is how long ago
+    (30m, 1h, 7d) or a date with a time. `stem-amqp result ID` shows one task with its traceback.
     """
     if only_count and cursor is not None:
-        raise ConfigurationError("--count counts all pages: it goes without --cursor")
-    _check_range("--since", since, "--until", until)
-    _check_range("--updated-since", updated_since, "--updated-until", updated_until)
-    filters: TaskFilters = {
-        "created_after": since,
-        "created_before": until,
-        "updated_after": updated_since,
-        "updated_before": updated_until,
-        "oldest_first": oldest_first,
-        "meta": read_values("--meta", meta or ()),
-    }
-    if states:
-        filters["state"] = opt.split(states)
-    if tasks:
-        filters["task"] = tasks
-    if queues:
-        filters["queue"] = opt.split(queues)
+        raise ConfigurationError("--count counts all pages: it cannot be used with --cursor")
+    times = _Times(since, until, updated_since, updated_until)
+    filters = _filters(states, tasks, queues)
+    filters |= times.filters()
+    filters |= {"oldest_first": oldest_first, "meta": read_values("--meta", meta or ())}
     query = query_of(**filters)
-    query.position(cursor)  # mistakes come before a store that does not answer
+    query.position(cursor)  # report mistakes before the store is opened
     stem = load(application, opt.Overrides(backend_url=backend_url, namespace=namespace))
     if only_count:
         asyncio.run(_count(stem, query, as_json=as_json))
@@ -126,16 +112,55 @@ def results_command(
         "--task": tasks,
         "--queue": queues,
         "--meta": meta,
-        "--since": iso(since),
-        "--until": iso(until),
-        "--updated-since": iso(updated_since),
-        "--updated-until": iso(updated_until),
+        **times.options(),
         "--limit": None if limit == _LIMIT else str(limit),
         "--backend-url": None if backend_url is None else redacted(backend_url),
         "--namespace": namespace,
     }
     again = _command(application, given, oldest_first=oldest_first)
     asyncio.run(_list(stem, query, limit, cursor, again=None if as_json else again))
+
+
+class _Times(NamedTuple):
+    """The times of the options; seconds since the epoch."""
+
+    since: float | None
+    until: float | None
+    updated_since: float | None
+    updated_until: float | None
+
+    def filters(self) -> TaskFilters:
+        """Return the filters.
+
+        Raises:
+            ConfigurationError: a range ends before it begins.
+        """
+        _check_range("--since", self.since, "--until", self.until)
+        _check_range("--updated-since", self.updated_since, "--updated-until", self.updated_until)
+        return {
+            "created_after": self.since,
+            "created_before": self.until,
+            "updated_after": self.updated_since,
+            "updated_before": self.updated_until,
+        }
+
+    def options(self) -> dict[str, str | None]:
+        """Return the options that mean the same, for another command line."""
+        return {f"--{name.replace('_', '-')}": iso(at) for name, at in self._asdict().items()}
+
+
+def _filters(
+    states: list[str] | None, tasks: list[str] | None, queues: list[str] | None
+) -> TaskFilters:
+    """Return the filters of options that may be left out."""
+    filters: TaskFilters = {}
+    if states:
+        filters["state"] = opt.split(states)
+    if tasks:
+        filters["task"] = tasks
+    if queues:
+        filters["queue"] = opt.split(queues)
+    return filters
 
 
 async def _list(
@@ -146,9 +171,9 @@ async def _list(
     Args:
         stem: the application.
         query: which tasks.
-        limit: records of the page.
-        cursor: that of the page before.
-        again: the command that shows it, for the next page; None prints JSON.
+        limit: maximum records of the page.
+        cursor: the cursor of the previous page.
+        again: the command for the next page, without the cursor; None prints JSON.
     """
     async with store_of(stem) as backend:
         page = await backend.list_tasks(query, cursor=cursor, limit=limit)
@@ -185,7 +210,7 @@ def _check_range(after: str, since: float | None, before: str, until: float | No
 def _command(
     application: str | None, given: dict[str, list[str] | str | None], *, oldest_first: bool
 ) -> str:
-    """Write the command again, with times that do not move; a URL's password is left out."""
+    """Return the command line with absolute times, and without a URL's password."""
     words = ["stem-amqp", "results", *([application] if application else ())]
     for option, values in given.items():
         for value in [values] if isinstance(values, str) else values or ():

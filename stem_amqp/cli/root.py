@@ -1,4 +1,4 @@
-"""The root command: finds the other ones, and turns errors into messages and exit codes."""
+"""The root command: finds the subcommands, and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,36 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from stem_amqp.cli import streams
 from stem_amqp.cli.exit_codes import EPILOG, ExitCode, code_of
 from stem_amqp.errors import StemError
+from stem_amqp.standard_streams import open_standard_streams
 
 COMMANDS = {
     "worker": "Consume queues and run their tasks.",
+    "scheduler": "Enqueue the tasks of schedules when they are due.",
     "enqueue": "Enqueue a task by its name.",
-    "result": "Show what became of a task.",
+    "result": "Show the state and result of a task.",
     "results": "List or count tasks by state, name, queue, metadata and time.",
+    "tree": "Show the links and groups of a composition, with their states.",
     "tasks": "List the tasks of an application.",
-    "queues": "Show what waits where: ready, running, delayed, dead.",
+    "schedules": "List schedules, and show when they tick.",
+    "queues": "Show the messages of each queue: ready, running, delayed, dead.",
+    "limits": "Show the limits across workers: leases, waiting tasks, the next start.",
+    "workers": "List the workers: queues, running tasks, event loop, memory.",
+    "running": "List the tasks that run now, with their progress.",
+    "events": "Follow what happens to tasks and workers.",
+    "top": "Show queues, workers, failures and dead letters live.",
+    "control": "Ask workers, pause, revoke, change limits, shut down; who did what.",
     "dlq": "List, show, replay or purge dead letters.",
     "topology": "Check, declare, show, draw, export or import the topology.",
-    "keys": "Make keys for signing and encryption, and list those that are set.",
+    "keys": "Generate keys for signing and encryption, and list the configured ones.",
     "health": "Check broker, topology, consumers and backend; for deploy pipelines.",
-    "dev": "Run a worker on a throw-away RabbitMQ; it starts again when code changes.",
+    "exporter": "Serve the metrics of the queues for Prometheus.",
+    "dev": "Run a worker on a temporary RabbitMQ; it restarts when code changes.",
     "demo": "Run the demo of the repository.",
 }
-"""Each command and what it does; its module in this package has its name."""
+"""The summary of each command; its module in this package has the same name."""
 _DEBUG = "--debug"
 
 
@@ -79,10 +91,10 @@ def _root(
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option(_DEBUG, help="Show the traceback of an error; may stand anywhere.")
+        bool, typer.Option(_DEBUG, help="Show the traceback of an error; at any position.")
     ] = False,
 ) -> None:
-    """Tasks on RabbitMQ: run workers, enqueue, look, replay."""
+    """Tasks on RabbitMQ: run workers, enqueue, inspect, replay."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -91,24 +103,53 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the command line without the program's name; default: that of the process.
     """
+    open_standard_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _DEBUG in given
+    streams.prepare()
     command = typer.main.get_command(root)
     try:
         command(args=[word for word in given if word != _DEBUG], prog_name="stem-amqp")
+    except SystemExit as ended:
+        # click exits with code 1, which has another meaning here
+        if isinstance(ended.__context__, BrokenPipeError):
+            _end_of_pipe()
+        raise
     except StemError as error:
         if debug:
             traceback.print_exc()
         _report(error)
         sys.exit(code_of(error))
+    except OSError as error:
+        if not streams.is_full(error):
+            _bug()
+        streams.give_up()
+        _write_to_stderr(f"the output cannot be written: {error.strerror}")
+        sys.exit(ExitCode.OUTPUT)
     except Exception:  # noqa: BLE001 - the last one to see it
-        traceback.print_exc()
-        typer.echo("This is a bug in stem-amqp: please report it with the traceback.", err=True)
-        sys.exit(ExitCode.BUG)
+        _bug()
     sys.exit(ExitCode.OK)
 
 
+def _end_of_pipe() -> NoReturn:
+    """Exit as after a broken output pipe, unless another pipe is broken."""
+    if not streams.reader_is_gone():
+        _bug()
+    streams.give_up()
+    sys.exit(ExitCode.BROKEN_PIPE)
+
+
+def _bug() -> NoReturn:
+    traceback.print_exc()
+    typer.echo("This is a bug in stem-amqp: please report it with the traceback.", err=True)
+    sys.exit(ExitCode.BUG)
+
+
 def _report(error: StemError) -> None:
+    _write_to_stderr(str(error) or type(error).__name__)
+
+
+def _write_to_stderr(text: str) -> None:
     from stem_amqp.cli.output import show_error  # noqa: PLC0415 - rich is not needed for success
 
-    show_error(str(error) or type(error).__name__)
+    show_error(text)

@@ -1,24 +1,30 @@
-"""``stem-amqp worker``: consume queues and run their tasks until a signal ends it."""
+"""``stem-amqp worker``: consume queues and run their tasks until a signal stops it."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stem_amqp.app import Stem
 from stem_amqp.cli import options as opt
+from stem_amqp.cli.alive import FRESH, is_fresh, keep_alive_file
 from stem_amqp.cli.exit_codes import EPILOG
 from stem_amqp.cli.load import load
-from stem_amqp.cli.processes import Supervisor
-from stem_amqp.cli.serve import LATENESS, Order, serve
+from stem_amqp.cli.queue_names import logical_queues
 from stem_amqp.cli.session import check_queues
+from stem_amqp.cli.supervision.beside import exporter_beside
+from stem_amqp.cli.supervision.ports import SharedPorts, join_shared, port_settings
+from stem_amqp.cli.supervision.serve import LATENESS, Order, serve
+from stem_amqp.cli.supervision.supervisor import Supervisor
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.settings import LogFormat
-from stem_amqp.worker.logs import configure
+from stem_amqp.worker.report.logs import configure
 
 app = opt.command_app()
 
@@ -47,7 +53,7 @@ Grace = Annotated[
     typer.Option(
         parser=opt.duration,
         metavar="DURATION",
-        help="Time that running tasks get at the end, such as 30s.",
+        help="Time for running tasks to finish at shutdown, such as 30s.",
     ),
 ]
 Name = Annotated[
@@ -56,7 +62,40 @@ Name = Annotated[
 LogLevel = Annotated[
     str | None, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
 ]
+AliveFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Touch this file every 5 s while the worker is alive, for liveness checks.",
+    ),
+]
+WithExporter = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Also run stem-amqp exporter on this port; on one worker of a namespace.",
+    ),
+]
+HealthPort = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Answer probes: /livez, /readyz, /startupz; may be the metrics port; 0: do not.",
+    ),
+]
 Format = Annotated[LogFormat | None, typer.Option(help="Format of the log.")]
+
+
+WithScheduler = Annotated[
+    bool,
+    typer.Option(
+        "--scheduler", help="Also take part as a scheduler; see `stem-amqp scheduler --help`."
+    ),
+]
 
 
 @app.command("worker", epilog=EPILOG)
@@ -71,68 +110,108 @@ def worker_command(
     name: Name = None,
     log_level: LogLevel = None,
     log_format: Format = None,
+    wait_for_broker: opt.WaitForBroker = None,
+    alive_file: AliveFile = None,
+    with_exporter: WithExporter = None,
+    scheduler: WithScheduler = False,
+    metrics_port: opt.MetricsPort = None,
+    health_port: HealthPort = None,
+    http_address: opt.HttpAddress = None,
     broker_url: opt.BrokerUrl = None,
     backend_url: opt.BackendUrl = None,
     namespace: opt.Namespace = None,
     topology: opt.TopologyFile = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    shared: Annotated[Path | None, typer.Option(hidden=True)] = None,
     provision: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Consume queues and run their tasks, until SIGTERM or Ctrl-C.
 
-    Running tasks get the grace time to finish; a second signal hurries. What is not finished goes
-    back to its queue. After such a stop the exit code is 0. SIGHUP reads the keys again.
+    Running tasks get the grace time to finish; a second signal shortens it. Unfinished tasks are
+    requeued. The exit code is 0 after such a stop. SIGHUP reloads the keys.
     """
-    overrides = opt.Overrides(
-        broker_url=broker_url,
-        backend_url=backend_url,
-        namespace=namespace,
-        topology=topology,
-        more={
-            "grace_period": grace,
-            "log_level": log_level,
-            "log_format": log_format,
-            "provision": provision,
-        },
-    )
+    more = port_settings(metrics_port, health_port, http_address)
+    more |= {"grace_period": grace, "log_level": log_level, "log_format": log_format}
+    more["provision"] = provision
+    urls = {"broker_url": broker_url, "backend_url": backend_url}
+    overrides = opt.Overrides(**urls, namespace=namespace, topology=topology, more=more)
+    join_shared(shared)
     stem = load(target, overrides, warn=parent is None)
     order = Order(
         target=target,
-        queues=opt.split(queues),
+        queues=logical_queues(stem, opt.split(queues)),
         concurrency=concurrency,
         prefetch=prefetch,
         name=name,
         parent=parent,
+        patience=wait_for_broker or 0.0,
+        alive_file=alive_file,
+        shared=shared,
+        scheduler=scheduler,
     )
     _check(stem, order)
+    raise typer.Exit(_run_with_exporter(stem, order, overrides, processes, with_exporter))
+
+
+def _run_with_exporter(
+    stem: Stem, order: Order, overrides: opt.Overrides, processes: int, port: int | None
+) -> int:
     configure(stem.settings.log_level, stem.settings.log_format)
-    raise typer.Exit(_run(stem, order, overrides, processes))
+    with exporter_beside(stem, port):
+        return _run(stem, order, overrides, processes)
 
 
 def _run(stem: Stem, order: Order, overrides: opt.Overrides, processes: int) -> int:
     if processes == 1:
         return serve(stem, order)
     arguments = arguments_of(order, overrides)
+    ports = SharedPorts(stem.settings, processes)
+    files = [] if order.alive_file is None else _files_of(order.alive_file, processes)
 
     def command(number: int) -> list[str]:
+        alive = ["--alive-file", str(files[number - 1])] if files else []
         name = ["--name", f"{order.name}-{number}"] if order.name else []
         parent = ["--parent", str(os.getpid())]
-        return [sys.executable, "-m", "stem_amqp", *arguments, *parent, *name]
+        words = [*arguments, *parent, *name, *alive, *ports.arguments(number)]
+        return [sys.executable, "-m", "stem_amqp", *words]
 
     patience = stem.settings.grace_period + LATENESS
-    supervisor = Supervisor(command, count=processes, patience=patience)
-    return asyncio.run(supervisor.run())
+    supervisor = Supervisor(command, count=processes, patience=patience, on_exit=ports.exited)
+    ports.pids = lambda: supervisor.pids
+    with ports.served():
+        return asyncio.run(_supervise(supervisor, order, files))
+
+
+async def _supervise(supervisor: Supervisor, order: Order, files: list[Path]) -> int:
+    # Neither a process that was restarted recently nor one that a command has stopped counts as dead
+    def alive() -> bool:
+        kept = [file for file, pid in zip(files, supervisor.pids, strict=False) if pid is not None]
+        return all(map(is_fresh, kept)) or supervisor.restarted_within(FRESH)
+
+    async with keep_alive_file(order.alive_file, alive):
+        return await supervisor.run()
+
+
+def _files_of(file: Path, processes: int) -> list[Path]:
+    """Return the alive file of each process, beside that of the supervisor."""
+    return [file.with_name(f"{file.name}.{number}") for number in range(1, processes + 1)]
 
 
 def _check(stem: Stem, order: Order) -> None:
-    """Find the mistakes that would show only after the connection is made."""
+    """Detect mistakes that would otherwise be reported only after connecting."""
     if len(stem.registry) == 0:
         raise ConfigurationError(
             f"{order.target} has no tasks.\n"
             "  Import the modules that define them in the module of the application, below the line"
-            " that makes it."
+            " that creates it."
         )
     check_queues(stem, order.queues)
+
+
+def _format_wait(patience: float) -> str | None:
+    if not patience:
+        return None
+    return opt.FOREVER if patience == math.inf else f"{patience}s"
 
 
 def arguments_of(order: Order, overrides: opt.Overrides) -> list[str]:
@@ -148,9 +227,15 @@ def arguments_of(order: Order, overrides: opt.Overrides) -> list[str]:
         "--log-level": overrides.more.get("log_level"),
         "--log-format": overrides.more.get("log_format"),
         "--provision": overrides.more.get("provision"),
+        "--wait-for-broker": _format_wait(order.patience),
     }
     grace = overrides.more.get("grace_period")
-    words = ["worker", order.target, *([] if grace is None else ["--grace", f"{grace}s"])]
+    words = [
+        "worker",
+        order.target,
+        *(["--scheduler"] if order.scheduler else []),
+        *([] if grace is None else ["--grace", f"{grace}s"]),
+    ]
     for option, value in values.items():
         words += [] if value is None else [option, str(value)]
     return words

@@ -1,4 +1,4 @@
-"""Looking through a dead-letter queue; what is not taken out goes back to its place."""
+"""Browse a dead-letter queue; letters that are not removed return to their position."""
 
 from __future__ import annotations
 
@@ -11,37 +11,42 @@ from typing import TYPE_CHECKING
 
 from stem_amqp.dead_letter.letter import DeadLetter
 from stem_amqp.errors import BrokerError, TopologyMissingError
-from stem_amqp.transport.base import Delivery, Publication
+from stem_amqp.topology.names import REJECTED
+from stem_amqp.transport.browsing import fetch_returned
+from stem_amqp.transport.delivery import Delivery
+from stem_amqp.transport.publication import Publication
 from stem_amqp.worker.settle import discard
 
 if TYPE_CHECKING:
-    from stem_amqp.app import Stem
+    from stem_amqp.dead_letter.application import Application
 
 log = logging.getLogger("stem_amqp.dead_letter")
 
-RETURN_TIME = 2.0
-"""Seconds that letters get to be ready again after a look, at most."""
+REJECTED_ALIAS = "rejected"
+"""An alias of the rejected queue, unless a logical queue has that name."""
+MAX_RETURN_TIME = 2.0
+"""Maximum seconds to wait for letters to be ready again after browsing."""
 _POLL = 0.01
 
 
 class DeadLetterQueue:
-    """The dead-letter queue of a logical queue, as it lies on the broker.
+    """The dead-letter queue of a logical queue on the broker.
 
     Args:
-        app: the application; connected by the time that something is asked.
+        app: the application; it must be connected before a method is called.
         queue: the logical queue.
     """
 
-    def __init__(self, app: Stem, queue: str) -> None:
+    def __init__(self, app: Application, queue: str) -> None:
         self._app = app
         self._queue = queue
         self.name = _name(app, queue)
 
     async def count(self) -> int:
-        """Return how many letters are ready in it.
+        """Return the number of ready letters.
 
         Raises:
-            TopologyMissingError: there is no such queue; the message says which there are.
+            TopologyMissingError: the queue does not exist; the message lists those that do.
         """
         transport = self._app.connected.transport
         status = (await transport.status([self.name]))[self.name]
@@ -50,88 +55,108 @@ class DeadLetterQueue:
         return status.ready
 
     @asynccontextmanager
-    async def look(self, at_most: int | None = None) -> AsyncIterator[Look]:
-        """Look through the letters that are there now, from the head.
+    async def browse(self, at_most: int | None = None) -> AsyncIterator[Browse]:
+        """Iterate over the letters that are in the queue now, from the head.
 
-        When the block ends, those that were not taken out are in their place, and ready.
+        When the block ends, letters that were not removed are in their old position and ready.
 
         Args:
-            at_most: letters to look at; None for all.
+            at_most: maximum number of letters; None for all.
 
         Raises:
-            TopologyMissingError: there is no such queue.
+            TopologyMissingError: the queue does not exist.
             BrokerUnavailableError: the connection was lost.
         """
-        present = await self.count()
-        looked_at = present if at_most is None else min(at_most, present)
+        await self.count()  # names the queues that exist if this one does not
         version = self._app.topology.queue(self._queue).version
         work_queues = frozenset(self._app.names.works(self._queue, version).values())
         async with self._app.connected.transport.browse(self.name) as deliveries:
-            look = Look(self._app, deliveries, work_queues, looked_at)
-            yield look
-        await self._ready_again(present - look.removed)
+            first = await anext(deliveries, None)
+            # Counted with the first letter in hand: letters that were returned just before by another
+            # browse are ready for a get earlier than RabbitMQ counts them
+            present = 0 if first is None else await self.count() + 1
+            found = Browse(
+                self._app, first, deliveries, work_queues, present=present, at_most=at_most
+            )
+            yield found
+            await found.finish()
+        await self._ready_again(present - found.removed)
 
     async def _ready_again(self, count: int) -> None:
-        """Wait until so many letters are ready: RabbitMQ takes them back a moment later.
+        """Wait until the given number of letters is ready: RabbitMQ requeues them with a delay.
 
-        Who counts or replays at once would otherwise miss them.
+        A count or a replay right after browsing would otherwise miss them.
         """
         try:
-            async with asyncio.timeout(RETURN_TIME):
+            async with asyncio.timeout(MAX_RETURN_TIME):
                 while await self.count() < count:  # noqa: ASYNC110 - only the broker knows
                     await asyncio.sleep(_POLL)
         except (TimeoutError, BrokerError) as error:
-            log.debug("%s: not all letters are seen to be back: %s", self.name, error)
+            log.debug("%s: some dead letters are not ready again yet: %s", self.name, error)
 
     async def _missing(self) -> str:
         names = self._app.names
         known = {_name(self._app, queue): queue for queue in self._app.queues}
         statuses = await self._app.connected.transport.status(known)
-        there = sorted(known[name] for name, status in statuses.items() if status is not None)
-        close = difflib.get_close_matches(self._queue, there, n=1)
+        existing = sorted(known[name] for name, status in statuses.items() if status is not None)
+        close = difflib.get_close_matches(self._queue, existing, n=1)
         hint = f"; did you mean the queue {close[0]!r}?" if close else ""
-        if there:
-            remedy = f"Known queues that have one: {', '.join(there)}."
+        if existing:
+            remedy = f"Known queues that have one: {', '.join(existing)}."
         else:
             remedy = (
                 f"Check the queue's name, the namespace ({names.namespace}) and the broker's virtual"
-                f" host. Known here, but without one too: {', '.join(known.values())}."
+                f" host. Known queues, also without one: {', '.join(known.values())}."
             )
         return f"there is no dead-letter queue {self.name!r}{hint}\n  {remedy}"
 
 
-def _name(app: Stem, queue: str) -> str:
+def _name(app: Application, queue: str) -> str:
+    if queue == REJECTED or (queue == REJECTED_ALIAS and queue not in app.queues):
+        return app.names.rejected
     return app.names.dlq(queue, app.topology.queue(queue).dead_letter.version)
 
 
-class Look:
-    """A look through a dead-letter queue: iterate over it, and take out what is to go.
+class Browse:
+    """One pass over a dead-letter queue: iterate over the letters, discard or replace them.
 
     Args:
         app: the application.
-        deliveries: what the broker hands out.
-        work_queues: the names on the broker of the queue that the letters come from.
-        at_most: letters to look at.
+        first: the first delivery; None if there is none.
+        deliveries: the following deliveries from the broker.
+        work_queues: the broker names of the queue that the letters come from.
+        present: the number of letters in the queue at the beginning.
+        at_most: maximum number of letters; None for all that are present.
+
+    Attributes:
+        present: the number of letters in the queue at the beginning.
+        removed: the number of letters that were removed.
     """
 
     def __init__(
         self,
-        app: Stem,
+        app: Application,
+        first: Delivery | None,
         deliveries: AsyncIterator[Delivery],
         work_queues: frozenset[str],
-        at_most: int,
+        *,
+        present: int,
+        at_most: int | None,
     ) -> None:
+        self.present = present
         self.removed = 0
+        self._last = first
         self._transport = app.connected.transport
         self._seal = app.connected.seal
         self._deliveries = deliveries
         self._work_queues = work_queues
-        self._at_most = at_most
+        self._at_most = present if at_most is None else min(at_most, present)
 
     async def __aiter__(self) -> AsyncIterator[tuple[Delivery, DeadLetter]]:
-        """Go through the letters: the delivery, and the letter that it is."""
+        """Yield each delivery with the letter decoded from it; can be iterated over once."""
         for position in range(1, self._at_most + 1):
-            delivery = await anext(self._deliveries, None)
+            delivery = self._last if position == 1 else await anext(self._deliveries, None)
+            self._last = delivery
             if delivery is None:
                 return
             letter = DeadLetter.read(
@@ -139,23 +164,27 @@ class Look:
             )
             yield delivery, letter
 
+    async def finish(self) -> None:
+        """Fetch the following letters that earlier browsing returned, so that all keep their order."""
+        await fetch_returned(self._deliveries, self._last)
+
     async def discard(self, delivery: Delivery) -> None:
-        """Take a letter out for good.
+        """Remove a letter permanently.
 
         Raises:
-            StaleDeliveryError: the connection was lost; the letter is still there.
+            StaleDeliveryError: the connection was lost; the letter is still in the queue.
         """
         await discard(delivery)
         self.removed += 1
 
     async def replace(self, delivery: Delivery, publication: Publication) -> None:
-        """Publish something in place of a letter, and take that out once it is confirmed.
+        """Publish a message in place of a letter, and remove the letter once it is confirmed.
 
-        It is done as a whole even if the caller is cancelled, or both would be there.
+        Cancellation of the caller does not interrupt it; otherwise both could remain.
 
         Raises:
-            PublishError: it could not be published; the letter stays.
-            StaleDeliveryError: it was published, but the letter is still there.
+            PublishError: the message could not be published; the letter stays.
+            StaleDeliveryError: the message was published, but the letter is still in the queue.
         """
         step = asyncio.ensure_future(self._transport.replace(delivery, publication))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stem_amqp.dead_letter.browse import DeadLetterQueue
@@ -11,32 +12,33 @@ from stem_amqp.dead_letter.replay import OnEach, Replayer, ReplayReport
 from stem_amqp.dead_letter.selection import ALL, Selection
 from stem_amqp.durations import Rate
 from stem_amqp.errors import ConfigurationError, DeadLetterNotFoundError
+from stem_amqp.text import matches_id, resolve_id
 
 if TYPE_CHECKING:
-    from stem_amqp.app import Stem
+    from stem_amqp.dead_letter.application import Application
 
 
 class DeadLetters:
     """The dead letters of one queue.
 
-    Looking at them takes none out and changes no order, however often it is done. While someone
-    looks, the letters that were handed out are not ready for another who looks at the same time.
+    Listing them removes none and keeps their order, however often it is done. While one process
+    browses, the letters delivered to it are not ready for another process.
 
     Args:
         app: the application, connected.
         queue: the logical queue, such as ``orders``.
     """
 
-    def __init__(self, app: Stem, queue: str) -> None:
+    def __init__(self, app: Application, queue: str) -> None:
         self.queue = queue
         self._app = app
         self._dlq = DeadLetterQueue(app, queue)
 
     async def count(self) -> int:
-        """Return how many dead letters are ready.
+        """Return the number of ready dead letters.
 
         Raises:
-            TopologyMissingError: there is no such dead-letter queue; the message says which are.
+            TopologyMissingError: the dead-letter queue does not exist; the message lists those that do.
         """
         return await self._dlq.count()
 
@@ -46,17 +48,17 @@ class DeadLetters:
         """Return dead letters, the oldest first.
 
         Args:
-            selection: which.
-            limit: so many at most; None for all that fit into memory.
+            selection: which letters.
+            limit: maximum number; None for all that fit into memory.
 
         Raises:
-            TopologyMissingError: there is no such dead-letter queue.
+            TopologyMissingError: the dead-letter queue does not exist.
             ConfigurationError: the limit is less than 1.
         """
         _check_limit(limit)
         found: list[DeadLetter] = []
         now = self._now()
-        async with self._dlq.look() as letters:
+        async with self._dlq.browse() as letters:
             async for _, letter in letters:
                 if selection.matches(letter, now):
                     found.append(letter)
@@ -68,19 +70,53 @@ class DeadLetters:
         """Return the oldest dead letter of a task.
 
         Args:
-            task_id: the task's id, or what stands for it where the body cannot be read.
+            task_id: the task's id, or `DeadLetter.id` if the body cannot be decoded; or a unique
+                prefix of it.
 
         Raises:
-            DeadLetterNotFoundError: it has none here.
-            TopologyMissingError: there is no such dead-letter queue.
+            DeadLetterNotFoundError: no dead letter in the queue has the id.
+            ConfigurationError: several ids have the prefix.
+            TopologyMissingError: the dead-letter queue does not exist.
         """
-        found = await self.list(Selection(ids=frozenset({task_id})), limit=1)
-        if not found:
-            raise DeadLetterNotFoundError(
-                f"task {task_id} has no dead letter in {self._dlq.name!r}\n"
-                "  It may have been replayed or purged, or be in another queue's."
-            )
+        wanted = await self.resolve(Selection(ids=frozenset({task_id})))
+        found = await self.list(wanted, limit=1)
+        if not found:  # removed since
+            raise self._not_found([task_id])
         return found[0]
+
+    async def resolve(self, selection: Selection) -> Selection:
+        """Return the selection with each id prefix completed.
+
+        Args:
+            selection: its ids may be unique prefixes; without ids it is returned unchanged.
+
+        Raises:
+            DeadLetterNotFoundError: no dead letter in the queue has one of the ids.
+            ConfigurationError: several ids have the same prefix.
+            TopologyMissingError: the dead-letter queue does not exist.
+        """
+        given = selection.ids
+        if given is None:
+            return selection
+        present: set[str] = set()
+        async with self._dlq.browse() as letters:
+            async for _, letter in letters:
+                name = letter.id
+                if name is not None and any(matches_id(name, one) for one in given):
+                    present.add(name)
+        ids = {one: resolve_id(one, present) for one in sorted(given)}
+        missing = [one for one, found in ids.items() if found is None]
+        if missing:
+            raise self._not_found(missing)
+        return replace(selection, ids=frozenset(found for found in ids.values() if found))
+
+    def _not_found(self, ids: Sequence[str]) -> DeadLetterNotFoundError:
+        tasks, have = ("tasks", "have") if len(ids) > 1 else ("task", "has")
+        return DeadLetterNotFoundError(
+            f"{tasks} {', '.join(ids)} {have} no dead letter in {self._dlq.name!r}\n"
+            "  It may have been replayed or purged, or be in the dead-letter queue of another queue."
+            f" List them: stem-amqp dlq list {self.queue}"
+        )
 
     async def replay(
         self,
@@ -91,25 +127,25 @@ class DeadLetters:
         limit: int | None = None,
         on_each: OnEach | None = None,
     ) -> ReplayReport:
-        """Give dead letters another life: the same body, attempt 0, one more replay.
+        """Requeue dead letters: the same body, attempt 0, the replay counter increased by one.
 
-        One by one and in their order, each is published to the work queue, confirmed, and only
-        then taken out of the dead-letter queue; the others stay in their order. Only letters that
-        were there at the beginning are replayed, so one that fails again does not go round. A
-        letter whose body cannot be read is skipped unless it is chosen by its id.
+        One by one and in order, each letter is published to the work queue, confirmed, and then
+        removed from the dead-letter queue; the others keep their order. Only letters that were
+        in the queue at the beginning are replayed, so a task that fails again is not replayed
+        twice. A letter whose body cannot be decoded is skipped unless it is selected by its id.
 
         Args:
-            selection: which; `ALL` for every one.
-            dry_run: only count what would be replayed.
-            rate: so many in so much time at most.
-            limit: so many at most.
+            selection: which letters; `ALL` for every one.
+            dry_run: only count the letters that would be replayed.
+            rate: maximum rate.
+            limit: maximum number of letters.
             on_each: called for each letter, with the error if it could not be replayed.
 
         Returns:
-            What was done; also after the broker was lost on the way, which is no exception then.
+            The report. A lost connection during the replay is reported in it and not raised.
 
         Raises:
-            TopologyMissingError: there is no such dead-letter queue.
+            TopologyMissingError: the dead-letter queue does not exist.
             ConfigurationError: the limit is less than 1.
         """
         _check_limit(limit)
@@ -126,23 +162,23 @@ class DeadLetters:
         return await replayer.run()
 
     async def purge(self, selection: Selection | None = None) -> int:
-        """Drop dead letters for good.
+        """Delete dead letters permanently.
 
         Args:
-            selection: which; None drops the whole queue in one command.
+            selection: which letters; None purges the whole queue in one command.
 
         Returns:
-            How many were dropped.
+            The number of deleted letters.
 
         Raises:
-            TopologyMissingError: there is no such dead-letter queue.
-            BrokerUnavailableError: the connection was lost; those not dropped yet are still there.
+            TopologyMissingError: the dead-letter queue does not exist.
+            BrokerUnavailableError: the connection was lost; letters not deleted yet remain.
         """
         if selection is None:
             await self._dlq.count()
             return await self._app.connected.transport.purge(self._dlq.name)
         now = self._now()
-        async with self._dlq.look() as letters:
+        async with self._dlq.browse() as letters:
             async for delivery, letter in letters:
                 if selection.matches(letter, now):
                     await letters.discard(delivery)
@@ -157,4 +193,4 @@ class DeadLetters:
 
 def _check_limit(limit: int | None) -> None:
     if limit is not None and limit < 1:
-        raise ConfigurationError(f"a limit is 1 or more, not {limit}; leave it out for no limit")
+        raise ConfigurationError(f"a limit must be 1 or more, not {limit}; omit it for no limit")

@@ -1,4 +1,4 @@
-"""Replaying dead letters: published and confirmed first, taken out of the queue then."""
+"""Replay dead letters: publish each with a confirm, then remove it from the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -8,53 +8,58 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stem_amqp.dead_letter.browse import DeadLetterQueue, Look
+from stem_amqp.dead_letter.browse import Browse, DeadLetterQueue
 from stem_amqp.dead_letter.letter import DeadLetter
+from stem_amqp.dead_letter.replay_signature import sign_replay
 from stem_amqp.dead_letter.selection import Selection
 from stem_amqp.durations import Rate
 from stem_amqp.errors import (
     BackendError,
     BrokerError,
     BrokerUnavailableError,
+    ConfigurationError,
     DecodeError,
     StaleDeliveryError,
 )
-from stem_amqp.message import decode
+from stem_amqp.messages.message import QUEUE, decode
+from stem_amqp.settings import NAME
 from stem_amqp.states import TaskState
-from stem_amqp.transport.base import Delivery, Publication
-from stem_amqp.worker import republish
+from stem_amqp.topology.names import collides
+from stem_amqp.transport.delivery import Delivery
+from stem_amqp.transport.publication import Publication
+from stem_amqp.worker.follow_up import republish
+from stem_amqp.worker.follow_up.transition import transition_of
+from stem_amqp.worker.gates.rate import TokenBucket
 from stem_amqp.worker.job import Job
-from stem_amqp.worker.rate import TokenBucket
-from stem_amqp.worker.settle import transition_of
 
 if TYPE_CHECKING:
-    from stem_amqp.app import Stem
+    from stem_amqp.dead_letter.application import Application
 
 log = logging.getLogger("stem_amqp.dead_letter")
 
-GIVE_UP_AFTER = 5
-"""Letters in a row that cannot be published, after which the rest is not tried."""
-LONGEST_LOOK = 600.0
-"""Seconds after which the letters go back and are looked through anew: RabbitMQ closes a channel
-that keeps a message unsettled for half an hour, and a replay with a rate may take longer."""
+MAX_CONSECUTIVE_FAILURES = 5
+"""Consecutive letters that cannot be published, after which the replay stops."""
+MAX_BROWSE_TIME = 600.0
+"""Seconds after which all dead letters are requeued and browsed again: RabbitMQ closes a channel that
+keeps a message unsettled for 30 minutes, and a replay with a rate may take longer."""
 _ERRORS_KEPT = 20
 
 OnEach = Callable[[DeadLetter, Exception | None], None]
-"""Called for each letter that is replayed, or with what kept it from that."""
+"""Called for each letter, with the error if it could not be replayed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayReport:
-    """What a replay did.
+    """The result of a replay.
 
     Args:
-        matched: letters that were meant: replayed, failed and skipped ones.
-        replayed: letters that are tasks in their work queue again; 0 in a dry run.
+        matched: selected letters: replayed, failed and skipped ones.
+        replayed: letters that are in their work queue again; 0 in a dry run.
         failed: letters that could not be published; they are still dead letters.
-        skipped: letters that were meant, but cannot be read and were not chosen by id.
-        errors: what the failed ones failed with, a line for each of the first.
-        interrupted: what ended it early, or None; what is left can be replayed by another one.
-        dry_run: whether nothing was to be done.
+        skipped: selected letters that cannot be decoded and were not selected by id.
+        errors: the errors of the first failed letters, one line each.
+        interrupted: why the replay ended early, or None; run another one for the remaining letters.
+        dry_run: whether it was a dry run.
     """
 
     matched: int
@@ -67,12 +72,12 @@ class ReplayReport:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was meant and could be read was replayed, or would be."""
+        """Whether every selected letter that can be decoded was replayed (or would be)."""
         return self.failed == 0 and self.interrupted is None
 
 
 class Replayer:
-    """Replays dead letters once; made for each replay anew.
+    """One replay of dead letters; create a new instance for each replay.
 
     Args:
         app: the application, connected.
@@ -80,14 +85,14 @@ class Replayer:
         dlq: its dead-letter queue.
         selection: which letters.
         dry_run: only count.
-        rate: so many in so much time at most.
-        limit: so many at most.
+        rate: maximum rate.
+        limit: maximum number of letters.
         on_each: called for each letter.
     """
 
     def __init__(
         self,
-        app: Stem,
+        app: Application,
         queue: str,
         dlq: DeadLetterQueue,
         *,
@@ -106,24 +111,26 @@ class Replayer:
         self._limit = limit
         self._on_each = on_each
         self._now = app.connected.transport.clock.time()
+        self._present: int | None = None
         self._replayed = 0
         self._removed = 0
         self._failed: list[str] = []
-        self._in_a_row = 0
+        self._consecutive_failures = 0
         self._skipped = 0
         self._interrupted: str | None = None
         self._published: set[str] = set()
+        self._taken: set[tuple[object, ...]] = set()
 
     async def run(self) -> ReplayReport:
-        """Replay what is meant of the letters that are there now; what comes later is left alone.
+        """Replay the selected letters that are in the queue now; later ones are not touched.
 
         Raises:
-            TopologyMissingError: there is no such dead-letter queue.
+            TopologyMissingError: the dead-letter queue does not exist.
         """
-        present, again = await self._dlq.count(), True
+        again = True
         while again:
             before = self._replayed
-            again = await self._look_through(present - self._removed) and self._replayed > before
+            again = await self._browse() and self._replayed > before
         return ReplayReport(
             matched=self._replayed + len(self._failed) + self._skipped,
             replayed=0 if self._dry_run else self._replayed,
@@ -134,22 +141,27 @@ class Replayer:
             dry_run=self._dry_run,
         )
 
-    async def _look_through(self, present: int) -> bool:
-        """Go through the letters once, and say whether another round is to follow."""
+    async def _browse(self) -> bool:
+        """Go through the letters once; return whether another pass is needed."""
         self._failed.clear()
-        self._skipped = self._in_a_row = 0
+        self._skipped = self._consecutive_failures = 0
         self._interrupted = None
         clock = asyncio.get_running_loop().time
-        end = clock() + LONGEST_LOOK
+        end = clock() + MAX_BROWSE_TIME
         try:
-            async with self._dlq.look(present) as letters:
+            remaining = None if self._present is None else self._present - self._removed
+            async with self._dlq.browse(remaining) as letters:
+                if self._present is None:
+                    self._present = letters.present
                 async for delivery, letter in letters:
                     if self._selection.matches(letter, self._now):
                         await self._take(letters, delivery, letter)
                     if self._enough():
                         return False
                     if clock() > end and not self._dry_run:
-                        self._interrupted = f"no letter was meant within {LONGEST_LOOK:.0f} s"
+                        self._interrupted = (
+                            f"no dead letter was selected within {MAX_BROWSE_TIME:.0f} s"
+                        )
                         return True
         except (BrokerUnavailableError, StaleDeliveryError) as error:
             log.warning("replay of %s: the connection was lost: %s", self._dlq.name, error)
@@ -158,14 +170,12 @@ class Replayer:
         return False
 
     def _enough(self) -> bool:
-        if self._in_a_row >= GIVE_UP_AFTER:
-            self._interrupted = (
-                f"gave up after {GIVE_UP_AFTER} failures in a row; the last: {self._failed[-1]}"
-            )
+        if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
+            self._interrupted = f"gave up after {MAX_CONSECUTIVE_FAILURES} failures in a row; the last: {self._failed[-1]}"
             return True
         return self._limit is not None and self._replayed + len(self._failed) >= self._limit
 
-    async def _take(self, letters: Look, delivery: Delivery, letter: DeadLetter) -> None:
+    async def _take(self, letters: Browse, delivery: Delivery, letter: DeadLetter) -> None:
         if not letter.replayable and not self._selection.names(letter):
             self._skipped += 1
             return
@@ -173,7 +183,14 @@ class Replayer:
             self._done(letter)
             return
         if delivery.message_id in self._published:
-            # Replayed before the connection was lost, and only its acknowledgement was missing
+            # Replayed before the connection was lost; only its acknowledgement was missing
+            await letters.discard(delivery)
+            self._removed += 1
+            return
+        identity = _identity(letter)
+        if identity is not None and identity in self._taken:
+            # One letter, published twice because its confirm came late: its task was replayed
+            log.info("dropped a duplicate of the dead letter of task %s", letter.id)
             await letters.discard(delivery)
             self._removed += 1
             return
@@ -181,40 +198,55 @@ class Replayer:
             await asyncio.sleep(self._bucket.take(asyncio.get_running_loop().time()))
         await self._replay(letters, delivery, letter)
 
-    async def _replay(self, letters: Look, delivery: Delivery, letter: DeadLetter) -> None:
+    async def _replay(self, letters: Browse, delivery: Delivery, letter: DeadLetter) -> None:
         now = self._app.connected.transport.clock.time()
-        publication = republish.replay(delivery, self._app.names, self._queue, now=now)
         try:
+            queue = self._target(delivery)
+            publication = republish.replay(delivery, self._app.names, queue, now=now)
+            publication = sign_replay(
+                self._app.connected.seal, delivery, publication, queue, now=now
+            )
             await letters.replace(delivery, publication)
         except StaleDeliveryError:
             self._published.add(delivery.message_id or "")
             self._done(letter)
             raise
-        except BrokerError as error:
+        except (BrokerError, ConfigurationError) as error:
             self._failed.append(f"{letter.task} {letter.id}: {error}")
-            self._in_a_row += 1
+            self._consecutive_failures += 1
             if self._on_each is not None:
                 self._on_each(letter, error)
             return
         self._removed += 1
         self._done(letter)
-        await self._note_queued(publication)
+        if (identity := _identity(letter)) is not None:
+            self._taken.add(identity)
+        await self._note_queued(publication, queue)
+
+    def _target(self, delivery: Delivery) -> str:
+        """Return the logical queue to replay into; a rejected message names it in a header."""
+        if self._dlq.name != self._app.names.rejected:
+            return self._queue
+        named = delivery.headers.get(QUEUE)
+        if isinstance(named, str) and NAME.fullmatch(named) and not collides(named):
+            return named
+        raise ConfigurationError(f"its header {QUEUE} is not a valid queue name: {named!r:.60}")
 
     def _done(self, letter: DeadLetter) -> None:
         self._replayed += 1
-        self._in_a_row = 0
+        self._consecutive_failures = 0
         if self._on_each is not None:
             self._on_each(letter, None)
 
-    async def _note_queued(self, publication: Publication) -> None:
-        """Store that the task is queued again, or tell its producer.
+    async def _note_queued(self, publication: Publication, queue: str) -> None:
+        """Store that the task is queued again, or send that to its producer.
 
-        It is queued, so a failing store is only logged.
+        The task is queued already, so a failure to store is only logged.
         """
         connected, settings = self._app.connected, self._app.settings
-        job = self._job(publication)
-        told = connected.backend.keeps_states or publication.reply_to is not None
-        if job is None or job.ignore_result or not told:
+        job = self._job(publication, queue)
+        recorded = connected.backend.keeps_states or publication.reply_to is not None
+        if job is None or job.ignore_result or not recorded:
             return
         change = transition_of(
             job, TaskState.QUEUED, connected.transport.clock.time(), None, settings.result_ttl
@@ -222,12 +254,12 @@ class Replayer:
         try:
             await connected.writer.write(change)
         except BackendError as error:
-            log.warning("%s is replayed, but its state could not be stored: %s", job, error)
+            log.warning("%s was replayed, but its state could not be stored: %s", job, error)
 
-    def _job(self, publication: Publication) -> Job | None:
+    def _job(self, publication: Publication, queue: str) -> Job | None:
         body, seal = publication.body, self._app.connected.seal
         if seal is not None:
-            body = seal.look(body, publication.headers).body
+            body = seal.inspect(body, publication.headers).body
         try:
             message = decode(body)
         except DecodeError:
@@ -235,8 +267,15 @@ class Replayer:
         return Job(
             body=publication.body,
             headers=publication.headers,
-            queue=self._queue,
+            queue=queue,
             reply_to=publication.reply_to,
             message=message,
             definition=self._app.registry.get(message.task),
         )
+
+
+def _identity(letter: DeadLetter) -> tuple[object, ...] | None:
+    """Return a key that only duplicates of one letter share; None if no worker wrote the letter."""
+    if letter.failed_at is None or letter.worker is None:
+        return None
+    return letter.id, letter.replays, letter.attempt, letter.failed_at, letter.worker

@@ -1,1 +1,1 @@
-"""At home in web frameworks and in logging; each module needs its framework only when it is imported."""
+"""Integrations with web frameworks and logging; a framework is needed only by its own module."""

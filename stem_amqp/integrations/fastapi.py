@@ -1,17 +1,19 @@
-"""Stem in a FastAPI application: connections, the dependency, the request's id, and readiness."""
+"""FastAPI integration: lifespan, dependency, request ids, and a readiness endpoint."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeAlias
 
 from stem_amqp.app import Stem
 from stem_amqp.errors import ConfigurationError, StemError
-from stem_amqp.health import DEFAULT_TIMEOUT, check_health
+from stem_amqp.health import DEFAULT_TIMEOUT, HealthReport, check_health
 from stem_amqp.integrations.request_id import request_id
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 
 try:
     from fastapi import Depends, FastAPI
@@ -27,37 +29,37 @@ except ModuleNotFoundError as error:
 __all__ = ["RequestIds", "StemDependency", "lifespan", "readiness", "stem_of"]
 
 OwnLifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any] | None]]
-"""A lifespan of one's own, with a state or without."""
+"""A user's lifespan, with or without a state."""
 Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
-"""What ``FastAPI(lifespan=…)`` takes."""
+"""The type of the argument of ``FastAPI(lifespan=…)``."""
 
 HEADER = "X-Request-ID"
 _USABLE = re.compile(r"[!-~]{1,128}")
-"""An id from outside goes into logs and messages: visible characters, and not many."""
+"""A request's id is copied to logs and messages, so only visible characters are accepted."""
 _STATE = "stem_amqp"
 
 
 def lifespan(stem: Stem, also: OwnLifespan | None = None) -> Lifespan:
-    """Make a lifespan that holds the connections: ``FastAPI(lifespan=lifespan(stem))``.
+    """Return a lifespan that opens and closes the connections: ``FastAPI(lifespan=lifespan(stem))``.
 
     Args:
         stem: the application of the tasks.
-        also: a lifespan of your own. It is entered when the connections are open, and left before
-            they are closed; the state that it yields is there as usual.
+        also: your own lifespan. It is entered after the connections are open, and left before they
+            are closed; the state that it yields is available as usual.
 
     Returns:
-        The lifespan. Starting raises what `Stem.connect` raises, and what yours raises.
+        The lifespan. Startup raises the errors of `Stem.connect` and of your own lifespan.
     """
 
     @asynccontextmanager
-    async def whole(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    async def combined(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(stem)
             setattr(app.state, _STATE, stem)
             state = await stack.enter_async_context(also(app)) if also is not None else None
             yield {_STATE: stem, **(state or {})}
 
-    return whole
+    return combined
 
 
 async def stem_of(connection: HTTPConnection) -> Stem:
@@ -66,16 +68,16 @@ async def stem_of(connection: HTTPConnection) -> Stem:
     Raises:
         StemError: the application was not started with `lifespan`.
     """
-    # The state of the lifespan comes into mounted applications too, but not from each test client
+    # Mounted applications get the lifespan's state too, but some test clients do not pass it on
     app = connection.scope.get("app")
     found = connection.scope.get("state", {}).get(_STATE) or getattr(
         getattr(app, "state", None), _STATE, None
     )
     if not isinstance(found, Stem):
         raise StemError(
-            "this application has no Stem: make it with FastAPI(lifespan=lifespan(stem)), from"
+            "this application has no Stem: create it with FastAPI(lifespan=lifespan(stem)), from"
             " stem_amqp.integrations.fastapi.\n"
-            "  In a test, let its lifespan run: `with TestClient(app) as client:`"
+            "  In a test, run its lifespan: `with TestClient(app) as client:`"
         )
     return found
 
@@ -87,13 +89,14 @@ StemDependency = Annotated[Stem, Depends(stem_of)]
 class RequestIds:
     """ASGI middleware that gives each request an id: ``app.add_middleware(RequestIds)``.
 
-    It is that of the header ``X-Request-ID``, if that is 1 to 128 visible ASCII characters, or a new
-    one. The response carries it too. With `CarryRequestId` tasks get it, with `TaskFilter` log records.
+    The id is the value of the header ``X-Request-ID``, if that is 1 to 128 visible ASCII characters,
+    or a new one. The response has the same header. `CarryRequestId` adds the id to tasks, `TaskFilter`
+    to log records.
 
     Args:
         app: the ASGI application.
-        header: another header's name.
-        trust: whether an id that came with the request is taken.
+        header: the name of the header.
+        trust: whether to use an id that the request brings.
     """
 
     def __init__(self, app: ASGIApp, header: str = HEADER, *, trust: bool = True) -> None:
@@ -122,28 +125,69 @@ class RequestIds:
             request_id.reset(token)
 
 
+class _Checking:
+    """Health checks whose result is shared by concurrent requests."""
+
+    def __init__(
+        self, check: Callable[[], Coroutine[Any, Any, HealthReport]], every: float
+    ) -> None:
+        self._check = check
+        self._every = every
+        self._task: asyncio.Task[HealthReport] | None = None
+        self._ended = -math.inf
+
+    async def report(self) -> HealthReport:
+        """Return the last report while it is valid, otherwise the next one."""
+        loop = asyncio.get_running_loop()
+        task = self._task
+        # A task of another event loop, such as one of an earlier test, never finishes
+        usable = task is not None and task.get_loop() is loop and not self._failed(task)
+        if task is None or not usable or (task.done() and self._ended + self._every <= loop.time()):
+            task = self._task = loop.create_task(self._check())
+            task.add_done_callback(self._note)
+        # A cancelled request must not cancel the checks that other requests wait for
+        return await asyncio.shield(task)
+
+    def _note(self, task: asyncio.Task[HealthReport]) -> None:
+        self._ended = task.get_loop().time()
+
+    @staticmethod
+    def _failed(task: asyncio.Task[HealthReport]) -> bool:
+        return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 def readiness(
     stem: Stem,
     *,
     require_consumers: Sequence[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
     details: bool = False,
+    every: float = 2.0,
 ) -> Callable[[], Any]:
-    """Make an endpoint for readiness probes.
+    """Return an endpoint for readiness probes.
 
-    ``app.add_api_route("/ready", readiness(stem))``. It makes the checks of ``stem-amqp health``, over a
-    connection of their own, and answers 200 or 503 with ``{"healthy": …, "checks": {"broker": true, …}}``.
+    ``app.add_api_route("/ready", readiness(stem))``. It runs the checks of ``stem-amqp health`` over a
+    separate connection, and responds with 200 or 503 and
+    ``{"healthy": …, "checks": {"broker": true, …}}``. The checks run one at a time and at most once
+    per ``every`` seconds, whatever the number of requests; other requests get the last result.
 
     Args:
         stem: the application of the tasks.
         require_consumers: logical queues that must have a worker.
         timeout: seconds for all checks together.
-        details: whether the answer says what was found: addresses, names of queues. Not for the
-            public.
+        details: whether the response contains the findings: addresses, queue names. Do not expose
+            them publicly.
+        every: seconds for which a result is valid.
     """
+    checking = _Checking(
+        lambda: check_health(
+            stem, require_consumers=require_consumers, timeout=timeout, waiting_fails=False
+        ),
+        every,
+    )
 
     async def ready() -> JSONResponse:
-        report = await check_health(stem, require_consumers=require_consumers, timeout=timeout)
+        report = await checking.report()
         checks: dict[str, Any] = {
             check.name: {"ok": check.ok, "detail": check.detail} if details else check.ok
             for check in report.checks

@@ -1,26 +1,31 @@
-"""The id of the request in which a task was enqueued, carried along in the task's metadata."""
+"""The id of the request in which a task was enqueued, stored in the task's metadata."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
-from stem_amqp.middleware import Middleware, OutgoingTask, Publish
+from typing_extensions import override
+
+from stem_amqp.context.middleware import Middleware, OutgoingTask, Publish
+
+__all__ = ["CarryRequestId", "request_id"]
 
 KEY = "request_id"
-"""Its name in the metadata, and in log records."""
+"""The id's name in the metadata and in log records."""
 
 request_id: ContextVar[str | None] = ContextVar("stem_amqp_request_id", default=None)
-"""The id of the request that is served here; None outside of one."""
+"""The id of the current request; None outside of a request."""
 
 
 class CarryRequestId(Middleware):
-    """Writes the request's id into the metadata of each task that is enqueued within it.
+    """Add the request's id to the metadata of each task that is enqueued within the request.
 
-    Tasks that such a task enqueues inherit it. A ``request_id`` that the caller gave stays.
+    Tasks that such a task enqueues inherit it. A ``request_id`` given by the caller is kept.
     """
 
+    @override
     async def publish(self, message: OutgoingTask, call_next: Publish) -> None:
-        """Pass the task on, with the request's id."""
+        """Add the request's id, and pass the task on."""
         current = request_id.get()
         if current is not None and KEY not in message.meta:
             message = message.with_meta(**{KEY: current})

@@ -1,4 +1,4 @@
-"""Brings the topology onto the broker."""
+"""Declare the topology on the broker."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 
 from stem_amqp.management import Management
 from stem_amqp.provision.change import put_policy
-from stem_amqp.provision.patience import DEFAULT_WAIT, patience
+from stem_amqp.provision.retrying import DEFAULT_WAIT, retrying
 from stem_amqp.provision.verify import verify
-from stem_amqp.provision.versions import as_they_stand
+from stem_amqp.provision.versions import current_entities
 from stem_amqp.settings import Provision
 from stem_amqp.topology.entities import Entities
 from stem_amqp.transport.base import Transport
@@ -18,29 +18,29 @@ log = logging.getLogger("stem_amqp.provision")
 
 
 async def apply(transport: Transport, entities: Entities, *, wait: float = DEFAULT_WAIT) -> None:
-    """Declare everything that is missing; applying twice changes nothing.
+    """Declare everything that is missing; it is idempotent.
 
-    Of a queue with versions, see `as_they_stand`.
+    For queues with versions, see `current_entities`.
 
     Args:
         transport: the connected transport.
         entities: the compiled topology.
-        wait: seconds to go on trying while the broker is unavailable.
+        wait: seconds to retry while the broker is unavailable.
 
     Raises:
-        TopologyMismatchError: something is there with other arguments.
-        TopologyMissingError: a binding's exchange, which someone else declares, is not there.
+        TopologyMismatchError: an entity exists with other arguments.
+        TopologyMissingError: the exchange of a binding, which is declared elsewhere, does not exist.
         BrokerUnavailableError: no connection within the time.
-        BrokerRefusedError: the user may not declare it.
+        BrokerRefusedError: the user has no permission to declare it.
     """
     started = time.monotonic()
 
     async def declare() -> None:
-        await transport.declare(await as_they_stand(transport, entities))
+        await transport.declare(await current_entities(transport, entities))
 
-    await patience("declare the topology", wait)(declare)
+    await retrying("declare the topology", wait)(declare)
     log.debug(
-        "the topology stands: %d exchanges, %d queues, %d bindings, in %.2f s",
+        "the topology is declared: %d exchanges, %d queues, %d bindings, in %.2f s",
         len(entities.exchanges),
         len(entities.queues),
         len(entities.bindings),
@@ -56,21 +56,21 @@ async def ensure(
     management: Management | None = None,
     wait: float = DEFAULT_WAIT,
 ) -> None:
-    """Do about the topology what the ``provision`` setting says: apply, verify or nothing.
+    """Apply or verify the topology, or do nothing, by the ``provision`` setting.
 
     Args:
         mode: the setting.
         transport: the connected transport.
         entities: the compiled topology.
-        management: the management API, which sets policies; without one they are left alone.
-        wait: seconds to go on trying while the broker is unavailable.
+        management: the management API, which sets policies; without it policies are not changed.
+        wait: seconds to retry while the broker is unavailable.
 
     Raises:
-        BrokerError: as `apply` and `verify` do.
+        BrokerError: as for `apply` and `verify`.
     """
     if mode is Provision.APPLY:
         if management is not None:
-            # before the queues, so that none is ever without its settings
+            # Before the queues, so that no queue is ever without its settings
             for policy in entities.policies:
                 await put_policy(management, policy)
         await apply(transport, entities, wait=wait)

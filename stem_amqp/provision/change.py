@@ -1,40 +1,42 @@
-"""Carries a plan out: creates what is missing, changes what can be changed, removes what is left over."""
+"""Carry out a plan: create what is missing, change what can be changed, prune what is undeclared."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 
 from stem_amqp.errors import ManagementError, TopologyMismatchError
 from stem_amqp.management import ENABLE, Management
 from stem_amqp.provision.inventory import FoundQueue, bindings_of, find_policies, find_queue
-from stem_amqp.provision.plan import Plan, Step
+from stem_amqp.provision.plan import Plan
+from stem_amqp.provision.step import Step
+from stem_amqp.text import count
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
+from stem_amqp.topology.policies import fits_name
 from stem_amqp.transport.base import Transport
 
 log = logging.getLogger("stem_amqp.provision")
 
 
-async def carry_out(
+async def apply_plan(
     plan: Plan, entities: Entities, transport: Transport, management: Management | None
 ) -> None:
     """Create what is missing and change what can be changed in place.
 
-    Policies come first, so that no queue is without its settings; then exchanges, queues and last the
-    bindings, so that nothing is routed to what does not stand yet. Ten at a time may do it: each step
-    says what is to be, and says it again without harm.
+    Policies are set first, so that no queue is without its settings; then exchanges, queues and
+    bindings are declared, so that no message is routed to a missing entity. Each step is idempotent,
+    so several processes may run at the same time.
 
     Args:
-        plan: the plan, in which nothing is blocked.
+        plan: the plan, without blocked steps.
         entities: the compiled topology.
         transport: connected.
         management: the management API, which policies need.
 
     Raises:
-        TopologyMismatchError: something is there with other arguments.
+        TopologyMismatchError: an entity exists with other arguments.
         ManagementError: a policy cannot be set.
-        BrokerError: the broker cannot be reached, or refuses.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
     refuse_blocked(plan)
     if management is not None:
@@ -53,49 +55,54 @@ def refuse_blocked(plan: Plan) -> None:
     if plan.blocked:
         raise TopologyMismatchError(
             "\n".join(
-                ["the broker has what the topology wants, but otherwise:", *told(plan.blocked)]
+                [
+                    "entities on the broker differ from the topology:",
+                    *describe_steps(plan.blocked),
+                ]
             )
         )
 
 
-def told(steps: Iterable[Step]) -> list[str]:
-    """Write what differs, and what to do about it, some lines for each."""
+def describe_steps(steps: Iterable[Step]) -> list[str]:
+    """Return the differences with their remedies, several lines for each step."""
     lines: list[str] = []
     for step in steps:
-        lines.append(f"  {step.kind} {step.name}: {'; '.join(changes(step))}")
+        lines.append(f"  {step.kind} {step.name}: {'; '.join(describe_changes(step))}")
         lines += [f"    {line}" for line in step.remedy.splitlines()]
     return lines
 
 
-def changes(step: Step) -> list[str]:
-    """Write what differs, one text for each value."""
+def describe_changes(step: Step) -> list[str]:
+    """Return the differences of a step, one string for each value."""
     return [f"{one.key} is {one.current}, wanted {one.wanted}" for one in step.details]
 
 
-def unable(what: str, reason: object) -> ManagementError:
-    """Return the error of something that only the management API can do.
+def management_needed(what: str, reason: object) -> ManagementError:
+    """Return the error of an operation that needs the management API.
 
     Args:
-        what: what was to be done, and what it takes the API for.
-        reason: why the API does not do it, with the remedy.
+        what: the operation, and why it needs the API.
+        reason: why the API cannot be used, with the remedy.
     """
     return ManagementError(f"{what}: nothing was done\n  {reason}")
 
 
-def policies_refused(reason: object = ENABLE) -> ManagementError:
-    """Return the error of having policies to set, and no management API to do it.
+def policies_need_management(reason: object = ENABLE) -> ManagementError:
+    """Return the error of a topology with policies, without a management API to set them.
 
     Args:
-        reason: why it does not, with the remedy.
+        reason: why the API cannot be used, with the remedy.
     """
-    return unable("the topology has policies, which only the management API can set", reason)
+    return management_needed(
+        "the topology has policies, which only the management API can set", reason
+    )
 
 
 async def put_policy(management: Management, policy: Policy) -> None:
-    """Set a policy; setting it again changes nothing.
+    """Create or replace a policy.
 
     Raises:
-        ManagementError: the user may not, or the broker refuses its definition.
+        ManagementError: the user has no permission, or the broker refuses the definition.
     """
     await management.put(
         *_place(management, policy),
@@ -109,15 +116,15 @@ async def put_policy(management: Management, policy: Policy) -> None:
 
 
 async def remove_policy(management: Management, policy: Policy) -> None:
-    """Delete a policy, if it stands there as it is given.
+    """Delete a policy, if it exists with the same pattern.
 
     Raises:
-        ManagementError: the user may not.
+        ManagementError: the user has no permission.
     """
-    there = await find_policies(management)
+    existing = await find_policies(management)
     if any(
         (one.name, one.pattern, one.operator) == (policy.name, policy.pattern, policy.operator)
-        for one in there
+        for one in existing
     ):
         await management.delete(*_place(management, policy))
 
@@ -130,23 +137,23 @@ def _place(management: Management, policy: Policy) -> tuple[str, str, str]:
 async def prune(
     steps: Iterable[Step], transport: Transport, management: Management
 ) -> list[tuple[Step, str]]:
-    """Remove what nobody declares, if nothing uses it and nothing is in it.
+    """Delete undeclared entities that are unused and empty.
 
-    Bindings go first; then each queue is looked at again, because a quorum queue cannot be asked to go
-    only if it is empty; then exchanges, only those that no binding leads to or from; policies go last,
-    and not those of a queue that is left.
+    Bindings are deleted first. Then each queue is checked again, because RabbitMQ cannot delete a
+    quorum queue conditionally (``if-empty``); then exchanges without bindings are deleted; policies
+    come last, except those of a queue that is kept.
 
     Args:
-        steps: what nobody declares; see `Plan.undeclared`.
+        steps: the undeclared entities; see `Plan.undeclared`.
         transport: connected.
         management: the management API.
 
     Returns:
-        What was left, each with the reason.
+        The entities that were kept, each with the reason.
 
     Raises:
-        ManagementError: the management API does not answer, or refuses.
-        BrokerError: the broker cannot be reached, or refuses.
+        ManagementError: the management API does not answer, or refuses access.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
     left: list[tuple[Step, str]] = []
     bindings = [step.entity for step in steps if isinstance(step.entity, Binding)]
@@ -164,9 +171,9 @@ async def prune(
     names = [step.name for step, _ in left if step.kind == "queue"]
     for step in steps:
         if isinstance(step.entity, Policy):
-            kept = [name for name in names if re.search(step.entity.pattern, name)]
+            kept = [name for name in names if fits_name(step.entity, name)]
             if kept:
-                left.append((step, f"the queue {kept[0]}, which is left, lives by it"))
+                left.append((step, f"it applies to the queue {kept[0]}, which is kept"))
                 continue
             await management.delete(*_place(management, step.entity))
     return left
@@ -180,47 +187,47 @@ async def _remove_queue(queue: Queue, transport: Transport, management: Manageme
         return why
     into = await bindings_of(management, "queues", queue.name)
     await transport.rebind([], into)
-    # what came in before the bindings went: only now can nothing more come
+    # A message may have arrived before the unbinding; from now on none can
     found = await find_queue(management, queue.name)
     if found is not None and (why := await _held(found, transport)):
         await transport.rebind(into, [])
         return why
     await transport.delete(Entities(queues=(queue,)))
-    log.info("queue %s is deleted: nobody declares it", queue.name)
+    log.info("queue %s is deleted: it is not declared in the topology", queue.name)
     return ""
 
 
 async def _held(found: FoundQueue, transport: Transport) -> str:
-    """Return why a queue must not be deleted, or nothing.
+    """Return why a queue must not be deleted, or an empty string.
 
-    The management API's numbers are some seconds old: what is ready, the broker itself is asked for.
+    The management API's statistics are some seconds old, so the ready messages are asked by AMQP.
     """
     status = (await transport.status([found.name]))[found.name]
     if status is not None and status.ready:
-        return f"there are {status.ready} messages in it"
+        return f"it contains {count(status.ready, 'message')}"
     if status is not None and status.consumers:
-        return f"{status.consumers} consumers use it"
+        return f"it has {count(status.consumers, 'consumer')}"
     return _in_use(found)
 
 
 def _in_use(found: FoundQueue) -> str:
-    """Return why a queue must not be deleted, or nothing."""
+    """Return why a queue must not be deleted, or an empty string."""
     if found.messages is None:
-        return "its statistics are not there yet"
+        return "its statistics are not available yet"
     if found.messages or found.unsettled or found.dead_lettering:
-        return f"there are {found.messages + found.dead_lettering} messages in it"
+        return f"it contains {count(found.messages + found.dead_lettering, 'message')}"
     if found.consumers:
-        return f"{found.consumers} consumers use it"
+        return f"it has {count(found.consumers, 'consumer')}"
     return ""
 
 
 async def _remove_exchange(exchange: Exchange, transport: Transport, management: Management) -> str:
-    there = await management.listing("exchanges", exchange.name, "name")
-    if not any(one["name"] == exchange.name for one in there):
+    found = await management.listing("exchanges", exchange.name, "name")
+    if not any(one["name"] == exchange.name for one in found):
         return ""
     for end in ("source", "destination"):
         if await bindings_of(management, "exchanges", exchange.name, end):
-            return "there are bindings to or from it"
+            return "it has bindings"
     await transport.delete(Entities(exchanges=(exchange,)))
-    log.info("exchange %s is deleted: nobody declares it", exchange.name)
+    log.info("exchange %s is deleted: it is not declared in the topology", exchange.name)
     return ""

@@ -1,24 +1,24 @@
-"""What a topology asks of the broker's release, and the refusal where the release has it not."""
+"""Features that a topology requires and the broker's release lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from stem_amqp.errors import FeatureMissingError
-from stem_amqp.topology.caution import Caution
+from stem_amqp.topology.lint import LintWarning
 from stem_amqp.topology.model import Topology
-from stem_amqp.topology.specs import QueueSpec
-from stem_amqp.transport.amqp.features import FEATURES, Feature, has
+from stem_amqp.topology.spec.queues import QueueSpec
 from stem_amqp.transport.base import BrokerInfo
+from stem_amqp.transport.features import FEATURES, Feature, has
 
 
 def refuse_unsupported(topology: Topology, queues: Iterable[str], broker: BrokerInfo) -> None:
-    """Refuse a topology that wants what the broker has not, before anything is declared.
+    """Refuse a topology that needs missing features, before anything is declared.
 
     Args:
         topology: the topology.
-        queues: all logical queues, those that only tasks name among them.
-        broker: what the broker says of itself.
+        queues: all logical queues, including those named only by tasks.
+        broker: the broker's release.
 
     Raises:
         FeatureMissingError: the release is too old; the message lists everything.
@@ -27,16 +27,18 @@ def refuse_unsupported(topology: Topology, queues: Iterable[str], broker: Broker
         f"{one.key}: {one.problem}\n  {one.remedy}" for one in unsupported(topology, queues, broker)
     ]
     if lines:
-        raise FeatureMissingError(f"the topology wants what {broker} has not:\n" + "\n".join(lines))
+        raise FeatureMissingError(
+            f"the topology needs features that {broker} does not have:\n" + "\n".join(lines)
+        )
 
 
-def unsupported(topology: Topology, queues: Iterable[str], broker: BrokerInfo) -> list[Caution]:
-    """Return what a topology wants of its queues and the broker has not.
+def unsupported(topology: Topology, queues: Iterable[str], broker: BrokerInfo) -> list[LintWarning]:
+    """Return the features that a topology uses in its queues and the broker lacks.
 
     Args:
         topology: the topology.
-        queues: all logical queues, those that only tasks name among them.
-        broker: what the broker says of itself.
+        queues: all logical queues, including those named only by tasks.
+        broker: the broker's release.
     """
     names = tuple(queues)
     return [
@@ -50,7 +52,7 @@ def unsupported(topology: Topology, queues: Iterable[str], broker: BrokerInfo) -
 def _demands(
     topology: Topology, queues: Iterable[str], feature: Feature
 ) -> dict[object, list[str]]:
-    """Return the keys that ask for a feature, by what they ask."""
+    """Return the keys that use a feature, grouped by their value."""
     found: dict[object, list[str]] = {}
     for key, spec in _places(topology, queues, feature):
         value = getattr(spec, feature.key)
@@ -70,10 +72,10 @@ def _places(
         yield f"{f'queues.{name}' if here else 'defaults'}.{feature.key}", topology.queue(name)
 
 
-def _lack(keys: list[str], feature: Feature, value: object) -> Caution:
+def _lack(keys: list[str], feature: Feature, value: object) -> LintWarning:
     release = ".".join(map(str, feature.since))
     milliseconds = round(value * 1000) if isinstance(value, float) else ""
-    return Caution(
+    return LintWarning(
         key=", ".join(keys),
         problem=f"needs RabbitMQ {release}. On this one {feature.reason}.",
         remedy=feature.remedy.format(ms=milliseconds),

@@ -1,31 +1,32 @@
-"""Waits until a queue that nothing is routed to any more is empty, and helps where nobody consumes."""
+"""Observe how an unbound queue drains, and move its messages if no worker consumes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from stem_amqp.errors import ManagementError
-from stem_amqp.headers import RESERVED_PREFIXES
 from stem_amqp.management import Management
-from stem_amqp.message import carried_headers
-from stem_amqp.transport.base import Delivery, Publication, Transport
-from stem_amqp.transport.forward import same_message
+from stem_amqp.messages.headers import RESERVED_PREFIXES
+from stem_amqp.messages.message import copied_headers
+from stem_amqp.transport.base import Transport
+from stem_amqp.transport.delivery import Delivery, same_message
+from stem_amqp.transport.publication import Publication
 
 STATISTICS_AGE = 16.0
-"""Seconds after which the management API's numbers are surely younger than the last binding: a queue
-tells of itself every 5 s, which is collected every 5 s, and kept a while."""
+"""Seconds after which the management API's statistics are certainly newer than the last unbinding: a
+queue emits them every 5 s, they are collected every 5 s, and cached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """What is in a queue that is being drained.
+    """The messages in a queue that is being drained.
 
     Args:
-        ready: what no consumer has; of this moment.
-        consumers: how many consume it.
-        unsettled: what consumers have; None if nobody tells.
-        dead_lettering: what is on its way to the dead-letter queue; None if nobody tells.
-        delayed: what the queue itself holds back; None if nobody tells.
+        ready: ready messages, up to date.
+        consumers: the number of consumers.
+        unsettled: messages delivered to consumers; None if not known.
+        dead_lettering: messages on their way to the dead-letter queue; None if not known.
+        delayed: messages that the queue itself delays; None if not known.
     """
 
     ready: int
@@ -36,12 +37,12 @@ class Content:
 
     @property
     def known(self) -> bool:
-        """Whether all of it is known."""
+        """Whether all numbers are known."""
         return self.unsettled is not None
 
     @property
     def total(self) -> int:
-        """All that is known to be in it."""
+        """The sum of the known numbers."""
         return self.ready + (self.unsettled or 0) + (self.dead_lettering or 0) + (self.delayed or 0)
 
     def __str__(self) -> str:
@@ -49,22 +50,22 @@ class Content:
             "ready": self.ready,
             "with workers": self.unsettled,
             "being dead-lettered": self.dead_lettering,
-            "held back": self.delayed,
+            "delayed": self.delayed,
         }
-        told = [f"{number} {what}" for what, number in numbers.items() if number]
-        return ", ".join(told) or "empty"
+        parts = [f"{number} {what}" for what, number in numbers.items() if number]
+        return ", ".join(parts) or "empty"
 
 
 async def content(transport: Transport, management: Management | None, name: str) -> Content | None:
-    """Return what is in a queue; None if the queue is not there.
+    """Return the messages in a queue; None if the queue does not exist.
 
     Args:
         transport: connected.
-        management: who knows what AMQP does not tell.
+        management: the management API, for the numbers that AMQP does not provide.
         name: the queue's name.
 
     Raises:
-        BrokerError: the broker cannot be reached, or refuses.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
     found = (await transport.status([name]))[name]
     if found is None:
@@ -73,49 +74,52 @@ async def content(transport: Transport, management: Management | None, name: str
     if management is None:
         return bare
     try:
-        told = await management.get("queues", management.virtual_host, name)
-        unsettled, ready = int(told["messages_unacknowledged"]), int(told["messages_ready"])
+        statistics = await management.get("queues", management.virtual_host, name)
+        unsettled = int(statistics["messages_unacknowledged"])
+        ready = int(statistics["messages_ready"])
     except (ManagementError, KeyError, TypeError, ValueError):
-        return bare  # without statistics yet, or any more: the next look may know
+        return bare  # no statistics at this time; the next call may have them
     return Content(
-        # the newer number may be the smaller one, and the older one is the safer one
+        # The two numbers are of different times; the larger one is the safer one
         ready=max(found.ready, ready),
         consumers=found.consumers,
         unsettled=unsettled,
-        dead_lettering=int(told.get("messages_dlx") or 0),
-        delayed=int(told.get("messages_delayed") or 0),
+        dead_lettering=int(statistics.get("messages_dlx") or 0),
+        delayed=int(statistics.get("messages_delayed") or 0),
     )
 
 
-async def carry_over(transport: Transport, name: str, target: str, *, deaths: bool = False) -> int:
-    """Take what is ready in a queue over to another one, each confirmed before it is given up.
+async def move_messages(
+    transport: Transport, name: str, target: str, *, deaths: bool = False
+) -> int:
+    """Move the ready messages of a queue to another one; each is confirmed before it is removed.
 
-    Body, properties and headers stay as they are, without what RabbitMQ wrote on their way.
+    Body, properties and headers are kept, except for headers written by RabbitMQ.
 
     Args:
         transport: connected.
-        name: the queue that is drained.
-        target: the queue to put it into.
-        deaths: keep RabbitMQ's death records too. A dead-letter queue has no dead-letter exchange, so that
-            they cannot be taken for a cycle there, and they say why a letter is dead.
+        name: the source queue.
+        target: the target queue.
+        deaths: whether to keep RabbitMQ's ``x-death`` records too. They say why a letter is dead; as a
+            dead-letter queue has no dead-letter exchange, RabbitMQ cannot mistake them for a cycle.
 
     Returns:
-        How many messages were taken over.
+        The number of moved messages.
 
     Raises:
-        PublishError: the target takes no more; the message stays where it was.
-        BrokerError: the broker cannot be reached, or refuses.
+        PublishError: the target accepts no more messages; the message stays in the source.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
     moved = 0
     async with transport.browse(name) as deliveries:
         async for delivery in deliveries:
-            await transport.replace(delivery, _as_it_is(delivery, target, deaths))
+            await transport.replace(delivery, _copy(delivery, target, deaths))
             moved += 1
     return moved
 
 
-def _as_it_is(delivery: Delivery, target: str, deaths: bool) -> Publication:
-    headers = carried_headers(delivery.headers)
+def _copy(delivery: Delivery, target: str, deaths: bool) -> Publication:
+    headers = copied_headers(delivery.headers)
     if deaths:
         records = {n: v for n, v in delivery.headers.items() if n.startswith(RESERVED_PREFIXES)}
         headers |= records

@@ -1,4 +1,4 @@
-"""Which names on a broker belong to a namespace, where another one may begin with the same words."""
+"""Tell the names of a namespace from those of another one with the same prefix."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from stem_amqp.provision.inventory import Inventory
 
 PASSING = ("reply", "group", "control")
-"""First words of what comes and goes with processes and groups of tasks."""
+"""First words of the names of temporary entities of processes and groups of tasks."""
 
 
 def is_of_this_namespace(names: Names, inventory: Inventory) -> Callable[[str], bool]:
-    """Return a function that says whether a name is of this namespace.
+    """Return a function that returns whether a name belongs to this namespace.
 
-    ``stem.staging.orders`` may be a queue of the namespace ``stem`` or of ``stem.staging``: it is the
-    other one's where that has its exchanges.
+    ``stem.staging.orders`` may be a queue of the namespace ``stem`` or of ``stem.staging``. It belongs
+    to the latter if the exchanges of that namespace exist.
 
     Args:
         names: the names in the namespace.
-        inventory: what is on the broker.
+        inventory: the entities on the broker.
     """
     prefix = names.namespace + "."
     inner = [

@@ -1,4 +1,4 @@
-"""What is on the broker, as far as it can be found out."""
+"""The entities on the broker, read by the management API or, partially, by AMQP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FoundExchange:
         name: its name.
         type: its type.
         arguments: its arguments.
-        durable: whether it outlives the broker.
+        durable: whether it survives a restart of the broker.
         internal: whether only other exchanges can publish to it.
     """
 
@@ -46,16 +46,16 @@ class FoundQueue:
         name: its name.
         type: ``quorum``, ``classic`` or ``stream``.
         arguments: its arguments.
-        durable: whether it outlives the broker.
-        exclusive: whether it belongs to one connection, and goes with it.
-        auto_delete: whether it goes with its last consumer.
-        policy: the policy that is in force.
-        operator_policy: the operator policy that is in force.
-        effective: what both together set.
-        messages: messages in it, unsettled ones too; None if that is not known.
-        unsettled: deliveries that are with consumers.
+        durable: whether it survives a restart of the broker.
+        exclusive: whether it belongs to one connection, and is deleted with it.
+        auto_delete: whether it is deleted with its last consumer.
+        policy: the policy in force.
+        operator_policy: the operator policy in force.
+        effective: the settings of both policies.
+        messages: messages in it, including unsettled ones; None if not known.
+        unsettled: messages delivered to consumers and not settled.
         dead_lettering: messages whose dead-lettering is not confirmed yet.
-        consumers: how many consume it.
+        consumers: the number of consumers.
     """
 
     name: str
@@ -75,7 +75,7 @@ class FoundQueue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mismatch:
-    """The first argument that differs, as RabbitMQ's refusal names it.
+    """The first differing argument, from the error of RabbitMQ.
 
     Args:
         argument: the argument.
@@ -90,16 +90,16 @@ class Mismatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inventory:
-    """What is on the broker.
+    """The entities on the broker.
 
     Args:
-        source: ``management`` knows everything; ``amqp`` only what was asked for by name, of which
-            it knows whether it is there and the first argument that differs.
+        source: ``management`` knows everything; ``amqp`` knows only whether an entity of a given name
+            exists, and its first differing argument.
         exchanges: by name.
         queues: by name.
-        bindings: all that begin or end at these.
-        policies: policies of the virtual host, and operator policies where they may be read.
-        mismatches: by name, where the source is ``amqp``.
+        bindings: all bindings of these.
+        policies: the policies of the virtual host, and its operator policies if they may be read.
+        mismatches: by name, if the source is ``amqp``.
     """
 
     source: Literal["management", "amqp"]
@@ -111,15 +111,15 @@ class Inventory:
 
 
 async def take_inventory(management: Management, prefix: str = "") -> Inventory:
-    """Ask the management API what there is.
+    """Read all entities from the management API.
 
     Args:
         management: the API.
-        prefix: the beginning of the names of queues and exchanges; empty: all. Bindings and policies
+        prefix: the prefix of the names of queues and exchanges; empty for all. Bindings and policies
             are those of the whole virtual host.
 
     Raises:
-        ManagementError: it does not answer, or refuses.
+        ManagementError: it does not answer, or refuses access.
     """
     named, bindings, policies = await asyncio.gather(
         take_names(management, prefix),
@@ -134,14 +134,14 @@ async def take_inventory(management: Management, prefix: str = "") -> Inventory:
 
 
 async def take_names(management: Management, prefix: str) -> Inventory:
-    """Ask the management API for queues and exchanges alone.
+    """Read only queues and exchanges from the management API.
 
     Args:
         management: the API.
-        prefix: the beginning of their names; empty: all.
+        prefix: the prefix of their names; empty for all.
 
     Raises:
-        ManagementError: it does not answer, or refuses.
+        ManagementError: it does not answer, or refuses access.
     """
     queues, exchanges = await asyncio.gather(
         management.listing("queues", prefix, _QUEUE_COLUMNS),
@@ -155,10 +155,10 @@ async def take_names(management: Management, prefix: str) -> Inventory:
 
 
 async def find_policies(management: Management) -> tuple[Policy, ...]:
-    """Return the policies of the virtual host, and its operator policies where they may be read.
+    """Return the policies of the virtual host, and its operator policies if they may be read.
 
     Raises:
-        ManagementError: the API does not answer, or refuses.
+        ManagementError: the API does not answer, or refuses access.
     """
     own, operator = await asyncio.gather(
         management.get("policies", management.virtual_host), _operator_policies(management)
@@ -167,43 +167,43 @@ async def find_policies(management: Management) -> tuple[Policy, ...]:
 
 
 async def find_queue(management: Management, name: str) -> FoundQueue | None:
-    """Return one queue, or None if it is not there.
+    """Return one queue, or None if it does not exist.
 
     Raises:
-        ManagementError: the API does not answer, or refuses.
+        ManagementError: the API does not answer, or refuses access.
     """
     found = await management.listing("queues", name, _QUEUE_COLUMNS)
     return next((_queue(one) for one in found if one["name"] == name), None)
 
 
 async def bindings_of(management: Management, kind: str, name: str, *end: str) -> list[Binding]:
-    """Return the bindings of a queue or an exchange, without those to the default exchange.
+    """Return the bindings of a queue or an exchange, without those of the default exchange.
 
     Args:
         management: the API.
         kind: ``queues`` or ``exchanges``.
         name: its name.
-        *end: of an exchange ``source`` or ``destination``, which of the two it is.
+        *end: for an exchange, ``source`` or ``destination``: its end of the bindings.
 
     Raises:
-        ManagementError: the API does not answer, or there is none of that name.
+        ManagementError: the API does not answer, or the entity does not exist.
     """
     found = await management.get(kind, management.virtual_host, name, "bindings", *end)
     return [_binding(one) for one in found if one["source"]]
 
 
 async def ask_by_amqp(transport: Transport, entities: Entities) -> Inventory:
-    """Find out by AMQP alone what of a topology is there, and whether it differs.
+    """Find out by AMQP only which entities of a topology exist, and whether they differ.
 
-    What is there is declared once more, which changes nothing and is refused where it differs.
-    RabbitMQ names the first difference only; bindings, policies and what else there is stay unknown.
+    Existing entities are declared again, which changes nothing and fails if they differ. RabbitMQ
+    names only the first difference; bindings, policies and undeclared entities stay unknown.
 
     Args:
         transport: connected.
         entities: the compiled topology.
 
     Raises:
-        BrokerError: the broker cannot be reached, or the user may not declare.
+        BrokerError: the broker cannot be reached, or the user has no permission to declare.
     """
     missing = {entity.name for entity in await transport.missing(entities)}
     mismatches: dict[str, Mismatch] = {}
@@ -245,7 +245,7 @@ async def _operator_policies(management: Management) -> Iterable[Mapping[str, An
             "operator-policies", management.virtual_host
         )
     except ManagementError:
-        return ()  # they take a right of their own, and their effect is seen at each queue
+        return ()  # they need a permission of their own; each queue shows their effect anyway
     return found
 
 

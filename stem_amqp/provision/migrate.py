@@ -1,6 +1,6 @@
-"""Replaces a work queue by its next version, under load, without losing a message.
+"""Replace a work queue with its next version, under load, without losing a message.
 
-Nothing is kept but what is on the broker: started again after whatever broke, it goes on where it was.
+The broker holds all state, so a migration that was interrupted continues when it is started again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from stem_amqp.errors import BrokerError, ManagementError, MigrationTimeoutError
 from stem_amqp.management import Management
-from stem_amqp.provision.change import policies_refused, put_policy, remove_policy
-from stem_amqp.provision.drain import STATISTICS_AGE, Content, carry_over, content
+from stem_amqp.provision.change import policies_need_management, put_policy, remove_policy
+from stem_amqp.provision.drain import STATISTICS_AGE, Content, content, move_messages
 from stem_amqp.provision.inventory import bindings_of
 from stem_amqp.provision.migration import Migration
 from stem_amqp.provision.switch import Overlap, switch
@@ -23,23 +23,23 @@ from stem_amqp.transport.base import Transport
 
 log = logging.getLogger("stem_amqp.provision")
 POLL = 0.5
-"""Seconds between two looks."""
-Tell = Callable[[str], None]
+"""Seconds between two polls."""
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
-    """What became of a migration.
+class MigrationReport:
+    """The result of a migration.
 
     Args:
         queue: the logical queue.
         earlier: the names of the earlier versions.
-        name: the name of the new one.
-        resumed: whether it went on with what an earlier run had begun.
-        overlap: seconds in which a new binding and its old one were both there, at most.
+        name: the name of the new version.
+        resumed: whether it continued an interrupted migration.
+        overlap: maximum seconds for which a new binding and its old one both existed.
         copies: the ids of the tasks that may be in both queues.
-        moved: messages that were moved here, because nobody consumed them.
-        left: why an earlier version is still there, or an empty text.
+        moved: the number of messages that were moved, because no worker consumed them.
+        left: why an earlier version still exists, or an empty string.
     """
 
     queue: str
@@ -53,15 +53,15 @@ class Account:
 
 
 class Migrator:
-    """Carries migrations out.
+    """Runs migrations.
 
     Args:
         transport: connected.
-        management: the management API, or None where it does not answer.
+        management: the management API, or None if it does not answer.
         names: the names in the namespace.
-        tell: called with what is done, and how far it is.
+        report: called with each step and its progress.
         timeout: seconds to wait for a consumer, and for the earlier versions to be empty.
-        without_consumers: do not wait for workers that consume the new version.
+        without_consumers: whether to skip the wait for workers that consume the new version.
     """
 
     def __init__(
@@ -70,19 +70,19 @@ class Migrator:
         management: Management | None,
         names: Names,
         *,
-        tell: Tell,
+        report: Report,
         timeout: float,
         without_consumers: bool = False,
     ) -> None:
         self._transport = transport
         self._management = management
         self._names = names
-        self._tell = tell
+        self._report = report
         self._timeout = timeout
         self._without_consumers = without_consumers
 
-    async def migrate(self, migration: Migration) -> Account:
-        """Do what is left to do.
+    async def migrate(self, migration: Migration) -> MigrationReport:
+        """Run a migration, or the rest of an interrupted one.
 
         Args:
             migration: from `find_migrations`.
@@ -90,26 +90,26 @@ class Migrator:
         Raises:
             MigrationTimeoutError: no worker consumes the new version, or the earlier ones are not
                 empty in time. Nothing is lost; start it again.
-            TopologyMismatchError: the new version is there, with other arguments.
-            ManagementError: there are policies to set, and no management API that does it.
-            BrokerError: the broker cannot be reached, or refuses.
+            TopologyMismatchError: the new version exists with other arguments.
+            ManagementError: policies must be set, and the management API cannot be used.
+            BrokerError: the broker cannot be reached, or refuses access.
         """
         new = migration.new.name
         await self._set_policies(migration)
         await self._transport.declare(Entities(queues=(migration.new,)))
-        self._tell(f"{new} is declared")
+        self._report(f"{new} is declared")
         switched = await self._is_bound(new)
         if switched:
-            self._tell(f"{new} has bindings already: going on with what was begun")
+            self._report(f"{new} has bindings already: continuing the migration")
         elif not self._without_consumers and not migration.new.dead:
             await self._wait_for_consumer(migration)
         overlap = await self._switch(migration)
         moved, left = 0, ""
         for name in migration.earlier.values():
-            carried, why = await self._drain(migration, name)
-            moved += carried
+            moved_here, why = await self._drain(migration, name)
+            moved += moved_here
             left = left or why
-        return Account(
+        return MigrationReport(
             queue=migration.queue,
             earlier=tuple(migration.earlier.values()),
             name=new,
@@ -121,14 +121,14 @@ class Migrator:
         )
 
     async def _set_policies(self, migration: Migration) -> None:
-        """Set what the new version lives by, before it is there: it never runs without."""
+        """Set the policies of the new version before it is declared, so that it always has them."""
         if not migration.policies:
             return
         if self._management is None:
-            raise policies_refused()
+            raise policies_need_management()
         for policy in migration.policies:
             await put_policy(self._management, policy)
-        self._tell(f"the policies of {migration.new.name} are set")
+        self._report(f"the policies of {migration.new.name} are set")
 
     async def _wait_for_consumer(self, migration: Migration) -> None:
         new = migration.new.name
@@ -138,11 +138,13 @@ class Migrator:
             return status is not None and status.consumers > 0
 
         if not await consumed():
-            self._tell(f"waiting for a worker with version {migration.new.version} in its topology")
+            self._report(
+                f"waiting for a worker with version {migration.new.version} in its topology"
+            )
         await self._until(
             consumed,
             lambda: (
-                f"no worker consumes {new}: nothing is switched over\n"
+                f"no worker consumes {new}: no bindings were switched\n"
                 f"  Start workers with the new topology file, then migrate again; or add"
                 f" --without-consumers if tasks may wait in {new}."
             ),
@@ -152,41 +154,49 @@ class Migrator:
         new = migration.new.name
         due = await self._due(migration)
         if not due:
-            self._tell(f"nothing is bound to {migration.names} any more")
+            self._report(f"{migration.names} has no bindings any more")
             return Overlap(seconds=0.0, tasks=())
-        there = await self._bindings_of(new)
-        if any(_contains(there, binding) for binding in due):
-            self._tell(
-                f"{new} and {migration.names} were both bound: tasks that came since then are in both"
+        existing = await self._bindings_of(new)
+        if any(_contains(existing, binding) for binding in due):
+            self._report(
+                f"{new} and {migration.names} were both bound: tasks that arrived since then are in both"
             )
         overlap = await switch(self._transport, migration, due, self._names)
         bindings = "1 binding" if len(due) == 1 else f"{len(due)} bindings"
-        self._tell(
+        self._report(
             f"switched {bindings} to {new}: at most {len(overlap.tasks)} tasks are in both queues"
         )
         return overlap
 
     async def _drain(self, migration: Migration, name: str) -> tuple[int, str]:
-        """Wait until an earlier version is empty, and delete it; return what was moved, and why not."""
+        """Wait until an earlier version is empty, and delete it.
+
+        Returns:
+            The number of moved messages, and why the version was kept, or an empty string.
+        """
         loop = asyncio.get_running_loop()
-        unbound, moved, told = loop.time(), 0, ""
+        unbound, moved, reported = loop.time(), 0, ""
         latest: Content | None = None
 
         async def empty() -> bool:
-            nonlocal moved, told, latest, unbound
+            nonlocal moved, reported, latest, unbound
             if await self._unbind(migration, name):
                 unbound = loop.time()
             latest = await content(self._transport, self._management, name)
             if latest is None:
                 return True
             if latest.ready and not latest.consumers:
-                moved += await carry_over(
+                moved += await move_messages(
                     self._transport, name, migration.new.name, deaths=migration.new.dead
                 )
-            if str(latest) != told:
-                told = str(latest)
-                sure = "; making sure that it is" if not latest.total and self._management else ""
-                self._tell(f"{name}: {told}{sure}")
+            if str(latest) != reported:
+                reported = str(latest)
+                sure = (
+                    "; waiting for newer statistics"
+                    if not latest.total and self._management
+                    else ""
+                )
+                self._report(f"{name}: {reported}{sure}")
             young = self._management is not None and loop.time() - unbound < STATISTICS_AGE
             return not latest.total and not young and (latest.known or self._management is None)
 
@@ -194,30 +204,30 @@ class Migrator:
             empty,
             lambda: (
                 f"{name} is not empty yet: {latest}\n"
-                "  Its workers go on with it. Migrate again, and this goes on from here."
+                "  Its workers continue to consume it. Run migrate again to continue from here."
             ),
         )
         if moved:
-            self._tell(f"moved {moved} messages from {name}, which nobody consumed")
+            self._report(f"moved {moved} messages from {name}, which no worker consumed")
         if latest is None:
             return moved, ""
         if not latest.known:
             return moved, (
-                f"{name} has nothing ready and no bindings, but without the management API nobody"
-                " knows whether workers still have tasks of it"
+                f"{name} has no ready messages and no bindings, but without the management API it is"
+                " not known whether workers still run tasks of it"
             )
         await self._transport.delete(Entities(queues=(Queue(name=name),)))
         policy = migration.own_policy(name)
         if policy is not None and self._management is not None:
             await remove_policy(self._management, policy)
-        self._tell(f"{name} was empty and is deleted")
+        self._report(f"{name} was empty and is deleted")
         return moved, ""
 
     async def _unbind(self, migration: Migration, name: str) -> bool:
-        """Take away what binds an earlier version again; return whether anything did.
+        """Move new bindings of an earlier version to the new one; return whether there were any.
 
-        A process with the earlier topology may have looked before the new version was there, and bound
-        after it.
+        A process with the earlier topology may have checked the versions before the new one was
+        declared, and bound its queue after that.
         """
         if self._management is None:
             olds = [b for new in migration.bindings for b in migration.from_earlier(new)]
@@ -230,11 +240,11 @@ class Migrator:
         return bool(found)
 
     async def _due(self, migration: Migration) -> list[Binding]:
-        """Return what the new version has to get: the topology's, and what others have bound."""
+        """Return the bindings that the new version needs: the topology's, and foreign ones."""
         if self._management is None:
             return list(migration.bindings)
-        there = await self._bindings_of(migration.new.name)
-        due = [new for new in migration.bindings if not _contains(there, new)]
+        existing = await self._bindings_of(migration.new.name)
+        due = [new for new in migration.bindings if not _contains(existing, new)]
         for name in migration.earlier.values():
             for old in await self._bindings_of(name):
                 new = replace(old, destination=migration.new.name)

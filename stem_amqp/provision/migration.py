@@ -1,4 +1,4 @@
-"""What there is to migrate: queues whose next version is in the topology, read from the broker."""
+"""Find the queues to migrate: an earlier version is on the broker, a newer one in the topology."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from stem_amqp.transport.base import Transport
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Migration:
-    """One logical queue on its way from earlier versions to the one in the topology.
+    """The migration of one logical queue from earlier versions to the one in the topology.
 
     Args:
         queue: the logical queue.
-        new: the work queue as the topology wants it.
-        earlier: the earlier versions that are on the broker, by version, with their names.
-        bindings: those that the topology wants of the new one.
-        policies: the topology's that RabbitMQ applies to the new one. They have to stand first: a queue
-            is without dead-lettering and limits until they do.
+        new: the work queue of the topology.
+        earlier: the names of the earlier versions on the broker, by version.
+        bindings: the bindings of the new queue in the topology.
+        policies: the policies of the topology that apply to the new queue. They must be set first:
+            the queue has no dead-lettering and no limits without them.
     """
 
     queue: str
@@ -34,11 +34,11 @@ class Migration:
     policies: tuple[Policy, ...] = ()
 
     def from_earlier(self, binding: Binding) -> list[Binding]:
-        """Return what a binding of the new queue was with each earlier version."""
+        """Return the equivalent of a binding of the new queue for each earlier version."""
         return [replace(binding, destination=name) for name in self.earlier.values()]
 
     def own_policy(self, name: str) -> Policy | None:
-        """Return the policy that holds the settings of an earlier version, as it was generated."""
+        """Return the generated policy with the settings of an earlier version, or None."""
         return next(
             (
                 replace(policy, name=name, pattern=exactly(name))
@@ -57,17 +57,17 @@ class Migration:
 async def find_migrations(
     transport: Transport, entities: Entities, queues: Iterable[str] = ()
 ) -> list[Migration]:
-    """Find the queues that have an earlier version on the broker.
+    """Find the queues with an earlier version on the broker.
 
     Args:
         transport: connected.
         entities: the compiled topology.
-        queues: logical queues; none for all.
+        queues: logical queues; empty for all.
 
     Raises:
         ConfigurationError: a queue differs on the broker, and has no new version in the file.
-        TopologyMissingError: a queue that was asked for is not on the broker.
-        BrokerError: the broker cannot be reached, or refuses.
+        TopologyMissingError: a given queue is not on the broker.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
     asked = set(queues)
     works = [q for q in entities.queues if q.version and (not asked or q.logical in asked)]
@@ -109,7 +109,7 @@ async def find_migrations(
 
 
 async def _difference(transport: Transport, work: Queue) -> list[str]:
-    """Return what to write into the file for a queue that is there with other arguments."""
+    """Return the change to the file for a queue that exists with other arguments."""
     try:
         await transport.declare(Entities(queues=(work,)))
     except TopologyMismatchError as error:
@@ -117,22 +117,22 @@ async def _difference(transport: Transport, work: Queue) -> list[str]:
         line = f"{{dead_letter: {version}}}" if work.dead else version
         return [
             f"  {str(error).partition(chr(10))[0]}",
-            f"    Write, beside what the queue has already: queues: {{{work.logical}: {line}}}",
+            f"    Add to the settings of the queue: queues: {{{work.logical}: {line}}}",
         ]
     return []
 
 
 async def differences(management: Management | None, migration: Migration) -> list[str]:
-    """Return what is different in the new version, one setting a line; nothing if nobody tells.
+    """Return the differences of the new version, one setting per line; empty without management.
 
-    A setting counts that is in force, whether an argument or a policy makes it.
+    It compares the settings in force, whether they come from an argument or a policy.
 
     Args:
-        management: who knows the earlier versions' arguments.
+        management: the management API, which has the arguments of the earlier versions.
         migration: the migration.
 
     Raises:
-        ManagementError: it does not answer any more.
+        ManagementError: it does not answer.
     """
     if management is None:
         return []

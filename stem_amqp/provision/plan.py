@@ -1,4 +1,4 @@
-"""What is between a topology and the broker: what to create, to change, to migrate. Pure."""
+"""Compare a topology with the broker: what to create, change or migrate. Pure."""
 
 from __future__ import annotations
 
@@ -10,62 +10,31 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stem_amqp.provision.foreign import is_of_this_namespace
+from stem_amqp.provision.former_delays import FormerDelays, find_former_delays
 from stem_amqp.provision.inventory import FoundQueue, Inventory
-from stem_amqp.provision.remedy import LOWER_WINS, by_policy, exchange_remedy, queue_remedy
-from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
-from stem_amqp.topology.names import Names
+from stem_amqp.provision.policy_notes import overruled, unknown_limits
+from stem_amqp.provision.remedy import by_policy, exchange_remedy, queue_remedy
+from stem_amqp.provision.step import Detail, Step
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
+from stem_amqp.topology.names import FormerNames, Names
 
 _VERSION = re.compile(r"\.v\d+$")
-Kind = Literal["exchange", "queue", "binding", "policy"]
 MISSING = "–"  # noqa: RUF001 - stands for an argument that is not there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Detail:
-    """One value that differs.
-
-    Args:
-        key: the argument's or setting's name.
-        wanted: the value in the topology.
-        current: the value on the broker.
-    """
-
-    key: str
-    wanted: str
-    current: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One thing that is not as the topology says.
-
-    Args:
-        kind: what it is.
-        name: its name; of a binding, both ends and the key.
-        entity: the entity as it is wanted, or, of what nobody declares, as it is.
-        details: what differs.
-        remedy: what to do about it, where applying the topology does not do it.
-    """
-
-    kind: Kind
-    name: str
-    entity: Exchange | Queue | Binding | Policy
-    details: tuple[Detail, ...] = ()
-    remedy: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What is between a topology and the broker.
+    """The differences between a topology and the broker.
 
     Args:
-        source: who told what is there; see `Inventory`.
-        create: what is missing.
-        change: what differs, and is changed in place by applying the topology.
-        blocked: what differs and cannot be changed in place.
-        undeclared: what is in the namespace, and in no topology.
-        same: how many entities are as they should be.
-        notes: what the plan could not see, and what else there is to know.
+        source: the source of the inventory; see `Inventory`.
+        create: missing entities.
+        change: differing entities that applying the topology changes in place.
+        blocked: differing entities that cannot be changed in place.
+        undeclared: entities of the namespace that are not in the topology.
+        same: the number of entities without differences.
+        notes: limits of the plan, and other remarks.
+        former_delays: the delays of an earlier release that are still on the broker.
     """
 
     source: Literal["management", "amqp"]
@@ -75,21 +44,22 @@ class Plan:
     undeclared: tuple[Step, ...] = ()
     same: int = 0
     notes: tuple[str, ...] = ()
+    former_delays: FormerDelays | None = None
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether everything that the topology wants is there, as it wants it."""
+        """Whether every entity of the topology exists without differences."""
         return not (self.create or self.change or self.blocked)
 
 
 def make_plan(
     entities: Entities, inventory: Inventory, names: Names, file: Path | str = ""
 ) -> Plan:
-    """Compare a topology with what is on the broker.
+    """Compare a topology with the entities on the broker.
 
     Args:
         entities: the compiled topology.
-        inventory: what is there: everything in the virtual host, or what was asked for.
+        inventory: the entities on the broker: all of the virtual host, or those asked for by name.
         names: the names in the namespace.
         file: the topology file, for the commands in remedies.
     """
@@ -106,11 +76,12 @@ def make_plan(
         create += _missing_bindings(entities, inventory)
         for step in _policies(entities, inventory):
             (change if step.details else create).append(step)
-        notes += _overruled(entities, inventory)
+        notes += overruled(entities, inventory)
+        notes += unknown_limits(entities, inventory, names)
     else:
         notes.append(
             "without the management API only the first differing argument of each exchange and queue is"
-            " known, and bindings, policies and what nobody declares are not looked at"
+            " known; bindings, policies and undeclared entities are not compared"
         )
     total = len(entities.exchanges) + len(entities.queues)
     if inventory.source == "management":
@@ -123,17 +94,18 @@ def make_plan(
         undeclared=tuple(_undeclared(entities, inventory, names)),
         same=total - len(create) - len(change) - len(blocked),
         notes=tuple(notes),
+        former_delays=find_former_delays(inventory, names),
     )
 
 
 def differing(
     entities: Entities, inventory: Inventory, names: Names, file: Path | str = ""
 ) -> tuple[Step, ...]:
-    """Return the exchanges and queues that are there, and otherwise than the topology says.
+    """Return the existing exchanges and queues that differ from the topology.
 
     Args:
         entities: the compiled topology.
-        inventory: what is there; what else it has or has not does not count.
+        inventory: the entities on the broker; missing and undeclared ones are ignored.
         names: the names in the namespace.
         file: the topology file, for the commands in remedies.
     """
@@ -145,7 +117,7 @@ def differing(
 
 
 def describe(binding: Binding) -> str:
-    """Write a binding on one line."""
+    """Format a binding on one line."""
     key = f" [{binding.key}]" if binding.key else ""
     arguments = f" {written(binding.arguments)}" if binding.arguments else ""
     kind = " (exchange)" if binding.to_exchange else ""
@@ -153,14 +125,14 @@ def describe(binding: Binding) -> str:
 
 
 def written(value: Any) -> str:
-    """Write a value of an argument."""
+    """Format the value of an argument."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
 def _entities(
     entities: Entities, inventory: Inventory, names: Names, file: Path | str
 ) -> Iterator[tuple[Step, bool]]:
-    """Yield a step for every exchange and queue, and whether it is there."""
+    """Yield a step for every exchange and queue, and whether it exists."""
     for exchange in entities.exchanges:
         found = inventory.exchanges.get(exchange.name)
         details: list[Detail] = []
@@ -206,7 +178,7 @@ def _step(
 
 
 def _named(name: str, inventory: Inventory) -> list[Detail]:
-    """Return the difference that RabbitMQ's refusal named."""
+    """Return the difference from the error of RabbitMQ."""
     found = inventory.mismatches.get(name)
     if found is None:
         return []
@@ -238,7 +210,7 @@ def _missing_bindings(entities: Entities, inventory: Inventory) -> Iterator[Step
 
 
 def _policies(entities: Entities, inventory: Inventory) -> Iterator[Step]:
-    """Yield a step for every policy that is missing or differs, the latter with details."""
+    """Yield a step for every missing or differing policy, the latter with details."""
     there = {(policy.name, policy.operator): policy for policy in inventory.policies}
     for policy in entities.policies:
         found = there.get((policy.name, policy.operator))
@@ -258,36 +230,13 @@ def _policies(entities: Entities, inventory: Inventory) -> Iterator[Step]:
             yield Step(kind="policy", name=policy.name, entity=policy, details=tuple(details))
 
 
-def _overruled(entities: Entities, inventory: Inventory) -> Iterator[str]:
-    """Yield where a policy that is in force makes something else of an argument."""
-    for queue in entities.queues:
-        found = inventory.queues.get(queue.name)
-        if found is None:
-            continue
-        for argument, setting in LOWER_WINS.items():
-            wanted, forced = queue.arguments.get(argument), found.effective.get(setting)
-            if isinstance(forced, int) and isinstance(wanted, int) and forced < wanted:
-                yield (
-                    f"queue {queue.name}: {argument} is {wanted}, but {_whose(found)} makes it"
-                    f" {forced}: the lower value counts"
-                )
-
-
-def _whose(found: FoundQueue) -> str:
-    named = [
-        f"the {kind} {name}"
-        for kind, name in (("policy", found.policy), ("operator policy", found.operator_policy))
-        if name
-    ]
-    return " or ".join(named) or "a policy"
-
-
 def _undeclared(entities: Entities, inventory: Inventory, names: Names) -> Iterator[Step]:
-    """Yield what is in the namespace and in no topology; bindings of others are theirs."""
+    """Yield the undeclared entities of the namespace; bindings to foreign entities are ignored."""
     if inventory.source != "management":
         return
     wanted = {exchange.name for exchange in entities.exchanges}
     wanted |= {queue.name for queue in entities.queues}
+    former = FormerNames(names.namespace).delay_parts()
     ours = is_of_this_namespace(names, inventory)
     bound = {_identity(known) for known in entities.bindings}
     for binding in inventory.bindings:
@@ -296,9 +245,9 @@ def _undeclared(entities: Entities, inventory: Inventory, names: Names) -> Itera
     versioned = _versioned(entities, names)
     for queue in inventory.queues.values():
         transient = queue.exclusive or queue.auto_delete or not queue.durable
-        if queue.name in wanted or transient or not ours(queue.name):
+        if queue.name in wanted | former or transient or not ours(queue.name):
             continue
-        # another version's time is not over, or has not come: see `provision.versions`
+        # Another version may still be in use, or may be used next: see `provision.versions`
         if _VERSION.sub("", queue.name) not in versioned:
             yield _left_over(queue)
     yield from _other_left_overs(entities, inventory, names)
@@ -312,12 +261,14 @@ def _left_over(queue: FoundQueue) -> Step:
 
 
 def _other_left_overs(entities: Entities, inventory: Inventory, names: Names) -> Iterator[Step]:
-    """Yield exchanges and policies that nobody declares."""
+    """Yield undeclared exchanges and policies."""
     ours = is_of_this_namespace(names, inventory)
+    # The delays of an earlier release are reported and deleted as one: see `provision.former_delays`
     wanted = {exchange.name for exchange in entities.exchanges}
+    wanted |= FormerNames(names.namespace).delay_parts()
     for exchange in inventory.exchanges.values():
         if exchange.name not in wanted and ours(exchange.name):
-            # an exchange of a plugin's type is deleted by its name as well
+            # An exchange is deleted by its name, so the type of a plugin does not matter
             yield Step(
                 kind="exchange",
                 name=exchange.name,
@@ -326,14 +277,14 @@ def _other_left_overs(entities: Entities, inventory: Inventory, names: Names) ->
     known = {(policy.name, policy.operator) for policy in entities.policies}
     versioned = _versioned(entities, names)
     for policy in inventory.policies:
-        # another version of a queue lives by the policy of its name, as long as it is there
+        # An existing version of a queue needs the policy of the same name
         used = policy.name in inventory.queues and _VERSION.sub("", policy.name) in versioned
         if (policy.name, policy.operator) not in known and ours(policy.name) and not used:
             yield Step(kind="policy", name=policy.name, entity=policy)
 
 
 def _versioned(entities: Entities, names: Names) -> set[str]:
-    """Return the first versions of the queues that have versions."""
+    """Return the names of the first version of all queues with versions."""
     return {
         name
         for queue in entities.queues

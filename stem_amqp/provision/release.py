@@ -1,4 +1,4 @@
-"""What a release of RabbitMQ refuses of a topology, or ignores without a word."""
+"""Parts of a topology that a release of RabbitMQ refuses or silently ignores."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Self
 from stem_amqp.errors import ManagementError
 from stem_amqp.management import Management
 from stem_amqp.provision.demands import unsupported
-from stem_amqp.topology.caution import Caution
 from stem_amqp.topology.entities import BUILT_IN_TYPES
-from stem_amqp.topology.mistake import dotted
-from stem_amqp.topology.patterns import ANY
-from stem_amqp.topology.planned import Planned
-from stem_amqp.transport.amqp.features import (
+from stem_amqp.topology.lint import ANY, LintWarning, Planned
+from stem_amqp.topology.spec.mistake import dotted
+from stem_amqp.transport.base import BrokerInfo
+from stem_amqp.transport.features import (
     EXCHANGE_TYPES,
     NO_TIMEOUT_OF_CLASSIC_QUEUES,
     OLDEST_SUPPORTED,
@@ -25,7 +24,6 @@ from stem_amqp.transport.amqp.features import (
     TWO_HASHES_AT_MOST,
     supported,
 )
-from stem_amqp.transport.base import BrokerInfo
 
 _OF_ONE_TYPE = frozenset({"classic_queues", "quorum_queues", "streams"})
 _HASHES = 2
@@ -39,13 +37,13 @@ _PLUGINS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Abilities:
-    """What a broker can do, as far as it is known.
+    """The known features of a broker.
 
     Args:
-        broker: what it says of itself.
-        exchange_types: the types of exchanges that it has; None if nobody tells.
-        disabled_flags: feature flags that are off.
-        reason: why no more than its release is known, or an empty text.
+        broker: its release.
+        exchange_types: its exchange types; None if not known.
+        disabled_flags: disabled feature flags.
+        reason: why only its release is known, or an empty string.
     """
 
     broker: BrokerInfo
@@ -55,11 +53,11 @@ class Abilities:
 
     @classmethod
     async def of(cls, broker: BrokerInfo, management: Management) -> Self:
-        """Ask the management API for what the release does not tell.
+        """Ask the management API for exchange types and feature flags.
 
         Args:
-            broker: what the broker says of itself.
-            management: the API; where it does not answer, only the release counts.
+            broker: the broker's release.
+            management: the API; if it does not answer, only the release is known.
         """
         try:
             overview = await management.get("overview")
@@ -75,23 +73,23 @@ class Abilities:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitness:
-    """What of a topology does not fit a broker.
+    """The parts of a topology that a broker does not support.
 
     Args:
-        refused: what it, or stem-amqp for it, refuses.
-        ignored: what it takes and does not do.
+        refused: what the broker or stem-amqp refuses.
+        ignored: what the broker accepts without effect.
     """
 
-    refused: tuple[Caution, ...] = ()
-    ignored: tuple[Caution, ...] = ()
+    refused: tuple[LintWarning, ...] = ()
+    ignored: tuple[LintWarning, ...] = ()
 
 
 def fitness(planned: Planned, abilities: Abilities) -> Fitness:
-    """Compare a topology with what a broker can do.
+    """Compare a topology with the features of a broker.
 
     Args:
-        planned: the topology and what it compiles to.
-        abilities: what the broker can do.
+        planned: the topology, with its compiled entities.
+        abilities: the broker's features.
     """
     broker = abilities.broker
     return Fitness(
@@ -110,66 +108,68 @@ def fitness(planned: Planned, abilities: Abilities) -> Fitness:
     )
 
 
-def _too_old(broker: BrokerInfo) -> Iterator[Caution]:
+def _too_old(broker: BrokerInfo) -> Iterator[LintWarning]:
     if not supported(broker):
-        yield Caution(
+        yield LintWarning(
             key="version",
-            problem=f"{broker} dead-letters nothing at-least-once, and its quorum queues know no TTL:"
-            " the delay queues would keep what they get",
+            problem=f"{broker} does not support at-least-once dead-lettering, and no message TTL in quorum"
+            " queues: messages would never leave the delay queues",
             remedy=f"Use RabbitMQ {_written(OLDEST_SUPPORTED)} or newer.",
         )
 
 
-def _policies(planned: Planned, broker: BrokerInfo) -> Iterator[Caution]:
+def _policies(planned: Planned, broker: BrokerInfo) -> Iterator[LintWarning]:
     for place, policy in planned.written():
         if policy.apply_to in _OF_ONE_TYPE and broker.version < POLICY_QUEUE_TYPES:
-            yield Caution(
+            yield LintWarning(
                 key=dotted((*place, "apply_to")),
-                problem=f"{broker} refuses {policy.apply_to}, which RabbitMQ"
-                f" {_written(POLICY_QUEUE_TYPES)} brought",
-                remedy="Write apply_to: queues, and a pattern that fits these queues only.",
+                problem=f"{broker} refuses {policy.apply_to}, which needs RabbitMQ"
+                f" {_written(POLICY_QUEUE_TYPES)}",
+                remedy="Write apply_to: queues, and a pattern that matches only these queues.",
             )
         known = OPERATOR_POLICY_KEYS if policy.operator else POLICY_KEYS
         for key in sorted(policy.definition.keys() & known.keys()):
             if broker.version < known[key]:
-                yield Caution(
+                yield LintWarning(
                     key=dotted((*place, "definition", key)),
-                    problem=f"{broker} refuses the policy for this key, which RabbitMQ"
-                    f" {_written(known[key])} brought",
+                    problem=f"{broker} refuses the policy for this key, which needs RabbitMQ"
+                    f" {_written(known[key])}",
                     remedy="Remove it, or upgrade.",
                 )
 
 
-def _patterns(planned: Planned, broker: BrokerInfo) -> Iterator[Caution]:
+def _patterns(planned: Planned, broker: BrokerInfo) -> Iterator[LintWarning]:
     topics = {one.name for one in planned.entities.exchanges if one.type == "topic"} | {"amq.topic"}
     for place, binding in planned.own_bindings():
         hashes = binding.key.split(".").count(ANY)
         if binding.source in topics and hashes > _HASHES and broker.version >= TWO_HASHES_AT_MOST:
-            yield Caution(
+            yield LintWarning(
                 key=dotted((*place, "key")),
-                problem=f"{broker} refuses a topic pattern with {hashes} #; it takes {_HASHES}",
+                problem=f"{broker} refuses a topic pattern with {hashes} #; at most {_HASHES} are allowed",
                 remedy="Use * for single words, or several bindings.",
             )
 
 
-def _exchange_types(planned: Planned, abilities: Abilities, *, known: bool) -> Iterator[Caution]:
-    """Yield types of exchanges that a broker has not, or, where that is not known, may not have."""
-    there: Collection[str] | None = abilities.exchange_types
-    if known is (there is None):
+def _exchange_types(
+    planned: Planned, abilities: Abilities, *, known: bool
+) -> Iterator[LintWarning]:
+    """Yield exchange types that a broker lacks, or, if its types are not known, may lack."""
+    existing: Collection[str] | None = abilities.exchange_types
+    if known is (existing is None):
         return
     for name, spec in planned.topology.exchanges.items():
         kind = spec.type
-        if kind is None or kind in BUILT_IN_TYPES or (there is not None and kind in there):
+        if kind is None or kind in BUILT_IN_TYPES or (existing is not None and kind in existing):
             continue
         since = EXCHANGE_TYPES.get(kind)
         plugin = _PLUGINS.get(kind)
-        if there is None and since is not None and abilities.broker.version >= since:
+        if existing is None and since is not None and abilities.broker.version >= since:
             continue
         needs = [f"RabbitMQ {_written(since)}"] if since else []
         needs += [f"the plugin {plugin}"] if plugin else []
-        has_not = "has no exchanges of this type" if known else "has this type of exchange only"
+        has_not = "does not have this exchange type" if known else "has this exchange type only"
         tail = "" if known else f" with {' or '.join(needs)}"
-        yield Caution(
+        yield LintWarning(
             key=dotted(("exchanges", name, "type")),
             problem=f"{abilities.broker} {has_not}{tail}",
             remedy=f"rabbitmq-plugins enable {plugin}; or use another type."
@@ -178,7 +178,7 @@ def _exchange_types(planned: Planned, abilities: Abilities, *, known: bool) -> I
         )
 
 
-def _timeouts(planned: Planned, broker: BrokerInfo) -> Iterator[Caution]:
+def _timeouts(planned: Planned, broker: BrokerInfo) -> Iterator[LintWarning]:
     for place, policy in planned.written():
         fitting = planned.fitting(policy)
         classic = [name for name in fitting if planned.kind(name) == "classic"]
@@ -187,20 +187,20 @@ def _timeouts(planned: Planned, broker: BrokerInfo) -> Iterator[Caution]:
             and classic == fitting != []
             and broker.version >= NO_TIMEOUT_OF_CLASSIC_QUEUES
         ):
-            yield Caution(
+            yield LintWarning(
                 key=dotted((*place, "definition", "consumer-timeout")),
-                problem=f"has no effect on {classic[0]}: classic queues have no timeout on {broker}",
+                problem=f"has no effect on {classic[0]}: classic queues have no consumer timeout on {broker}",
                 remedy="Remove it, or use a quorum queue.",
             )
 
 
-def _strategies(planned: Planned, abilities: Abilities) -> Iterator[Caution]:
+def _strategies(planned: Planned, abilities: Abilities) -> Iterator[LintWarning]:
     flag = "stream_queue"
     if abilities.broker.version < STREAM_QUEUE_FLAG_UNTIL and flag in abilities.disabled_flags:
-        yield Caution(
+        yield LintWarning(
             key="queues",
-            problem=f"the feature flag {flag} is off, without which RabbitMQ dead-letters at-most-once:"
-            f" tasks that wait in {planned.names.delay_exchange(0)} and its like can be lost",
+            problem=f"the feature flag {flag} is disabled; without it RabbitMQ dead-letters at-most-once:"
+            f" tasks in the delay queues (such as {planned.names.delay_exchange(0)}) can be lost",
             remedy=f"rabbitmqctl enable_feature_flag {flag}",
         )
 

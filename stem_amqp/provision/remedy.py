@@ -1,4 +1,4 @@
-"""What to do about an entity that stands otherwise than the topology says. Pure."""
+"""Remedies for entities that differ from the topology. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stem_amqp.topology.policies import changeable
-from stem_amqp.topology.values import NAMESPACE
+from stem_amqp.topology.spec.values import NAMESPACE
 
 if TYPE_CHECKING:
     from stem_amqp.provision.inventory import FoundQueue
-    from stem_amqp.provision.plan import Detail
+    from stem_amqp.provision.step import Detail
     from stem_amqp.topology.entities import Exchange, Queue
     from stem_amqp.topology.names import Names
 
@@ -23,24 +23,24 @@ LOWER_WINS: Mapping[str, str] = {
     "x-delivery-limit": "delivery-limit",
     "x-expires": "expires",
 }
-"""Arguments beside which a policy has a say: the lower of the two values counts.
+"""Arguments that a policy can lower: the lower of the two values is in force.
 https://www.rabbitmq.com/docs/parameters#operator-policy-conflicts"""
 _DURATIONS = frozenset({"message-ttl", "expires"})
 
 
 def exchange_remedy(exchange: Exchange) -> str:
-    """Say what to do about an exchange that differs."""
+    """Return the remedy for an exchange that differs."""
     return (
-        "RabbitMQ cannot change an exchange. Delete it when nothing publishes to it"
+        "RabbitMQ cannot change an exchange. Delete it while nothing publishes to it"
         f" (rabbitmqadmin delete exchange name={exchange.name}), and apply again."
     )
 
 
 def queue_remedy(queue: Queue, file: Path | str) -> str:
-    """Say what to do about a queue that differs, where no policy can help.
+    """Return the remedy for a queue that differs, if no policy can help.
 
     Args:
-        queue: the queue as it is wanted.
+        queue: the wanted queue.
         file: the topology file, for the command.
     """
     if queue.logical is None:
@@ -53,14 +53,14 @@ def queue_remedy(queue: Queue, file: Path | str) -> str:
 
 
 def by_policy(details: Iterable[Detail], queue: Queue, found: FoundQueue, names: Names) -> str:
-    """Say how a policy makes a queue's migration needless, or the next one; nothing if none does.
+    """Return how a policy avoids this or the next migration of a queue; an empty string if none can.
 
-    A policy takes effect beside the arguments where it sets what they do not, or a lower limit.
+    A policy has an effect in addition to the arguments if it sets what they do not, or a lower limit.
 
     Args:
-        details: what differs.
-        queue: the queue as it is wanted.
-        found: the queue as it is.
+        details: the differing values.
+        queue: the wanted queue.
+        found: the existing queue.
         names: the names in the namespace.
     """
     differing = tuple(details)
@@ -69,12 +69,14 @@ def by_policy(details: Iterable[Detail], queue: Queue, found: FoundQueue, names:
         return ""
     keys = ", ".join(one.key.removeprefix("x-") for one in differing)
     if not all(_works_beside(one, queue, found) for one in differing):
-        return f"With settings: policies in the file, the next change of {keys} is an apply."
+        return (
+            f"With settings: policies in the file, the next change of {keys} needs only an apply."
+        )
     content = ", ".join(
         f"{LOWER_WINS[one.key]}: {_written(LOWER_WINS[one.key], queue.arguments[one.key])}"
         for one in differing
     )
-    begun = "Or no migration: keep the queue's old values in the file, and "
+    begun = "Without a migration: keep the queue's old values in the file, and "
     if found.policy:
         return f"{begun}add to the policy {found.policy}, which is in force: {content}"
     rest = queue.name.removeprefix(names.namespace)
@@ -93,7 +95,7 @@ def _works_beside(detail: Detail, queue: Queue, found: FoundQueue) -> bool:
 
 
 def _written(key: str, value: int) -> str:
-    """Write a value as the file has it: durations with their unit."""
+    """Format a value for the topology file: durations with their unit."""
     if key not in _DURATIONS:
         return str(value)
     return f"{value // 1000}s" if value % 1000 == 0 else f"{value}ms"

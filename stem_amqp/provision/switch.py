@@ -1,4 +1,4 @@
-"""Switches the bindings of a queue over to its next version, without a moment in between."""
+"""Switch the bindings of a queue to its next version, without a gap."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.provision.migration import Migration
 from stem_amqp.topology.entities import Binding
 from stem_amqp.topology.names import Names
-from stem_amqp.transport.base import Delivery, Publication, Transport
+from stem_amqp.transport.base import Transport
+from stem_amqp.transport.delivery import Delivery
+from stem_amqp.transport.publication import Publication
 
 log = logging.getLogger("stem_amqp.provision")
 _END = "stem-migration-end"
 _ARRIVAL = 5.0
-"""Seconds in which what was routed to an exclusive queue must be here."""
+"""Maximum seconds for a message to arrive from an exclusive queue."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlap:
-    """What came in while both versions were bound.
+    """Messages that arrived while both versions were bound.
 
     Args:
-        seconds: how long a new binding and its old one were both there, at most.
-        tasks: the ids of the tasks that were published in that time, and a little before and after: at
-            most these are in both queues.
+        seconds: maximum seconds for which a new binding and its old one both existed.
+        tasks: the ids of the tasks that were published in that time, and shortly before and after:
+            only these can be in both queues.
     """
 
     seconds: float
@@ -38,23 +40,23 @@ async def switch(
 ) -> Overlap:
     """Bind the new queue and unbind the earlier ones.
 
-    Each binding is added and its predecessor taken away in one go, so that a message in between is never
-    unroutable, and both are there for about a millisecond. A queue of our own, bound a little
-    longer than both, counts what came in.
+    Each binding is added and its predecessor removed in one step, so that no message is unroutable
+    and both exist for about a millisecond. A temporary queue, bound slightly longer than both, records
+    the messages of that time.
 
     Args:
         transport: connected.
         migration: the migration.
-        bindings: what the new queue is to have.
+        bindings: the bindings of the new queue.
         names: the names in the namespace.
 
     Raises:
-        BrokerError: the broker cannot be reached, or refuses. Doing it again completes it.
+        BrokerError: the broker cannot be reached, or refuses access. Run it again to complete it.
     """
     seen: dict[str, None] = {}
     end = asyncio.Event()
 
-    def witness(delivery: Delivery) -> None:
+    def note_copy(delivery: Delivery) -> None:
         if delivery.type == _END:
             end.set()
         else:
@@ -62,7 +64,7 @@ async def switch(
 
     longest = 0.0
     wanted = tuple(bindings)
-    async with transport.subscribe(names.reply(f"migration-{new_id()}"), witness) as own:
+    async with transport.subscribe(names.reply(f"migration-{new_id()}"), note_copy) as own:
         for binding in wanted:
             copy = replace(binding, destination=own)
             longest = max(longest, await _replace(transport, migration, binding, copy))

@@ -1,7 +1,7 @@
-"""Which version of a work queue is whose turn, while and after one is replaced by the next.
+"""Versions of a work queue: which one is declared and bound during and after a migration.
 
-RabbitMQ cannot change a queue's arguments, so a changed queue is another one, with a version in its name.
-Only one of them may be bound, or every task would be in both: the one that is there first, until
+RabbitMQ cannot change a queue's arguments, so a changed queue is a new queue, with a version in its
+name. Only one version may be bound, or every task would be routed to both: the earlier one, until
 `stem_amqp.provision.migrate` switches the bindings.
 """
 
@@ -16,53 +16,53 @@ from stem_amqp.topology.names import earlier_versions, later_versions
 from stem_amqp.transport.base import QueueStatus, Transport
 
 log = logging.getLogger("stem_amqp.provision")
-_told: set[tuple[str, str]] = set()
-"""What was said once in this process, which looks again whenever it connects."""
+_logged: set[tuple[str, str]] = set()
+"""Queues and texts that this process has logged already; it checks at each connect."""
 
 
-async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
-    """Leave out what another version of a queue has to do at this time.
+async def current_entities(transport: Transport, entities: Entities) -> Entities:
+    """Return the entities without queues and bindings that another version replaces now.
 
-    A queue of which a later version is there is neither declared nor bound: the topology here is
-    outdated. A queue of which an earlier version is there is declared, and not bound yet.
+    If a later version of a queue exists, the queue is neither declared nor bound: this process's
+    topology is outdated. If an earlier version exists, the queue is declared but not bound yet.
 
     Args:
         transport: connected.
         entities: the compiled topology.
 
     Raises:
-        BrokerError: the broker cannot be reached, or refuses.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
     queues = [queue for queue in entities.queues if queue.version]
     if not queues:
         return entities
-    there = await _there(transport, queues)
+    existing = await _existing_versions(transport, queues)
     outdated: set[str] = set()
     waiting: set[str] = set()
     for queue in queues:
         later = [
             version
             for version, name in later_versions(queue.name, queue.version).items()
-            if name in there
+            if name in existing
         ]
         earlier = [
             version
             for version, name in earlier_versions(queue.name, queue.version).items()
-            if name in there
+            if name in existing
         ]
         if later:
             outdated.add(queue.name)
-            _tell(
+            _log_once(
                 queue,
-                f"{queue.title} has moved to version {max(later)}; this process's topology says"
-                f" {queue.version}. Give it the new topology file.",
+                f"{queue.title} has moved to version {max(later)}; this process's topology has"
+                f" version {queue.version}. Update its topology file.",
             )
         elif earlier:
             waiting.add(queue.name)
-            _tell(
+            _log_once(
                 queue,
-                f"{queue.title}: version {queue.version} is there, and messages still go to"
-                f" version {max(earlier)}. Switch over: stem-amqp topology migrate -Q {queue.logical}",
+                f"{queue.title}: version {queue.version} exists, but messages still go to version"
+                f" {max(earlier)}. Switch: stem-amqp topology migrate -Q {queue.logical}",
             )
     if not outdated and not waiting:
         return entities
@@ -78,30 +78,30 @@ async def as_they_stand(transport: Transport, entities: Entities) -> Entities:
     )
 
 
-async def look_at_versions(
+async def status_with_versions(
     transport: Transport, sure: Iterable[str], possible: Iterable[str]
 ) -> dict[str, QueueStatus | None]:
-    """Return the status of queues, and of their other versions as far as the user may look at them.
+    """Return the status of queues and of their other versions, if the user may see those.
 
-    From RabbitMQ 4.3 on, looking at a queue takes a right to it, whether it is there or not.
+    From RabbitMQ 4.3 on, a passive declare needs a permission for the queue, even if it is missing.
 
     Args:
         transport: connected.
-        sure: names of queues that the user has to do with.
-        possible: names of other versions, which are taken for missing where they may not be looked at.
+        sure: names of queues that the user has permissions for.
+        possible: names of other versions; without a permission they count as missing.
 
     Raises:
-        BrokerError: the broker cannot be reached, or refuses.
+        BrokerError: the broker cannot be reached, or refuses access.
     """
     certain, others = tuple(sure), tuple(possible)
     try:
         return await transport.status((*certain, *others))
     except BrokerRefusedError as error:
-        log.debug("other versions are not looked for: %s", error)
+        log.debug("other versions are not checked: %s", error)
     return dict.fromkeys(others) | await transport.status(certain)
 
 
-async def _there(transport: Transport, queues: Iterable[Queue]) -> set[str]:
+async def _existing_versions(transport: Transport, queues: Iterable[Queue]) -> set[str]:
     names = [
         name
         for queue in queues
@@ -110,11 +110,11 @@ async def _there(transport: Transport, queues: Iterable[Queue]) -> set[str]:
             *later_versions(queue.name, queue.version).values(),
         )
     ]
-    status = await look_at_versions(transport, (), names)
+    status = await status_with_versions(transport, (), names)
     return {name for name, found in status.items() if found is not None}
 
 
-def _tell(queue: Queue, text: str) -> None:
-    if (queue.name, text) not in _told:
-        _told.add((queue.name, text))
+def _log_once(queue: Queue, text: str) -> None:
+    if (queue.name, text) not in _logged:
+        _logged.add((queue.name, text))
         log.warning("%s", text)

@@ -1,15 +1,54 @@
-"""The contract of a result backend: guarded transitions, progress, waiting, groups, lists, keys.
+"""The contract of a result backend, for authors of backends.
 
-Everything that is written comes in batches, so that a store can use one round trip, one statement or
-one transaction for many tasks.
+A backend stores one record for each task. The rules of states are not its concern: `changed` of
+`stem_amqp.results.records` applies a change to a record, or returns None if the change must be refused.
+The core of a backend in memory::
+
+    class ShelfBackend(ResultBackend):
+        async def transition(self, changes: Sequence[Transition]) -> list[bool]:
+            return [self._apply(change) for change in changes]
+
+        def _apply(self, change: Transition) -> bool:
+            record = changed(self._records.get(change.task_id), change)
+            if record is None:
+                return False  # the change would set the task back
+            self._records[change.task_id] = record
+            if record.state.final:
+                self._waiters.ended(record)
+            return True
+
+        async def get(self, task_id: str) -> TaskRecord | None:
+            return self._records.get(task_id)
+
+        async def wait(self, task_id: str, timeout: float | None = None) -> TaskRecord:
+            return await self._waiters.wait(task_id, timeout, lambda: self.get(task_id))
+
+Four rules hold for every method:
+
+- Writes come in batches, so that a store can use one round trip, one statement or one transaction for
+  many tasks. They are durable when the method returns.
+- Several processes write to one store at the same time: reading and writing a record is one atomic step.
+- A store that cannot be reached raises `BackendUnavailableError`. The caller repeats the call, so every
+  write must be safe to repeat.
+- Records expire: seconds of `ttl` are measured with `BackendParts.clock`, and an expired record does
+  not exist.
+
+Abstract methods are required: tasks, groups (`stem_amqp.results.groups.store`) and upkeep. Keys and lists are optional: a backend that
+has them sets `keeps_keys` or `lists_tasks`. `ping`, `reply_address`, `list_tasks` and `count_tasks` have
+defaults that need no change. ``stem_amqp.testing.backend_contract`` tests all of it.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
+from stem_amqp.clock import Clock
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.limits.base import LimitStore
+from stem_amqp.results.groups.model import GroupRecord, MemberRecord, MemberReport
+from stem_amqp.results.groups.store import GroupStore
+from stem_amqp.results.keys import KeyStore
 from stem_amqp.results.listing import (
     ALL,
     PAGE_LIMIT,
@@ -20,18 +59,20 @@ from stem_amqp.results.listing import (
     position_of,
 )
 from stem_amqp.results.model import (
-    GroupRecord,
     KeyRecord,
     Progress,
     ProgressUpdate,
     TaskRecord,
     Transition,
 )
+from stem_amqp.schedule_store.base import ScheduleStore
 from stem_amqp.states import TaskState
 
 __all__ = [
     "GroupRecord",
     "KeyRecord",
+    "MemberRecord",
+    "MemberReport",
     "Position",
     "Progress",
     "ProgressUpdate",
@@ -43,19 +84,20 @@ __all__ = [
 ]
 
 
-class ResultBackend(ABC):
+class ResultBackend(KeyStore, GroupStore):
     """A store for task results and group state.
 
     Attributes:
-        keeps_states: whether states before the end (queued, running) are worth sending to it.
-        needs_reply: whether producers must give a `reply_address` with their messages.
-        keeps_keys: whether it has `claim_key`, `keep_key` and `release_key`.
-        lists_tasks: whether it has `find_tasks`.
+        keeps_states: whether it stores states before the final one (queued, running).
+        needs_reply: whether producers must put its `reply_address` into their messages.
+        keeps_keys: whether it implements `claim_key`, `keep_key` and `release_key`, see
+            `stem_amqp.results.keys.KeyStore`.
+        group_limit: members of a group, at most; see `stem_amqp.results.groups.store.GroupStore`.
+        lists_tasks: whether it implements `find_tasks`.
     """
 
     keeps_states: bool = True
     needs_reply: bool = False
-    keeps_keys: bool = False
     lists_tasks: bool = False
 
     @abstractmethod
@@ -69,7 +111,7 @@ class ResultBackend(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close it; closing twice is no error, and waiters are cancelled."""
+        """Close the store, and cancel all waiters; closing twice is not an error."""
 
     async def reply_address(self) -> str | None:
         """Return the address for ``reply_to``, for backends that reply to the producer."""
@@ -83,15 +125,15 @@ class ResultBackend(ABC):
             changes: any number, also several of one task.
 
         Returns:
-            For each whether it was accepted; False where it would have gone backwards.
+            For each change whether it was accepted; False if it would have set the task back.
 
         Raises:
-            BackendUnavailableError: none of them is known to be stored; repeating is safe.
+            BackendUnavailableError: any of them may not be stored; repeating is safe.
         """
 
     @abstractmethod
     async def report_progress(self, updates: Sequence[ProgressUpdate]) -> None:
-        """Store progress; that of tasks that are unknown or have ended is ignored.
+        """Store progress; progress of tasks that are unknown or have ended is ignored.
 
         Raises:
             BackendUnavailableError: as for `transition`.
@@ -99,14 +141,17 @@ class ResultBackend(ABC):
 
     @abstractmethod
     async def get(self, task_id: str) -> TaskRecord | None:
-        """Return what is known of a task, or None if nothing is (any more)."""
+        """Return the record of a task, or None if there is none (any more)."""
 
     @abstractmethod
     async def wait(self, task_id: str, timeout: float | None = None) -> TaskRecord:
-        """Wait until a task has ended, by push and not by polling where the store can.
+        """Wait until a task has ended, whichever process stores its final state.
+
+        The store pushes the news where it can; polling is the last resort. `Waiters` of
+        `stem_amqp.results.waiters` implements the waiting.
 
         Args:
-            task_id: the task; it need not be known yet.
+            task_id: the task; it may still be unknown.
             timeout: seconds; None waits for ever.
 
         Raises:
@@ -118,16 +163,16 @@ class ResultBackend(ABC):
     ) -> TaskPage:
         """List tasks, the newest first unless the query says otherwise.
 
-        Pages are stable: whatever is added or changes meanwhile, a task that fits all the time is
-        listed once.
+        Pages are stable: a task that matches throughout is listed once, even if tasks are added or
+        change meanwhile.
 
         Args:
-            query: which tasks.
-            cursor: that of the page before; None for the first page.
+            query: the conditions and the order.
+            cursor: the cursor of the page before; None for the first page.
             limit: records of the page, 1 to 1,000.
 
         Raises:
-            ConfigurationError: this backend makes no lists, or the cursor or the limit is none.
+            ConfigurationError: this backend does not list tasks, or the cursor or the limit is invalid.
             BackendUnavailableError: the store does not answer.
         """
         check_limit(limit)
@@ -135,10 +180,10 @@ class ResultBackend(ABC):
         return TaskPage.of(query, found, limit)
 
     async def count_tasks(self, query: TaskQuery = ALL) -> dict[TaskState, int]:
-        """Count tasks by their state; a state that none is in is left out.
+        """Count tasks by their state; states without tasks are left out.
 
         Raises:
-            ConfigurationError: this backend makes no lists.
+            ConfigurationError: this backend does not list tasks.
             BackendUnavailableError: the store does not answer.
         """
         counts: dict[TaskState, int] = {}
@@ -158,15 +203,15 @@ class ResultBackend(ABC):
         after: Position | None,  # noqa: ARG002
         limit: int,  # noqa: ARG002
     ) -> list[TaskRecord]:
-        """Return records that a query means, in its order; what `list_tasks` is made of.
+        """Return the records that match a query, in its order; `list_tasks` is built on it.
 
         Args:
-            query: which tasks; `TaskQuery.matches` says so of a record.
-            after: begin after this place; None begins with the first.
-            limit: records at most. Fewer say that there are no more.
+            query: the conditions and the order; `TaskQuery.matches` evaluates the conditions.
+            after: begin after this position; None begins with the first record.
+            limit: records at most. Fewer mean that there are no more.
 
         Raises:
-            ConfigurationError: this backend makes no lists.
+            ConfigurationError: this backend does not list tasks.
             BackendUnavailableError: the store does not answer.
         """
         raise ConfigurationError(
@@ -176,122 +221,33 @@ class ResultBackend(ABC):
             " and workers (memory:// for tests)."
         )
 
-    @abstractmethod
-    async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:
-        """Create a group; creating it again with the same size is no error.
+    def limits(self, clock: Clock | None = None) -> LimitStore | None:  # noqa: ARG002
+        """Return a store for limits across workers that uses this backend's connections.
 
         Args:
-            group_id: the group.
-            size: number of members, at least 1.
-            ttl: seconds that the group is kept.
-
-        Raises:
-            ConfigurationError: it exists with another size.
-        """
-
-    @abstractmethod
-    async def report_member(self, group_id: str, task_id: str, state: TaskState) -> GroupRecord:
-        """Report that a member has ended; only its first report counts.
+            clock: replaces the store's own clock, for tests.
 
         Returns:
-            The group after the report.
-
-        Raises:
-            ResultUnavailableError: there is no such group (any more).
+            The store, not opened yet; None if this backend cannot keep limits.
         """
+        return None
 
-    @abstractmethod
-    async def claim_group(self, group_id: str, claimant: str) -> bool:
-        """Claim a complete group; exactly one claimant wins, and wins again if it asks again.
-
-        So a winner that crashed before it acted can act after its redelivery.
-
-        Args:
-            group_id: the group.
-            claimant: a stable name, such as the task id of the last member.
+    def schedules(self) -> ScheduleStore | None:
+        """Return a store for schedules that uses this backend's connections.
 
         Returns:
-            Whether the claimant is the winner; False also while the group is not complete.
+            The store, not opened yet; None if this backend cannot keep schedules.
         """
-
-    @abstractmethod
-    async def get_group(self, group_id: str) -> GroupRecord | None:
-        """Return the group, or None if there is none (any more)."""
-
-    async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:  # noqa: ARG002
-        """Take a key that nobody holds; of any number of claimants exactly one wins.
-
-        The owner of a key without a value wins again, and its time begins anew. A key with a value
-        stays as it is.
-
-        Args:
-            key: any text. Where several namespaces share a store that knows none (a file, this
-                process), it must name the namespace.
-            owner: a name that is nobody else's.
-            ttl: seconds that the owner holds it.
-
-        Returns:
-            The key as it stands now: the claimant has won if it is the owner.
-
-        Raises:
-            ConfigurationError: this backend keeps no keys.
-            BackendUnavailableError: it is not known to be taken; repeating is safe.
-        """
-        raise self._keeps_no_keys()
-
-    async def keep_key(
-        self,
-        key: str,  # noqa: ARG002
-        owner: str,  # noqa: ARG002
-        *,
-        ttl: float,  # noqa: ARG002
-        value: bytes | None = None,  # noqa: ARG002
-    ) -> bool:
-        """Hold a key for longer, and put a value there.
-
-        Args:
-            key: the key.
-            owner: who holds it.
-            ttl: seconds from now.
-            value: None leaves what is there.
-
-        Returns:
-            Whether the owner still held it; otherwise nothing was changed.
-
-        Raises:
-            ConfigurationError: this backend keeps no keys.
-            BackendUnavailableError: as for `claim_key`.
-        """
-        raise self._keeps_no_keys()
-
-    async def release_key(self, key: str, owner: str) -> bool:  # noqa: ARG002
-        """Let a key go, whatever its value.
-
-        Returns:
-            Whether the owner held it; otherwise nothing was changed.
-
-        Raises:
-            ConfigurationError: this backend keeps no keys.
-            BackendUnavailableError: as for `claim_key`.
-        """
-        raise self._keeps_no_keys()
-
-    def _keeps_no_keys(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"unique tasks and ctx.once need a result backend that stores keys, which"
-            f" {type(self).__name__} does not.\n"
-            "  Set STEM_BACKEND_URL to redis://, postgresql:// or sqlite:///, the same for producers"
-            " and workers (memory:// for tests)."
-        )
+        return None
 
     @abstractmethod
     async def purge_expired(self) -> int:
-        """Remove what is past its TTL, and return how many records that were."""
+        """Remove the expired records, and return their number."""
 
-    @abstractmethod
     async def ping(self) -> None:
-        """Make sure that the store answers.
+        """Check that the store answers.
 
         Raises:
             BackendUnavailableError: it does not.
         """
+        await self.get("")

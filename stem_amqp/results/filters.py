@@ -1,4 +1,4 @@
-"""What a list of tasks is asked for with, as people write it, and its check."""
+"""Filters for lists of tasks, as users write them, and their validation."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ Moment: TypeAlias = float | datetime
 """Seconds since the epoch, or a `datetime` with its zone."""
 
 
+LONGEST_NAME = 255
+"""Characters of a name or glob."""
+MOST_STARS = 16
+"""Stars of a glob."""
+
+
 class TaskFilters(TypedDict, total=False):
-    """Which tasks; everything that is given must fit.
+    """Filters for tasks; a task must match all that are given.
 
     Args:
         state: a state or several: ``"failed"``, ``TaskState.FAILED``, ``["failed", "expired"]``.
         task: a task's name or several; ``*``, ``?`` and ``[…]`` make a glob: ``"orders.*"``.
         queue: a logical queue or several.
-        meta: keys of the caller's metadata and their JSON values, which all must be the same.
+        meta: keys of the caller's metadata and the JSON value that each must have.
         created_after: enqueued at this time or later.
         created_before: enqueued before this time.
         updated_after: last changed at this time or later.
         updated_before: last changed before this time.
-        oldest_first: the oldest come first, and not the newest.
+        oldest_first: list the oldest first instead of the newest.
     """
 
     state: str | Iterable[str]
@@ -56,10 +62,10 @@ def query_of(**filters: Unpack[TaskFilters]) -> TaskQuery:
             f"there is no filter {unknown[0]!r}{_hint(unknown[0], TaskFilters.__annotations__)}\n"
             f"  The filters are {', '.join(TaskFilters.__annotations__)}."
         )
-    created_after = _moment("created_after", filters.get("created_after"))
-    created_before = _moment("created_before", filters.get("created_before"))
-    updated_after = _moment("updated_after", filters.get("updated_after"))
-    updated_before = _moment("updated_before", filters.get("updated_before"))
+    created_after = _seconds("created_after", filters.get("created_after"))
+    created_before = _seconds("created_before", filters.get("created_before"))
+    updated_after = _seconds("updated_after", filters.get("updated_after"))
+    updated_before = _seconds("updated_before", filters.get("updated_before"))
     _check_range("created", created_after, created_before)
     _check_range("updated", updated_after, updated_before)
     return TaskQuery(
@@ -90,7 +96,13 @@ def _names(name: str, given: str | Iterable[str] | None) -> set[str]:
     some = _several(name, given)
     for one in some:
         if type(one) is not str or not one:
-            raise ConfigurationError(f"a {name} is a name as text, not {one!r}")
+            raise ConfigurationError(f"a {name} is a name as text, not {one!r:.80}")
+        # The time to match a glob grows with the square of its length, and faster in some stores
+        if len(one) > LONGEST_NAME or one.count("*") > MOST_STARS:
+            raise ConfigurationError(
+                f"a {name} has at most {LONGEST_NAME} characters and {MOST_STARS} stars, unlike"
+                f" {one!r:.80}"
+            )
     return some
 
 
@@ -100,7 +112,7 @@ def _state(given: str) -> TaskState:
     except ValueError:
         states = [state.value for state in TaskState]
         raise ConfigurationError(
-            f"{given!r} is no state of a task{_hint(str(given), states)}\n"
+            f"{given!r:.80} is not a state of a task{_hint(str(given)[:80], states)}\n"
             f"  The states are {', '.join(states)}."
         ) from None
 
@@ -125,7 +137,7 @@ def _check_range(name: str, after: float | None, before: float | None) -> None:
         raise ConfigurationError(f"{name}_after must be earlier than {name}_before")
 
 
-def _moment(name: str, given: Moment | None) -> float | None:
+def _seconds(name: str, given: Moment | None) -> float | None:
     if given is None:
         return None
     if isinstance(given, datetime):

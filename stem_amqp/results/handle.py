@@ -1,11 +1,11 @@
-"""What the producer holds of a task that it enqueued."""
+"""The handle of an enqueued task: its result, its state and its progress."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import orjson
 from pydantic import ValidationError
 
 from stem_amqp.durations import Duration, format_seconds, seconds
@@ -22,26 +22,26 @@ R = TypeVar("R")
 
 
 class TaskHandle(Generic[R]):
-    """A task that was enqueued, and the way to its result.
+    """A task that was enqueued, with access to its result.
 
     Args:
         id: the task's id.
-        backend: where its result will be.
+        backend: the backend with its result, or a function that returns the backend.
         task: the task's name, if it is known.
         queue: the logical queue, if it is known.
         decode: turns the JSON bytes of the result into the task's return type; default: JSON
             values.
         ignore_result: whether nothing about the task is stored.
-        existing: whether an earlier call of the unique task enqueued it, and this one did not.
+        existing: whether an earlier equal call of a unique or throttled task enqueued it, instead of this one.
     """
 
-    __slots__ = ("_backend", "_decode", "_ignore_result", "existing", "id", "queue", "task")
+    __slots__ = ("_decode", "_ignore_result", "_source", "existing", "id", "queue", "task")
 
     def __init__(
         self,
         id: str,  # noqa: A002 - it is the attribute's name
         *,
-        backend: ResultBackend,
+        backend: ResultBackend | Callable[[], ResultBackend],
         task: str | None = None,
         queue: str | None = None,
         decode: Callable[[bytes], R] | None = None,
@@ -52,8 +52,9 @@ class TaskHandle(Generic[R]):
         self.task = task
         self.queue = queue
         self.existing = existing
-        self._backend = backend
-        self._decode: Callable[[bytes], Any] = decode or orjson.loads
+        self._source = backend
+        # The standard library's parser keeps integers beyond 64 bits exact
+        self._decode: Callable[[bytes], Any] = decode or json.loads
         self._ignore_result = ignore_result
 
     async def result(self, timeout: Duration | None = None) -> R:
@@ -64,8 +65,8 @@ class TaskHandle(Generic[R]):
 
         Raises:
             TaskFailedError: it ended without a result.
-            ResultTimeoutError: it did not end in time; it goes on.
-            ResultUnavailableError: its result is ignored, so nobody stores it.
+            ResultTimeoutError: it did not end in time; the task continues.
+            ResultUnavailableError: the task was enqueued with ``ignore_result``, so nothing is stored.
             DecodeError: the result does not fit the task's return type here.
             BackendUnavailableError: the backend cannot be reached.
         """
@@ -86,25 +87,30 @@ class TaskHandle(Generic[R]):
         return self._decoded(b"null" if record.result is None else record.result)
 
     async def status(self) -> TaskRecord | None:
-        """Return what the backend knows of the task, or None if nothing is (any more).
+        """Return the task's record, or None if the backend has none (any more).
 
         Raises:
-            ResultUnavailableError: its result is ignored, so nobody stores it.
+            ResultUnavailableError: the task was enqueued with ``ignore_result``, so nothing is stored.
         """
         self._check_stored()
         return await self._backend.get(self.id)
 
     async def progress(self) -> Progress | None:
-        """Return how far the task said that it is, or None if it did not.
+        """Return the progress that the task reported last, or None if it reported none.
 
         Raises:
-            ResultUnavailableError: its result is ignored, so nobody stores it.
+            ResultUnavailableError: the task was enqueued with ``ignore_result``, so nothing is stored.
         """
         record = await self.status()
         return None if record is None else record.progress
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.id} of {self._label}>"
+
+    @property
+    def _backend(self) -> ResultBackend:
+        source = self._source
+        return source if isinstance(source, ResultBackend) else source()
 
     @property
     def _label(self) -> str:
@@ -133,19 +139,21 @@ class TaskHandle(Generic[R]):
         if record is not None:
             state = f"its last known state is {record.state}"
         elif self._backend.needs_reply:
-            state = "nothing is known of it here: only the process that enqueued it is told"
+            state = (
+                "nothing is known of it here: only the process that enqueued it receives its reply"
+            )
         else:
             state = "nothing is known of it"
         queue = self.queue or (record.queue if record is not None else None)
         consumed = f"queue {queue!r}" if queue else "its queue"
         return ResultTimeoutError(
             f"{self._label} {self.id} did not end within {format_seconds(limit)}: {state}.\n"
-            f"  It goes on. Is a worker running that consumes {consumed}?"
+            f"  The task continues. Is a worker running that consumes {consumed}?"
         )
 
 
 def _shown(error: ValueError) -> str:
-    """Return an error in one line, without the values that it is about."""
+    """Return an error in one line, without the invalid values."""
     if not isinstance(error, ValidationError):
         return str(error)
     problems = error.errors(include_url=False, include_input=False)

@@ -1,4 +1,4 @@
-"""Lists of tasks: what is asked for, a page of the answer, and where the next one begins."""
+"""Lists of tasks: queries, pages, and the cursors between pages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import orjson
 
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.results.model import TaskRecord
+from stem_amqp.results.unreadable import Unread
 from stem_amqp.states import TaskState
 
 PAGE_LIMIT = 1000
@@ -23,11 +24,11 @@ _GLOB_PARTS = re.compile(r"\*|\?|\[!?\]?[^]]*\]|.", re.DOTALL)
 
 
 class Position(NamedTuple):
-    """A place in a list of tasks, which no change of a task moves.
+    """A position in a list of tasks; it stays valid when tasks change.
 
     Args:
         created_at: seconds since the epoch.
-        task_id: decides between tasks of the same moment, by its code points.
+        task_id: orders tasks of the same time, by code points.
     """
 
     created_at: float
@@ -36,14 +37,14 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskQuery:
-    """Which tasks are meant; everything that is given must fit, nothing given means all.
+    """Conditions for tasks, all of which must hold; without any condition every task matches.
 
-    Made with `stem_amqp.results.filters.query_of`, which checks it.
+    Created by `stem_amqp.results.filters.query_of`, which validates it.
 
     Args:
-        states: one of these.
-        tasks: names, or globs such as ``orders.*``, of which one fits.
-        queues: one of these logical queues.
+        states: the state is one of these.
+        tasks: names, or globs such as ``orders.*``; one of them matches the task's name.
+        queues: the logical queue is one of these.
         meta: each key has this JSON value in the caller's metadata: 1 is neither 1.0 nor "1".
         created_after: seconds since the epoch; at this time or later.
         created_before: before this time.
@@ -64,11 +65,11 @@ class TaskQuery:
 
     @property
     def has_globs(self) -> bool:
-        """Whether a task's name may be one of many."""
+        """Whether task names are given as globs."""
         return any(is_glob(name) for name in self.tasks)
 
     def matches(self, record: TaskRecord) -> bool:
-        """Say whether a task is meant."""
+        """Return whether a task matches."""
         return (
             (not self.states or record.state in self.states)
             and (not self.queues or record.queue in self.queues)
@@ -79,27 +80,27 @@ class TaskQuery:
         )
 
     def follows(self, record: TaskRecord, position: Position) -> bool:
-        """Say whether a task comes after a place, in this list's order."""
+        """Return whether a task comes after a position, in this list's order."""
         here = position_of(record)
         return here > position if self.oldest_first else here < position
 
     def sort(self, records: list[TaskRecord]) -> None:
-        """Bring records into this list's order."""
+        """Sort records in this list's order."""
         records.sort(key=position_of, reverse=not self.oldest_first)
 
     def cursor_after(self, record: TaskRecord) -> str:
-        """Return what asks for the page after a record."""
+        """Return the cursor of the page that begins after a record."""
         place = [_CURSOR_VERSION, self.oldest_first, *position_of(record)]
         return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
 
     def position(self, cursor: str | None) -> Position | None:
-        """Return where a page begins: after this place, or None for the first one.
+        """Return the position after which a page begins, or None for the first page.
 
         Args:
-            cursor: that of the page before.
+            cursor: the cursor of the page before.
 
         Raises:
-            ConfigurationError: it is no cursor, or one of a list in the other order.
+            ConfigurationError: it is not a cursor, or belongs to a list in the other order.
         """
         if cursor is None:
             return None
@@ -109,14 +110,14 @@ class TaskQuery:
                 base64.b64decode(padded, b"-_", validate=True)
             )
         except (binascii.Error, UnicodeError, TypeError, ValueError):
-            raise _no_cursor(cursor) from None
+            raise _invalid_cursor(cursor) from None
         kinds = (bool, float, str)
         values = (oldest_first, created_at, task_id)
         if version != _CURSOR_VERSION or tuple(map(type, values)) != kinds:
-            raise _no_cursor(cursor)
+            raise _invalid_cursor(cursor)
         if oldest_first is not self.oldest_first:
             raise ConfigurationError(
-                "this cursor is of a list in the other order.\n"
+                "this cursor belongs to a list in the other order.\n"
                 "  Ask for the next page with the order and the filters of the first one."
             )
         return Position(created_at, task_id)
@@ -128,11 +129,11 @@ ALL = TaskQuery()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskPage:
-    """A part of a list of tasks.
+    """A page of a list of tasks.
 
     Args:
         records: the tasks, in the list's order.
-        cursor: asks for the next page; None after the last one.
+        cursor: the cursor of the next page; None on the last page.
     """
 
     records: tuple[TaskRecord, ...]
@@ -149,8 +150,8 @@ class TaskPage:
         """Make a page.
 
         Args:
-            query: what was asked for.
-            found: what was found; one more than the limit says that another page follows.
+            query: the query.
+            found: the records found; one more than `limit` means that another page follows.
             limit: records of the page.
         """
         more = len(found) > limit
@@ -158,37 +159,41 @@ class TaskPage:
         return cls(records=records, cursor=query.cursor_after(records[-1]) if more else None)
 
 
-Scan: TypeAlias = Callable[[Position | None, int], Awaitable[Sequence[TaskRecord]]]
-"""Returns so many records after a place, in the list's order; fewer only where there are no more."""
+Scan: TypeAlias = Callable[[Position | None, int], Awaitable[Sequence[TaskRecord | Unread]]]
+"""Returns a number of records after a position, in the list's order; fewer only at the end."""
 
 
-async def sift(
+async def select_page(
     query: TaskQuery, scan: Scan, after: Position | None, limit: int
 ) -> list[TaskRecord]:
-    """Find records in a store that cannot check everything that a query asks for.
+    """Find records in a store that cannot evaluate every condition of a query.
 
     Args:
-        query: what is asked for.
-        scan: reads the store; it may leave out what does not match, and need not.
-        after: where to begin.
-        limit: records to find.
+        query: the query.
+        scan: reads the store; it may return records that do not match.
+        after: the position after which to begin.
+        limit: records to find, at most.
     """
     found: list[TaskRecord] = []
     while True:
         some = await scan(after, limit)
-        found += filter(query.matches, some)
+        found += [one for one in some if not isinstance(one, Unread) and query.matches(one)]
         if len(found) >= limit or len(some) < limit:
             return found[:limit]
-        after = position_of(some[-1])
+        last = Position(some[-1].created_at, some[-1].task_id)
+        if last == after:
+            # stored values that cannot be compared: no position follows them
+            return found
+        after = last
 
 
 def position_of(record: TaskRecord) -> Position:
-    """Return where a task stands in every list."""
+    """Return the position of a task in lists."""
     return Position(record.created_at, record.task_id)
 
 
 def is_glob(name: str) -> bool:
-    """Say whether a task's name in a query may stand for several."""
+    """Return whether a name in a query or a command is a glob."""
     return any(sign in name for sign in "*?[")
 
 
@@ -198,10 +203,10 @@ def parts_of_glob(glob: str) -> list[str]:
 
 
 def check_limit(limit: int) -> None:
-    """Make sure that a page can have so many records.
+    """Check the number of records of a page.
 
     Raises:
-        ConfigurationError: it cannot.
+        ConfigurationError: it is out of range.
     """
     if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT:
         raise ConfigurationError(
@@ -211,21 +216,21 @@ def check_limit(limit: int) -> None:
 
 
 def has_meta(meta: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Say whether metadata has each of some keys with the same JSON value."""
+    """Return whether metadata has each of the wanted keys with the same JSON value."""
     return all(
         key in meta and canonical(meta[key], repr) == canonical(wanted[key]) for key in wanted
     )
 
 
 def canonical(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
-    """Write a JSON value, so that the same value is the same bytes.
+    """Encode a JSON value so that equal values give equal bytes.
 
     Args:
         value: the value.
-        default: writes what JSON cannot carry.
+        default: encodes what JSON cannot represent.
 
     Raises:
-        TypeError: JSON cannot carry it.
+        TypeError: JSON cannot represent it.
     """
     option = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(value, default, option)
@@ -235,8 +240,8 @@ def _within(at: float, after: float | None, before: float | None) -> bool:
     return (after is None or at >= after) and (before is None or at < before)
 
 
-def _no_cursor(cursor: str) -> ConfigurationError:
+def _invalid_cursor(cursor: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{cursor[:80]!r} is no cursor of a list of tasks.\n"
-        "  Give the one of the page before as it is, or none for the first page."
+        f"{cursor[:80]!r} is not a cursor of a list of tasks.\n"
+        "  Pass the cursor of the page before unchanged, or none for the first page."
     )

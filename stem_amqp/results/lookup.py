@@ -1,4 +1,4 @@
-"""``stem.results``: what became of tasks, from the result backend."""
+"""``stem.results``: lists and counts of the tasks in the result backend."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class Results:
 
         Args:
             limit: records of the page, 1 to 1,000.
-            cursor: that of the page before; None for the first page.
-            **filters: see `stem_amqp.results.filters.TaskFilters`; all must fit.
+            cursor: the cursor of the page before; None for the first page.
+            **filters: see `stem_amqp.results.filters.TaskFilters`; a task must match all of them.
 
         Returns:
-            A page. Whatever is added or changes meanwhile, no task is listed twice or missed.
+            A page. No task is listed twice or missed, even if tasks are added or change meanwhile.
 
         Raises:
-            ConfigurationError: a filter, the limit or the cursor cannot be used, or the backend makes
-                no lists.
+            ConfigurationError: a filter, the limit or the cursor is invalid, or the backend cannot
+                list tasks.
             BackendUnavailableError: the backend does not answer.
         """
         query = query_of(**filters)
         return await self._backend().list_tasks(query, cursor=cursor, limit=limit)
 
     async def every(self, **filters: Unpack[TaskFilters]) -> AsyncIterator[TaskRecord]:
-        """Go through all tasks, page by page: ``async for record in stem.results.every(…)``.
+        """Iterate over all tasks, page by page: ``async for record in stem.results.every(…)``.
 
         Args:
             **filters: as for `list`.
@@ -64,7 +64,7 @@ class Results:
                 return
 
     async def count(self, **filters: Unpack[TaskFilters]) -> dict[TaskState, int]:
-        """Count tasks by their state; a state that none is in is left out.
+        """Count tasks by their state; states without tasks are left out.
 
         Args:
             **filters: as for `list`.

@@ -1,4 +1,4 @@
-"""What result backends take and give: changes of tasks, progress, records of tasks, groups and keys."""
+"""Data of result backends: changes and progress of tasks; records of tasks and keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Progress:
     """How far a running task is.
 
     Args:
-        fraction: 0 to 1, or None where the task only says that it is alive.
+        fraction: 0 to 1, or None if the task only reports that it is alive.
         message: for people.
         data: for programs, JSON values.
         at: seconds since the epoch.
@@ -26,7 +26,7 @@ class Progress:
     at: float = 0.0
 
 
-# not frozen: there is one for each task, and a frozen one takes four times as long to make
+# not frozen: one is created for each change of each task, and a frozen one takes four times as long
 @dataclass(kw_only=True, slots=True)
 class Transition:
     """A change of a task's record. The store accepts it only if `states.may_follow` allows it.
@@ -37,11 +37,11 @@ class Transition:
         queue: the logical queue.
         state: the new state.
         attempt: 0 for the first run.
-        replay: how often the task was replayed from the dead-letter queue.
+        replay: number of times that the task was replayed from the dead-letter queue.
         at: seconds since the epoch.
-        worker: the worker that made it.
+        worker: the worker that made the change.
         result: the JSON bytes of the return value; with ``succeeded``.
-        reason: why it ended or waits, such as ``retries-exhausted``.
+        reason: why the task ended or waits, such as ``retries-exhausted``.
         error: type and message of the last exception.
         traceback: the worker's traceback as text.
         next_run: seconds since the epoch of the next run; with ``retrying`` and ``snoozed``.
@@ -70,7 +70,7 @@ class Transition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressUpdate:
-    """Progress of a task to store. It changes no state, and none of a task that has ended.
+    """Progress of a task to store. It changes no state, and is ignored for a task that has ended.
 
     Args:
         task_id: the task.
@@ -87,15 +87,15 @@ class ProgressUpdate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskRecord:
-    """What a backend knows of a task.
+    """The record of a task in a backend.
 
     Args:
         task_id: the task.
         task: the task's name.
         queue: the logical queue.
-        state: where it stands.
+        state: the task's state.
         attempt: 0 for the first run.
-        replay: how often it was replayed from the dead-letter queue.
+        replay: number of times that it was replayed from the dead-letter queue.
         created_at: seconds since the epoch of the first change that was stored.
         updated_at: of the last one.
         worker: the worker that made the last change.
@@ -127,35 +127,13 @@ class TaskRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GroupRecord:
-    """What a backend knows of a group of tasks.
-
-    Args:
-        group_id: the group.
-        size: number of its members.
-        members: task id to the final state it was reported with.
-        claimed_by: who claimed the completed group, or None.
-    """
-
-    group_id: str
-    size: int
-    members: Mapping[str, TaskState] = field(default_factory=dict)
-    claimed_by: str | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every member has been reported."""
-        return len(self.members) >= self.size
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class KeyRecord:
-    """Who holds a key.
+    """The record of a key.
 
     Args:
-        owner: who holds it.
-        value: what the owner has put there; from then on the key changes hands no more.
-        remaining: seconds until it is forgotten.
+        owner: the owner that holds the key.
+        value: the value that the owner stored; from then on the key keeps its owner.
+        remaining: seconds until the key expires.
     """
 
     owner: str

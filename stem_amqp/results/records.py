@@ -1,4 +1,4 @@
-"""What becomes of a task's record when a change arrives: pure, and the same in every backend."""
+"""Apply changes to a task's record: pure functions, the same for every backend."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from stem_amqp.states import TaskState, may_follow
 log = logging.getLogger("stem_amqp.results")
 
 NEW_RUN = frozenset({TaskState.QUEUED, TaskState.RUNNING})
-"""States with which a run begins: the progress of the run before is no longer true."""
+"""States in which a run begins: the progress of the run before no longer applies."""
 
 PURGE_INTERVAL = 60.0
-"""Seconds after which a store that is written to removes by itself what has expired."""
+"""Seconds between two removals of expired records by a store that is written to."""
 
 
 def changed(current: TaskRecord | None, change: Transition) -> TaskRecord | None:
     """Apply a change to a record.
 
     Args:
-        current: the record as stored, or None for an unknown task.
+        current: the stored record, or None for an unknown task.
         change: the change.
 
     Returns:
-        The new record, or None if the change would go backwards.
+        The new record, or None if the change would set the task back.
     """
     before = None if current is None else (current.replay, current.state, current.attempt)
     if not may_follow(before, (change.replay, change.state, change.attempt)):
@@ -54,9 +54,9 @@ def changed(current: TaskRecord | None, change: Transition) -> TaskRecord | None
 
 
 def writable(text: str | None) -> str | None:
-    """Return a text as it can be stored: lone surrogates are escaped.
+    """Return a text with lone surrogates escaped, so that it can be stored.
 
-    Error texts carry them where a file name was no UTF-8, and neither JSON nor SQLite takes them.
+    Error texts contain them where a file name was not UTF-8; JSON and SQLite reject them.
     """
     if text is None or text.isascii():
         return text
@@ -64,7 +64,7 @@ def writable(text: str | None) -> str | None:
 
 
 def progress_fields(progress: Progress) -> dict[str, Any]:
-    """Return progress as it is written as JSON."""
+    """Return the JSON fields of progress."""
     return {
         "fraction": progress.fraction,
         "message": writable(progress.message),
@@ -74,10 +74,10 @@ def progress_fields(progress: Progress) -> dict[str, Any]:
 
 
 def encode_progress(fields: dict[str, Any]) -> bytes:
-    """Write JSON that has progress in it; its data is for information, so it never fails.
+    """Encode JSON that contains progress; it never fails, since progress is only informative.
 
     Args:
-        fields: the values; what JSON cannot carry is written as its `repr`.
+        fields: the values; those that JSON cannot represent are written as their `repr`.
     """
     try:
         return orjson.dumps(fields, default=repr, option=orjson.OPT_NON_STR_KEYS)

@@ -1,37 +1,38 @@
-"""Lists of tasks in SQL, as SQLite and PostgreSQL both understand it."""
+"""Lists of tasks in SQL that both SQLite and PostgreSQL understand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from stem_amqp.results.listing import Position, TaskQuery, is_glob, parts_of_glob
 from stem_amqp.results.model import Progress, TaskRecord
+from stem_amqp.results.unreadable import SKIPPED
 from stem_amqp.states import TaskState
 
 SELECT = """
 SELECT task_id, task, queue, state, attempt, replay, created_at, updated_at, worker, result,
        reason, error, traceback, next_run, meta, progress
 FROM stem_tasks WHERE """
-"""Reads the rows that `record_of` understands."""
+"""Selects the rows that `record_of` reads."""
 COUNT = "SELECT state, count(*) FROM stem_tasks WHERE "
 BY_STATE = " GROUP BY state"
 
 Mark = Callable[[Any], str]
-"""Keeps a value for a statement, and returns what stands for it there."""
+"""Adds a value to a statement's parameters, and returns its placeholder."""
 
 
 def conditions(query: TaskQuery, after: Position | None, mark: Mark) -> list[str]:
-    """Return what a row must fulfil: all that a query asks for but the metadata.
+    """Return the conditions of a query in SQL, without those on metadata.
 
-    Globs let a little more through than they mean: `TaskQuery.matches` has the last word.
+    The patterns for globs match slightly too much: `TaskQuery.matches` decides afterwards.
 
     Args:
-        query: which tasks.
-        after: the place after which the rows are.
-        mark: keeps the values.
+        query: the query.
+        after: the position after which rows are wanted.
+        mark: adds a parameter.
     """
     found = []
     if query.states:
@@ -55,9 +56,25 @@ def conditions(query: TaskQuery, after: Position | None, mark: Mark) -> list[str
 
 
 def order(query: TaskQuery) -> str:
-    """Return the order of a list."""
+    """Return the ORDER BY and LIMIT clauses of a list."""
     direction = "ASC" if query.oldest_first else "DESC"
     return f" ORDER BY created_at {direction}, task_id {direction} LIMIT "
+
+
+def place_of(row: Sequence[Any]) -> tuple[Any, Any]:
+    """Return the position of a row of `SELECT` in lists: its time of creation, and its id."""
+    return row[6], row[0]
+
+
+def counted(rows: Iterable[Sequence[Any]]) -> dict[TaskState, int]:
+    """Return the rows of `COUNT` by state; rows with an unknown state are skipped."""
+    counts = {}
+    for state, number in rows:
+        try:
+            counts[TaskState(state)] = int(number)
+        except ValueError as error:
+            SKIPPED.note(f"{number} in state {state!r}", error)
+    return counts
 
 
 def record_of(row: Sequence[Any]) -> TaskRecord:
@@ -94,7 +111,7 @@ def _task(names: Sequence[str], mark: Mark) -> str:
 
 
 def _like(glob: str) -> str:
-    """Return the LIKE pattern of a glob; a set of characters stands for any one."""
+    """Return the LIKE pattern of a glob; a set of characters becomes any one character."""
     return "".join(map(_like_part, parts_of_glob(glob)))
 
 

@@ -1,4 +1,4 @@
-"""Task records in memory, with a TTL and, if wanted, a limit."""
+"""Task records in memory, with a TTL and an optional limit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class RecordStore:
     """Task records in memory.
 
     Args:
-        limit: records at most; the one that was not used for longest makes room. None: any number.
-        on_dropped: called with a record that made room.
+        limit: records at most; the least recently used one is dropped. None: any number.
+        on_dropped: called with each record that is dropped for the limit.
     """
 
     def __init__(
         self, limit: int | None = None, on_dropped: Callable[[TaskRecord], None] | None = None
     ) -> None:
         self.listeners: dict[object, Callable[[TaskRecord], None]] = {}
-        """What is called with the record of a task that ended, by its owner."""
+        """Functions that are called with the record of each task that ends, by their owner."""
         self._limit = limit
         self._on_dropped = on_dropped
         self._records: OrderedDict[str, tuple[TaskRecord, float]] = OrderedDict()
@@ -34,7 +34,7 @@ class RecordStore:
         return len(self._records)
 
     def apply(self, change: Transition, now: float) -> bool:
-        """Apply a change, and tell the listeners if the task has ended with it.
+        """Apply a change, and call the listeners if it ends the task.
 
         Args:
             change: the change.
@@ -55,7 +55,7 @@ class RecordStore:
         return True
 
     def progress(self, update: ProgressUpdate, now: float) -> None:
-        """Note how far a task is; that of one that is unknown or has ended is ignored."""
+        """Store progress; progress of a task that is unknown or has ended is ignored."""
         record = self.get(update.task_id, now)
         if record is not None and not record.state.final:
             self._keep(replace(record, progress=update.progress), now + update.ttl)
@@ -71,7 +71,7 @@ class RecordStore:
     def find(
         self, query: TaskQuery, after: Position | None, limit: int, now: float
     ) -> list[TaskRecord]:
-        """Return the first records that a query means after a place, in its order."""
+        """Return the first records that match a query after a position, in the query's order."""
         found = (
             record
             for record, expires in self._records.values()
@@ -83,7 +83,7 @@ class RecordStore:
         return first(limit, found, key=position_of)
 
     def purge(self, now: float) -> int:
-        """Remove what has expired, and return how many records that were."""
+        """Remove the expired records, and return their number."""
         self._purged_at = now
         expired = [task_id for task_id, (_, end) in self._records.items() if end <= now]
         for task_id in expired:

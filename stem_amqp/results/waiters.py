@@ -1,4 +1,4 @@
-"""Those who wait for tasks to end."""
+"""The waiters for tasks to end."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ class Waiters:
         return task_id in self._futures
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the backend is closed, so that nothing must be started for a waiter any more."""
+        return self._closed
+
+    @property
     def task_ids(self) -> list[str]:
-        """The tasks that somebody waits for."""
+        """The tasks that have waiters."""
         return list(self._futures)
 
     async def wait(
@@ -42,22 +47,23 @@ class Waiters:
         Args:
             task_id: the task.
             timeout: seconds; None waits for ever.
-            look_up: returns the record as stored.
+            look_up: returns the stored record.
 
         Raises:
             ResultTimeoutError: it did not end in time.
-            BackendUnavailableError: the backend is closed.
+            BackendUnavailableError: the backend was closed before the wait began.
+            CancelledError: the backend was closed meanwhile.
         """
-        # Waiting begins before the look: an end in between is seen by one of the two.
+        # Registered before the look-up, so that an end in between is not missed.
         with self._expecting(task_id) as ended:
-            record = await look_up()
+            record = await self._looked_up(look_up)
             if record is not None and record.state.final:
                 return record
             try:
                 async with asyncio.timeout(timeout):
                     return await ended
             except TimeoutError:
-                record = await look_up()
+                record = await self._looked_up(look_up)
         if record is not None and record.state.final:
             return record
         state = "nothing is known of it" if record is None else f"it is {record.state}"
@@ -66,25 +72,35 @@ class Waiters:
         )
 
     def ended(self, record: TaskRecord) -> None:
-        """Wake those who wait for a task."""
+        """Wake the waiters of a task."""
         for future in self._futures.get(record.task_id, ()):
             if not future.done():
                 future.set_result(record)
 
     def fail(self, problem: str) -> None:
-        """Let everybody's waiting end with a `BackendUnavailableError`."""
+        """Fail all waiters with a `BackendUnavailableError`."""
         for future in self._pending():
             future.set_exception(BackendUnavailableError(problem))
 
     def close(self) -> None:
-        """Cancel everybody's waiting, and let nobody wait any more."""
+        """Cancel all waiters, and accept no more."""
         self._closed = True
         for future in self._pending():
             future.cancel()
 
+    async def _looked_up(
+        self, look_up: Callable[[], Awaitable[TaskRecord | None]]
+    ) -> TaskRecord | None:
+        try:
+            return await look_up()
+        except BackendUnavailableError as error:
+            if self._closed:  # during the look-up: the waiter is cancelled like all others
+                raise asyncio.CancelledError from error
+            raise
+
     def _pending(self) -> list[Ended]:
-        everybody = [future for futures in self._futures.values() for future in futures]
-        return [future for future in everybody if not future.done()]
+        all_futures = [future for futures in self._futures.values() for future in futures]
+        return [future for future in all_futures if not future.done()]
 
     @contextmanager
     def _expecting(self, task_id: str) -> Iterator[Ended]:
@@ -99,6 +115,6 @@ class Waiters:
             yield future
         finally:
             futures.discard(future)
-            # another waiter may have begun a new set meanwhile
+            # another waiter may have started a new set meanwhile
             if not futures and self._futures.get(task_id) is futures:
                 del self._futures[task_id]

@@ -1,12 +1,7 @@
-"""Signed and encrypted bodies: the keys, and what is done with them.
+"""Signing and encryption of message bodies.
 
-`keys` is what one key can do, `extra_keys` those that need the ``cryptography`` package, `key_file`
-reads them, `keyring` holds and reloads them, `signer` and `cipher` write and check the headers, and
-`seal` puts these together for task messages. HMAC-SHA256 needs the standard library only.
+`keys` defines the interfaces of a key, `extra_keys` the keys that need the ``cryptography`` package,
+`key_file` reads keys, `keyring` holds and reloads them, `signer` and `cipher` write and verify the
+headers, `publish` those of each publish, and `seal` combines these for task messages. HMAC-SHA256
+needs only the standard library.
 """
-
-from stem_amqp.signing.keyring import KeyChange, KeyRing, KeySet
-from stem_amqp.signing.seal import Seal, SealReport
-from stem_amqp.signing.signer import Domain, sign, verify
-
-__all__ = ["Domain", "KeyChange", "KeyRing", "KeySet", "Seal", "SealReport", "sign", "verify"]

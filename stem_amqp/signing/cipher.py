@@ -1,6 +1,6 @@
 """Encrypted bodies: AES-256-GCM, the nonce in front, the key's id in the header ``stem-encryption``.
 
-The domain, the namespace and the key's id are bound to what is encrypted: it decrypts as nothing else.
+Domain, namespace and key id are additional authenticated data: a body decrypts only with the same.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def encrypt(key: CipherKey, body: bytes, *, domain: Domain, namespace: str) -> t
         key: the key.
         body: the bytes.
         domain: what kind of message it is.
-        namespace: the namespace that it is for.
+        namespace: the namespace of the message.
 
     Returns:
-        The body for the wire, and the value of its header.
+        The encrypted body, and the value of its header.
     """
     header = f"{key.algorithm.value}:{key.id}"
     return key.encrypt(body, _bound(header, domain, namespace)), header
@@ -37,13 +37,13 @@ def decrypt(
 
     Args:
         ring: the keys.
-        body: the bytes as they came.
-        headers: the headers as they came.
+        body: the received bytes.
+        headers: the received headers.
         domain: what kind of message it is.
-        namespace: the namespace that it is for.
+        namespace: the namespace of the message.
 
     Raises:
-        DecodeError: it is encrypted with a key that is not here, or is not what was encrypted.
+        DecodeError: this process does not have the key, or the body was changed.
     """
     header = headers.get(ENCRYPTION)
     if header is None:
@@ -54,13 +54,15 @@ def decrypt(
         raise DecodeError(unknown_key(headers), body)
     plain = key.decrypt(body, _bound(f"{algorithm}:{key_id}", domain, namespace))
     if plain is None:
-        raise DecodeError(f"the body is not what was encrypted with the key {key_id!r}", body)
+        raise DecodeError(
+            f"the body cannot be decrypted with the key {key_id!r}: it was changed", body
+        )
     return plain
 
 
 def unknown_key(headers: Mapping[str, Any]) -> str:
-    """Say that a body is encrypted with a key that is not here."""
-    return f"the body is encrypted ({str(headers[ENCRYPTION])[:100]}), and the key is not here"
+    """Return the problem of a body that is encrypted with a key that this process does not have."""
+    return f"the body is encrypted ({str(headers[ENCRYPTION])[:100]}), and this process has no such key"
 
 
 def _bound(header: str, domain: Domain, namespace: str) -> bytes:

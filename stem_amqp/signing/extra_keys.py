@@ -7,23 +7,25 @@ import os
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing_extensions import override
 
-from stem_amqp.signing.keys import Algorithm, CipherKey, SigningKey
+from stem_amqp.signing.keys import Algorithm, CipherKey, SigningKey, Use
 
 KEY_BYTES = 32
 """The length of an Ed25519 key, public or private, and of an AES-256 key."""
 NONCE_BYTES = 12
-"""The nonce in front of what is encrypted: random, 96 bits, as GCM is made for."""
+"""The length of the nonce before the ciphertext: 96 random bits, the size GCM is specified for."""
 
 
 class Ed25519Key(SigningKey):
-    """Ed25519: with the public half alone, a worker can verify and cannot sign.
+    """Ed25519: with only the public key, a worker can verify but not sign.
 
     Args:
         key_id: its id.
         private: the 32 bytes of the private key; None for a key that only verifies.
-        public: the 32 bytes of the public key; None takes that of the private one.
+        public: the 32 bytes of the public key; None derives it from the private key.
         active: whether new messages are signed with it.
+        use: which messages it is trusted for.
     """
 
     algorithm = Algorithm.ED25519
@@ -37,8 +39,9 @@ class Ed25519Key(SigningKey):
         private: bytes | None = None,
         public: bytes | None = None,
         active: bool = False,
+        use: Use = Use.ALL,
     ) -> None:
-        super().__init__(key_id, active=active)
+        super().__init__(key_id, active=active, use=use)
         for name, value in (("private", private), ("public", public)):
             if value is not None and len(value) != KEY_BYTES:
                 raise ValueError(f"the {name} key has {len(value)} bytes, not {KEY_BYTES}")
@@ -63,22 +66,19 @@ class Ed25519Key(SigningKey):
         return self._public.public_bytes_raw()
 
     @property
+    @override
     def can_sign(self) -> bool:
-        """Whether the private key is there."""
+        """Whether it has the private key."""
         return self._private is not None
 
+    @override
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of some bytes.
-
-        Raises:
-            ValueError: the private key is not here.
-        """
         if self._private is None:
-            raise ValueError(f"the key {self.id!r} verifies only: its private half is not here")
+            raise ValueError(f"the key {self.id!r} verifies only: it has no private key")
         return self._private.sign(data)
 
+    @override
     def verify(self, data: bytes, signature: bytes) -> bool:
-        """Say whether a signature is that of some bytes."""
         try:
             self._public.verify(signature, data)
         except InvalidSignature:
@@ -87,7 +87,7 @@ class Ed25519Key(SigningKey):
 
 
 class AesGcmKey(CipherKey):
-    """AES-256-GCM with a random nonce, which is good for 2³² messages a key.
+    """AES-256-GCM with a random nonce, which is safe for 2³² messages per key.
 
     Args:
         key_id: its id.
@@ -105,13 +105,14 @@ class AesGcmKey(CipherKey):
         super().__init__(key_id, active=active)
         self._cipher = AESGCM(secret)
 
+    @override
     def encrypt(self, plain: bytes, bound: bytes) -> bytes:
-        """Return the nonce and what is encrypted with it."""
+        """Return the nonce, followed by the ciphertext."""
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, plain, bound)
 
+    @override
     def decrypt(self, data: bytes, bound: bytes) -> bytes | None:
-        """Undo `encrypt`; None if the bytes were not made with this key, or are not the same."""
         nonce, encrypted = data[:NONCE_BYTES], data[NONCE_BYTES:]
         if len(nonce) < NONCE_BYTES:
             return None

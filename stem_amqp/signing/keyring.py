@@ -1,4 +1,4 @@
-"""The keys that a process has, and how they change while it runs."""
+"""The keys of a process, and their reload while it runs."""
 
 from __future__ import annotations
 
@@ -8,35 +8,47 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from stem_amqp.errors import ConfigurationError
-from stem_amqp.signing.keys import CipherKey, Key, SigningKey
+from stem_amqp.signing.keys import Algorithm, CipherKey, Key, SigningKey, Use
 
 log = logging.getLogger("stem_amqp.signing")
 
-LOOK_INTERVAL = 1.0
-"""Seconds between two looks at the file for a key that is not known, at least."""
+CHECK_INTERVAL = 1.0
+"""Minimum seconds between two checks of the key file for an unknown key."""
 
 
 class KeySet:
-    """Keys as they are at a moment; it never changes.
+    """An immutable set of keys.
 
     Attributes:
-        signing: the active key that signs, if there is one.
+        signing: the active key that signs tasks and everything else, if there is one.
+        publishing: the active key that signs publishes and results: one with that use, otherwise
+            `signing`.
         encrypting: the active key that encrypts, if there is one.
         verifies: whether any key can verify a signature.
+        verifiers_can_sign: whether every process that verifies can sign publishes too: with a shared
+            secret, or because workers have signing keys for publishes.
 
     Args:
         keys: in any order.
 
     Raises:
-        ConfigurationError: two have one id, two that sign or encrypt are active, or one is active
-            that cannot sign.
+        ConfigurationError: two keys have the same id, two keys of one kind are active, or an active
+            key cannot sign.
     """
 
-    __slots__ = ("_by_id", "encrypting", "signing", "verifies")
+    __slots__ = (
+        "_by_id",
+        "encrypting",
+        "publishing",
+        "signing",
+        "verifiers_can_sign",
+        "verifies",
+    )
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._by_id: dict[str, Key] = {}
         self.signing: SigningKey | None = None
+        self.publishing: SigningKey | None = None
         self.encrypting: CipherKey | None = None
         for key in keys:
             if key.id in self._by_id:
@@ -44,25 +56,33 @@ class KeySet:
             self._by_id[key.id] = key
             if key.active:
                 self._activate(key)
-        self.verifies = any(isinstance(key, SigningKey) for key in self._by_id.values())
+        if self.publishing is None:
+            self.publishing = self.signing
+        signers = [key for key in self._by_id.values() if isinstance(key, SigningKey)]
+        self.verifies = bool(signers)
+        shared = self.signing is not None and self.signing.algorithm is Algorithm.HMAC_SHA256
+        self.verifiers_can_sign = shared or any(key.use is Use.PUBLISHES for key in signers)
 
     def _activate(self, key: Key) -> None:
-        before = self.signing if isinstance(key, SigningKey) else self.encrypting
+        narrow = isinstance(key, SigningKey) and key.use is Use.PUBLISHES
+        signing = self.publishing if narrow else self.signing
+        before = signing if isinstance(key, SigningKey) else self.encrypting
         if before is not None:
             raise ConfigurationError(
-                f"the keys {before.id!r} and {key.id!r} are both active: one of a kind can be"
+                f"the keys {before.id!r} and {key.id!r} are both active: only one of a kind can be active"
             )
         if isinstance(key, CipherKey):
             self.encrypting = key
         elif isinstance(key, SigningKey):
             if not key.can_sign:
-                raise ConfigurationError(
-                    f"the key {key.id!r} is active, but its private half is not here"
-                )
-            self.signing = key
+                raise ConfigurationError(f"the key {key.id!r} is active, but it has no private key")
+            if narrow:
+                self.publishing = key
+            else:
+                self.signing = key
 
     def get(self, key_id: str) -> Key | None:
-        """Return the key of that id, or None."""
+        """Return the key with the id, or None."""
         return self._by_id.get(key_id)
 
     def to_encrypt(self) -> CipherKey:
@@ -89,13 +109,13 @@ class KeySet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyChange:
-    """What a reload changed.
+    """The changes of a reload.
 
     Args:
-        added: ids that are new.
-        removed: ids that are gone.
-        signing: id of the key that signs from now on, if there is one.
-        encrypting: id of the key that encrypts from now on, if there is one.
+        added: the ids of new keys.
+        removed: the ids of removed keys.
+        signing: the id of the signing key after the reload, if there is one.
+        encrypting: the id of the encrypting key after the reload, if there is one.
     """
 
     added: tuple[str, ...]
@@ -107,22 +127,22 @@ class KeyChange:
         words = [
             f"added {', '.join(self.added)}" if self.added else "",
             f"removed {', '.join(self.removed)}" if self.removed else "",
-            f"signing with {self.signing}" if self.signing else "signing with none",
+            f"signing with {self.signing}" if self.signing else "no signing key",
             f"encrypting with {self.encrypting}" if self.encrypting else "",
         ]
         return "; ".join(word for word in words if word)
 
 
 class KeyRing:
-    """The keys of a process. Reading never blocks, and a failed reload changes nothing.
+    """The keys of a process. A failed reload changes nothing.
 
     Args:
-        read: reads the keys; raises ConfigurationError if they cannot be used.
-        stamp: something that changes whenever `read` would read something else, cheap to ask for.
-        clock: seconds that only go forward.
+        read: reads the keys; raises ConfigurationError if they are invalid.
+        stamp: returns a value that changes whenever the source of the keys changes; it must be cheap.
+        clock: monotonic time in seconds.
 
     Raises:
-        ConfigurationError: the keys cannot be used.
+        ConfigurationError: the keys are invalid.
     """
 
     def __init__(
@@ -132,16 +152,18 @@ class KeyRing:
         stamp: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.listeners: set[Callable[[], None]] = set()
+        """Called after each reload."""
         self._read = read
         self._stamp = stamp
         self._clock = clock
         self._read_stamp = stamp()
-        self._looked = -LOOK_INTERVAL + clock()
+        self._checked_at = -CHECK_INTERVAL + clock()
         self._keys = read()
 
     @classmethod
     def of(cls, *keys: Key) -> KeyRing:
-        """Return a ring of these keys, which never change."""
+        """Return a ring of fixed keys."""
         keyset = KeySet(keys)
         return cls(lambda: keyset)
 
@@ -151,17 +173,17 @@ class KeyRing:
         return self._keys
 
     def find(self, key_id: str) -> Key | None:
-        """Return the key of that id, or None.
+        """Return the key with the id, or None.
 
-        One that is not known may be newer than what this process has read: so the file is read
-        again if it has changed, with one look a second at most.
+        An unknown key may be newer than the last reload: if the file has changed, it is read again.
+        The file is checked at most once per `CHECK_INTERVAL`.
         """
         key = self._keys.get(key_id)
         if key is None and self._changed():
             try:
                 change = self.reload()
             except ConfigurationError as error:
-                log.warning("the keys could not be read again; the old ones stay: %s", error)
+                log.warning("the keys could not be reloaded; the old keys stay in use: %s", error)
             else:
                 log.info("the keys have changed: %s", change)
                 key = self._keys.get(key_id)
@@ -171,11 +193,13 @@ class KeyRing:
         """Read the keys again.
 
         Raises:
-            ConfigurationError: they cannot be used; the old ones stay.
+            ConfigurationError: the keys are invalid; the old keys stay in use.
         """
         stamp = self._stamp()
         old, new = self._keys, self._read()
         self._keys, self._read_stamp = new, stamp
+        for listener in tuple(self.listeners):
+            listener()
         before, after = ({key.id for key in keys.keys} for keys in (old, new))
         return KeyChange(
             added=tuple(sorted(after - before)),
@@ -186,9 +210,9 @@ class KeyRing:
 
     def _changed(self) -> bool:
         now = self._clock()
-        if now - self._looked < LOOK_INTERVAL:
+        if now - self._checked_at < CHECK_INTERVAL:
             return False
-        self._looked = now
+        self._checked_at = now
         return self._stamp() != self._read_stamp
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""One key, and what it can do. No key shows its secret: neither in ``repr`` nor in an error."""
+"""Keys for signing and encryption. No key shows its secret in its ``repr`` or in an error."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ import re
 from abc import ABC, abstractmethod
 from enum import StrEnum
 
+from typing_extensions import override
+
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Ids of keys. They stand in headers and logs, and in what is signed: no blank, no line break."""
+"""Ids of keys. They are part of headers, log lines and signed data: no space, no line break."""
 HMAC_SECRET_BYTES = 32
-"""The least length of an HMAC-SHA256 secret: that of its result."""
+"""The minimum length of an HMAC-SHA256 secret: the length of the digest."""
 
 
 class Algorithm(StrEnum):
-    """What a key is for: the first two sign, the last one encrypts."""
+    """The algorithm of a key: the first two sign, the last one encrypts."""
 
     HMAC_SHA256 = "hmac-sha256"
     ED25519 = "ed25519"
     AES_256_GCM = "aes-256-gcm"
 
 
+class Use(StrEnum):
+    """Which messages a signing key is trusted for."""
+
+    ALL = "all"
+    """Tasks, commands, publishes and results."""
+    PUBLISHES = "publishes"
+    """Publishes and results only: for a worker that must not be able to create tasks."""
+
+
 class Key(ABC):
     """A key of the ring.
 
     Args:
-        key_id: its id, which the messages made with it name.
-        active: whether new messages are made with it; the others only read.
+        key_id: its id, which is in the headers of its messages.
+        active: whether it is used for new messages; other keys only verify and decrypt.
     """
 
     algorithm: Algorithm
@@ -40,38 +51,51 @@ class Key(ABC):
     @property
     @abstractmethod
     def abilities(self) -> str:
-        """What it can do, in words for people."""
+        """What the key can do, as text for messages."""
 
     def __repr__(self) -> str:
         active = ", active" if self.active else ""
         return f"<{type(self).__name__} {self.id!r}: {self.abilities}{active}>"
 
     def __reduce__(self) -> str:
-        raise TypeError(f"{self!r} is not to be copied or serialized")
+        raise TypeError(f"{self!r} must not be copied or serialized")
 
 
 class SigningKey(Key):
-    """A key that verifies signatures, and makes them if it has the secret half."""
+    """A key that verifies signatures, and signs if it has the private key.
 
-    __slots__ = ()
+    Attributes:
+        use: which messages it is trusted for.
+    """
+
+    __slots__ = ("use",)
+
+    def __init__(self, key_id: str, *, active: bool = False, use: Use = Use.ALL) -> None:
+        super().__init__(key_id, active=active)
+        self.use = use
 
     @property
     @abstractmethod
     def can_sign(self) -> bool:
-        """Whether it can make signatures."""
+        """Whether it can sign."""
 
     @property
+    @override
     def abilities(self) -> str:
-        """What it can do, in words for people."""
-        return "signs and verifies" if self.can_sign else "verifies only"
+        what = "signs and verifies" if self.can_sign else "verifies only"
+        return what if self.use is Use.ALL else f"{what}, {self.use.value}"
 
     @abstractmethod
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of some bytes."""
+        """Return the signature of some bytes.
+
+        Raises:
+            ValueError: the key cannot make signatures.
+        """
 
     @abstractmethod
     def verify(self, data: bytes, signature: bytes) -> bool:
-        """Say whether a signature is that of some bytes, in a time that does not tell why not."""
+        """Return whether the signature of some bytes is valid, in constant time."""
 
 
 class CipherKey(Key):
@@ -80,8 +104,8 @@ class CipherKey(Key):
     __slots__ = ()
 
     @property
+    @override
     def abilities(self) -> str:
-        """What it can do, in words for people."""
         return "encrypts and decrypts"
 
     @abstractmethod
@@ -89,45 +113,49 @@ class CipherKey(Key):
         """Encrypt.
 
         Args:
-            plain: the bytes to hide.
-            bound: bytes that are not hidden; decrypting works only with the same.
+            plain: the plaintext.
+            bound: additional authenticated data; decryption needs the same.
         """
 
     @abstractmethod
     def decrypt(self, data: bytes, bound: bytes) -> bytes | None:
-        """Undo `encrypt`; None if the bytes were not made with this key, or are not the same."""
+        """Undo `encrypt`; None if the bytes were encrypted with another key or changed."""
 
 
 class HmacKey(SigningKey):
-    """HMAC-SHA256: who can verify can also sign.
+    """HMAC-SHA256: every process that can verify can also sign.
 
     Args:
         key_id: its id.
         secret: 32 random bytes or more.
         active: whether new messages are signed with it.
+        use: which messages it is trusted for.
     """
 
     algorithm = Algorithm.HMAC_SHA256
 
     __slots__ = ("_secret",)
 
-    def __init__(self, key_id: str, secret: bytes, *, active: bool = False) -> None:
+    def __init__(
+        self, key_id: str, secret: bytes, *, active: bool = False, use: Use = Use.ALL
+    ) -> None:
         if len(secret) < HMAC_SECRET_BYTES:
             raise ValueError(
-                f"the secret has {len(secret)} bytes, at least {HMAC_SECRET_BYTES} are needed"
+                f"the secret has {len(secret)} bytes; at least {HMAC_SECRET_BYTES} are required"
             )
-        super().__init__(key_id, active=active)
+        super().__init__(key_id, active=active, use=use)
         self._secret = secret
 
     @property
+    @override
     def can_sign(self) -> bool:
-        """Whether it can make signatures: always."""
+        """Whether it can sign: always true."""
         return True
 
+    @override
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of some bytes."""
         return hmac.digest(self._secret, data, "sha256")
 
+    @override
     def verify(self, data: bytes, signature: bytes) -> bool:
-        """Say whether a signature is that of some bytes, in constant time."""
         return hmac.compare_digest(self.sign(data), signature)

@@ -1,4 +1,4 @@
-"""From the settings to the keys of a process."""
+"""Create the keys of a process from its settings."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ _VARIABLES = {
     "signing_key": ("STEM_SIGNING_KEY", Algorithm.HMAC_SHA256),
     "encryption_key": ("STEM_ENCRYPTION_KEY", Algorithm.AES_256_GCM),
 }
+_NAMES = ("keys_file", *_VARIABLES)
+"""The settings that name keys."""
 
 
 def ring_from(settings: Settings) -> KeyRing | None:
-    """Return the keys that the settings name; None where they name none.
+    """Return the configured keys; None if no keys are configured.
 
     Args:
         settings: the settings.
 
     Raises:
-        ConfigurationError: the keys cannot be used, or come from two places.
+        ConfigurationError: the keys are invalid, or configured in two places.
     """
     path = settings.keys_file
     given = {name: getattr(settings, name) for name in _VARIABLES}
@@ -34,8 +36,8 @@ def ring_from(settings: Settings) -> KeyRing | None:
         return KeyRing(_reader(given)) if any(given.values()) else None
     if any(given.values()):
         raise ConfigurationError(
-            "keys come from STEM_KEYS_FILE, or from STEM_SIGNING_KEY and STEM_ENCRYPTION_KEY, not"
-            " from both\n  Put all of them into the file."
+            "keys can come from STEM_KEYS_FILE, or from STEM_SIGNING_KEY and STEM_ENCRYPTION_KEY, but"
+            " not from both\n  Put all of them into the file."
         )
 
     def stamp() -> object:
@@ -48,43 +50,80 @@ def ring_from(settings: Settings) -> KeyRing | None:
     return KeyRing(lambda: read_key_file(path), stamp=stamp)
 
 
+class KeySource:
+    """The keys that settings name, read when they are first asked for.
+
+    Args:
+        settings: the settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ring: KeyRing | None = None
+
+    @property
+    def ring(self) -> KeyRing | None:
+        """The keys; None where the settings name none.
+
+        Raises:
+            ConfigurationError: the keys cannot be used, or come from two places.
+        """
+        if self._ring is None:
+            self._ring = ring_from(self._settings)
+        return self._ring
+
+    def serves(self, settings: Settings) -> bool:
+        """Return whether other settings name the same keys.
+
+        Args:
+            settings: the other settings.
+        """
+        return all(getattr(settings, name) == getattr(self._settings, name) for name in _NAMES)
+
+
 def seal_from(settings: Settings, ring: KeyRing | None) -> Seal | None:
-    """Return what seals the messages of an application; None where nothing does.
+    """Return the seal of an application's messages; None without keys.
 
     Args:
         settings: the settings.
         ring: the keys.
 
     Raises:
-        ConfigurationError: signatures or encryption are asked for, and there is no key for it.
+        ConfigurationError: signatures or encryption are required, and there is no key for it.
     """
     if ring is None:
         for wanted, name in (
             (settings.require_signature, "REQUIRE_SIGNATURE"),
             (settings.encrypt, "ENCRYPT"),
+            (settings.require_encryption, "REQUIRE_ENCRYPTION"),
         ):
             if wanted:
                 raise ConfigurationError(
                     f"STEM_{name} is set, but there are no keys\n"
-                    "  Name a key file in STEM_KEYS_FILE; stem-amqp keys generate makes keys."
+                    "  Set STEM_KEYS_FILE to a key file; stem-amqp keys generate creates keys."
                 )
         return None
     verifies = ring.current.verifies
     if settings.require_signature and not verifies:
         raise ConfigurationError(
             "STEM_REQUIRE_SIGNATURE is set, but no key can verify a signature: every message would"
-            " be refused\n  Add one: stem-amqp keys generate --algorithm ed25519"
+            " be rejected\n  Add one: stem-amqp keys generate --algorithm ed25519"
         )
     if settings.encrypt:
         ring.current.to_encrypt()
     required = verifies if settings.require_signature is None else settings.require_signature
     return Seal(
-        ring=ring, namespace=settings.namespace, required=required, encrypts=settings.encrypt
+        ring=ring,
+        namespace=settings.namespace,
+        required=required,
+        encrypts=settings.encrypt,
+        needs_encryption=settings.require_encryption,
+        signatures=settings.signatures,
     )
 
 
 def _reader(given: dict[str, SecretStr | None]) -> Callable[[], KeySet]:
-    """Return what reads the variables: on a reload anew, if they came from the environment."""
+    """Return a function that reads the keys; it reads the environment again if they came from it."""
     own = given != _in_environment()
 
     def read() -> KeySet:

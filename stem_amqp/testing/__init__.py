@@ -1,14 +1,13 @@
 """Tools for tests: applications in memory, brokers to test against, and pytest fixtures.
 
-- `stem_amqp.testing.plugin` holds the pytest fixtures; pytest loads it by itself.
+- `stem_amqp.testing.plugin` holds the pytest fixtures; pytest loads it automatically.
 - `stem_amqp.testing.kit` is behind ``stem_memory``, and can be used without pytest: `in_memory`.
-- `stem_amqp.testing.brokers` finds a RabbitMQ, or starts one.
-- `stem_amqp.testing.postgres_server` finds a PostgreSQL, or starts one; `redis_server` a Redis.
+- `stem_amqp.servers.finder` finds a RabbitMQ, a PostgreSQL or a Redis, or starts one.
 - `stem_amqp.testing.backend_contract` is the suite for result backends of one's own.
 - `stem_amqp.testing.cleanup` deletes what a test declared.
 
-The names below are imported when they are first used: pytest loads this package in every test run of
-whoever installed us.
+The names below are imported on first use: pytest loads this package in every test run where
+stem-amqp is installed.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Deletes what a test declared on the broker."""
+"""Delete the exchanges and queues that a test declared on the broker."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Literal
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError
 
 from stem_amqp.errors import BrokerError, BrokerUnavailableError
-from stem_amqp.settings import redacted
+from stem_amqp.text import redacted
 
 CHANNELS = 8
-"""Deletions in flight at once: each channel does one at a time."""
+"""Concurrent deletions: each channel does one at a time."""
 CONNECT_TIMEOUT = 10.0
 
 Entity = tuple[Literal["exchange", "queue"], str]
@@ -52,7 +52,7 @@ async def delete_namespace(
 ) -> None:
     """Delete exchanges and queues with everything in them.
 
-    What does not exist counts as deleted. A name that cannot be deleted does not keep the others.
+    A name that does not exist counts as deleted. A name that cannot be deleted does not stop the others.
 
     Args:
         url: the broker's AMQP URL.
@@ -73,8 +73,8 @@ async def delete_namespace(
     except (OSError, AMQPError) as error:
         raise BrokerUnavailableError(f"cannot clean up on {redacted(url)}: {error}") from error
     async with connection:
-        # Exchanges first: a queue that is gone would send its exchange's messages elsewhere. And one
-        # by one: RabbitMQ 3.10 crashes over two that are bound to each other and go at once.
+        # Exchanges first: without its queue an exchange would route messages elsewhere. One by one:
+        # RabbitMQ 3.10 crashes if two exchanges that are bound to each other are deleted at once.
         await _delete(connection, exchanges, refused)
         async with asyncio.TaskGroup() as deleting:
             for _ in range(min(CHANNELS, len(queues))):
@@ -87,7 +87,7 @@ async def _delete(
     connection: AbstractConnection, entities: deque[Entity], refused: list[str]
 ) -> None:
     while entities:
-        # A refusal closes the channel: the outer loop goes on with a new one.
+        # A refusal closes the channel: the outer loop continues with a new one.
         async with connection.channel() as channel:
             await _delete_until_refused(channel, entities, refused)
 

@@ -1,6 +1,6 @@
-"""The pytest fixtures of stem-amqp. pytest loads this module by itself.
+"""The pytest fixtures of stem-amqp. pytest loads this module automatically.
 
-Nothing heavy is imported, and no broker is looked for, unless a test asks for one.
+Nothing heavy is imported, and no server is looked for, until a test uses a fixture that needs it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ import pytest
 
 if TYPE_CHECKING:
     from stem_amqp.app import Stem
-    from stem_amqp.testing.brokers import Broker, NoBrokerError
+    from stem_amqp.servers.finder import NoServerError, Server, ServerKind
     from stem_amqp.testing.cleanup import Namespace
     from stem_amqp.testing.kit.harness import StemMemory
-    from stem_amqp.testing.postgres_server import NoPostgresError, PostgresServer
-    from stem_amqp.testing.redis_server import NoRedisError, RedisServer
     from stem_amqp.transport.memory import ManualClock
 
 pytest.register_assert_rewrite("stem_amqp.testing.backend_contract")
 
-_FOUND = pytest.StashKey["Broker | NoBrokerError"]()
-_FOUND_POSTGRES = pytest.StashKey["PostgresServer | NoPostgresError"]()
-_FOUND_REDIS = pytest.StashKey["RedisServer | NoRedisError"]()
+_FOUND = pytest.StashKey[dict[str, "Server | NoServerError"]]()
+"""The servers that were looked for, by the name of their kind."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,8 +49,8 @@ def stem_clock() -> ManualClock:
 def stem_memory(stem_app: Stem, stem_clock: ManualClock) -> Iterator[StemMemory]:
     """Put the application under test on a broker and a result backend in memory.
 
-    What it enqueues is noted, and runs when the test wants it to. Afterwards the application has its
-    own connections again.
+    Its calls are recorded, and run when the test says so. Afterwards the application uses its own
+    connections again.
     """
     from stem_amqp.testing.kit.harness import in_memory  # noqa: PLC0415
 
@@ -63,7 +60,7 @@ def stem_memory(stem_app: Stem, stem_clock: ManualClock) -> Iterator[StemMemory]
 
 @pytest.fixture
 def stem_rabbitmq(stem_app: Stem, stem_broker_url: str) -> Iterator[Stem]:
-    """Let the application under test use the session's RabbitMQ, in a namespace of the test's own.
+    """Let the application under test use the session's RabbitMQ, in a namespace for this test.
 
     The test connects it: ``async with stem_rabbitmq, stem_rabbitmq.worker().running():``
     """
@@ -74,25 +71,25 @@ def stem_rabbitmq(stem_app: Stem, stem_broker_url: str) -> Iterator[Stem]:
 
 
 @pytest.fixture(scope="session")
-def stem_broker(pytestconfig: pytest.Config) -> Broker:
-    """Find or start a RabbitMQ for the session; see `stem_amqp.testing.brokers`."""
-    found = _find_once(pytestconfig)
+def stem_broker(pytestconfig: pytest.Config) -> Server:
+    """Find or start a RabbitMQ for the session; see `stem_amqp.servers.finder`."""
+    found = _broker(pytestconfig)
     if isinstance(found, Exception):
         pytest.fail(str(found), pytrace=False)
     return found
 
 
 @pytest.fixture(scope="session")
-def stem_broker_url(stem_broker: Broker) -> str:
+def stem_broker_url(stem_broker: Server) -> str:
     """Return the AMQP URL of the session's RabbitMQ."""
     return stem_broker.url
 
 
 @pytest.fixture
 def stem_namespace(stem_broker_url: str) -> Iterator[Namespace]:
-    """Give the test a namespace of its own, and delete afterwards what the test noted in it."""
+    """Give the test its own namespace, and delete afterwards the names that the test added to it."""
+    from stem_amqp.servers.answer import run_blocking  # noqa: PLC0415
     from stem_amqp.testing.cleanup import Namespace, delete_namespace  # noqa: PLC0415
-    from stem_amqp.testing.handshake import run_blocking  # noqa: PLC0415
 
     namespace = Namespace(name=f"t-{uuid.uuid4().hex[:8]}")
     yield namespace
@@ -101,13 +98,14 @@ def stem_namespace(stem_broker_url: str) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session")
 def stem_postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
-    """Return the URL of a database of the session's own, which is dropped at its end.
+    """Return the URL of a database for this session, which is dropped at its end.
 
-    Where there is no PostgreSQL, the test is skipped; where one was named, it fails.
+    Without a PostgreSQL the test is skipped; if the environment names one that does not answer, it
+    fails.
     """
-    from stem_amqp.testing.postgres_server import temporary_database  # noqa: PLC0415
+    from stem_amqp.servers.postgres.kind import temporary_database  # noqa: PLC0415
 
-    found = _find_postgres_once(pytestconfig)
+    found = _postgres(pytestconfig)
     if isinstance(found, Exception):
         (pytest.fail if found.named else pytest.skip)(str(found))
     with temporary_database(found) as url:
@@ -115,23 +113,23 @@ def stem_postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stem_redis(pytestconfig: pytest.Config) -> RedisServer:
-    """Find or start a Redis for the session; see `stem_amqp.testing.redis_server`."""
-    found = _find_redis_once(pytestconfig)
+def stem_redis(pytestconfig: pytest.Config) -> Server:
+    """Find or start a Redis for the session; see `stem_amqp.servers.finder`."""
+    found = _redis(pytestconfig)
     if isinstance(found, Exception):
         pytest.fail(str(found), pytrace=False)
     return found
 
 
 @pytest.fixture(scope="session")
-def stem_redis_url(stem_redis: RedisServer) -> str:
+def stem_redis_url(stem_redis: Server) -> str:
     """Return the URL of the session's Redis."""
     return stem_redis.url
 
 
 def _named_app(target: str) -> Stem:
-    from stem_amqp.cli.load import find  # noqa: PLC0415
     from stem_amqp.errors import ConfigurationError  # noqa: PLC0415
+    from stem_amqp.locate import find  # noqa: PLC0415
 
     if not target:
         pytest.fail(
@@ -148,7 +146,7 @@ def _named_app(target: str) -> Stem:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Look for the servers before the first test, so that no test's time limit has to pay for it.
+    """Look for the servers before the first test, so that it does not count against a test's time limit.
 
     Args:
         session: the tests that were collected.
@@ -157,11 +155,11 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         return
     used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     if "stem_broker" in used:
-        _find_once(session.config)
+        _broker(session.config)
     if "stem_redis" in used:
-        _find_redis_once(session.config)
+        _redis(session.config)
     if any(map(_needs_postgres, session.items)):
-        _find_postgres_once(session.config)
+        _postgres(session.config)
 
 
 def _needs_postgres(item: pytest.Item) -> bool:
@@ -172,48 +170,38 @@ def _needs_postgres(item: pytest.Item) -> bool:
     )
 
 
-def _find_once(config: pytest.Config) -> Broker | NoBrokerError:
-    if _FOUND not in config.stash:
-        from stem_amqp.testing.brokers import NoBrokerError, find_broker  # noqa: PLC0415
+def _broker(config: pytest.Config) -> Server | NoServerError:
+    from stem_amqp.servers.rabbitmq.kind import RABBITMQ  # noqa: PLC0415
 
+    return _find_once(config, RABBITMQ)
+
+
+def _postgres(config: pytest.Config) -> Server | NoServerError:
+    from stem_amqp.servers.postgres.kind import POSTGRES  # noqa: PLC0415
+
+    return _find_once(config, POSTGRES)
+
+
+def _redis(config: pytest.Config) -> Server | NoServerError:
+    from stem_amqp.servers.redis.kind import REDIS  # noqa: PLC0415
+
+    return _find_once(config, REDIS)
+
+
+def _find_once(config: pytest.Config, kind: ServerKind) -> Server | NoServerError:
+    from stem_amqp.servers.finder import NoServerError, find_server  # noqa: PLC0415
+
+    found = config.stash.setdefault(_FOUND, {})
+    if kind.name not in found:
         stack = ExitStack()
         config.add_cleanup(stack.close)
         try:
-            config.stash[_FOUND] = stack.enter_context(find_broker(report=_reporter(config)))
-        except NoBrokerError as error:
-            config.stash[_FOUND] = error
-    return config.stash[_FOUND]
-
-
-def _find_postgres_once(config: pytest.Config) -> PostgresServer | NoPostgresError:
-    if _FOUND_POSTGRES not in config.stash:
-        from stem_amqp.testing.postgres_server import (  # noqa: PLC0415
-            NoPostgresError,
-            find_postgres,
-        )
-
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        try:
-            config.stash[_FOUND_POSTGRES] = stack.enter_context(
-                find_postgres(report=_reporter(config))
-            )
-        except NoPostgresError as error:
-            config.stash[_FOUND_POSTGRES] = error
-    return config.stash[_FOUND_POSTGRES]
-
-
-def _find_redis_once(config: pytest.Config) -> RedisServer | NoRedisError:
-    if _FOUND_REDIS not in config.stash:
-        from stem_amqp.testing.redis_server import NoRedisError, find_redis  # noqa: PLC0415
-
-        stack = ExitStack()
-        config.add_cleanup(stack.close)
-        try:
-            config.stash[_FOUND_REDIS] = stack.enter_context(find_redis(report=_reporter(config)))
-        except NoRedisError as error:
-            config.stash[_FOUND_REDIS] = error
-    return config.stash[_FOUND_REDIS]
+            server = stack.enter_context(find_server(kind, report=_reporter(config)))
+        except NoServerError as error:
+            found[kind.name] = error
+        else:
+            found[kind.name] = server
+    return found[kind.name]
 
 
 def _reporter(config: pytest.Config) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""What stands on the broker: exchanges, queues and bindings, as plain values."""
+"""The entities on a broker: exchanges, queues, bindings and policies, as plain values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BUILT_IN_TYPES = ("topic", "direct", "fanout", "headers")
-"""The types of exchanges that every broker has."""
+"""The exchange types that every broker has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +16,7 @@ class Exchange:
 
     Args:
         name: its name on the broker.
-        type: ``topic``, ``direct``, ``fanout``, ``headers``, or a kind that a plugin brings.
+        type: ``topic``, ``direct``, ``fanout``, ``headers``, or the type of a plugin.
         arguments: such as ``alternate-exchange``.
         internal: whether only other exchanges can publish to it.
     """
@@ -35,7 +35,7 @@ class Queue:
         name: its name on the broker.
         arguments: the ``x-`` arguments.
         logical: the logical queue whose work or dead-letter queue it is.
-        version: of a work or dead-letter queue, its version in the topology; 0 for every other queue.
+        version: the version of a work or dead-letter queue in the topology; 0 for other queues.
         dead: whether it is a dead-letter queue.
     """
 
@@ -47,7 +47,7 @@ class Queue:
 
     @property
     def title(self) -> str:
-        """The queue as people call it."""
+        """The queue's name for messages."""
         if self.logical is None:
             return f"queue {self.name}"
         return f"dead-letter queue {self.logical}" if self.dead else f"queue {self.logical}"
@@ -74,7 +74,7 @@ class Binding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """A policy: settings that RabbitMQ gives to whatever has a matching name, changed in one call.
+    """A policy: settings that RabbitMQ applies to entities with a matching name.
 
     Args:
         name: the policy's name.
@@ -82,8 +82,8 @@ class Policy:
         apply_to: ``queues``, ``exchanges`` or ``all``; from RabbitMQ 3.12 on also
             ``classic_queues``, ``quorum_queues`` and ``streams``.
         definition: the settings, such as ``message-ttl``.
-        priority: of the policies that match, only the one with the highest priority counts.
-        operator: whether it is an operator policy, which limits what users' policies set.
+        priority: of the matching policies, only the one with the highest priority applies.
+        operator: whether it is an operator policy, which limits the values of user policies.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entities:
-    """All that is declared, in the order in which it can be declared."""
+    """All entities, in the order of declaration."""
 
     exchanges: tuple[Exchange, ...] = ()
     queues: tuple[Queue, ...] = ()

@@ -1,4 +1,4 @@
-"""From the file's queues that hold no tasks to queues on the broker."""
+"""Compile the extra queues of a file to queues on the broker; arguments of limits."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Any
 
 from stem_amqp.errors import TopologyError
 from stem_amqp.topology.entities import Queue
-from stem_amqp.topology.extra_spec import ExtraQueueSpec
-from stem_amqp.topology.mistake import dotted
 from stem_amqp.topology.model import Topology
 from stem_amqp.topology.names import Names
 from stem_amqp.topology.policies import filled
-from stem_amqp.topology.policy_spec import stream_age
+from stem_amqp.topology.spec.extra_queues import ExtraQueueSpec
+from stem_amqp.topology.spec.mistake import dotted
+from stem_amqp.topology.spec.policies import stream_age
 
 UNLIMITED = 1_000_000
-"""The delivery limit that means none: -1 makes RabbitMQ 3.10 drop a message at once, and without
-the argument RabbitMQ 4 takes 20."""
+"""The delivery limit for "no limit": with -1, RabbitMQ 3.10 drops a message at once, and without the
+argument RabbitMQ 4 uses 20."""
 
 
 def extra_queues(topology: Topology, names: Names, taken: Collection[str]) -> Iterator[Queue]:
-    """Yield the queues of ``extra_queues`` that are to be declared.
+    """Yield the queues of ``extra_queues`` to declare.
 
     Args:
         topology: the topology.
         names: the names in the namespace.
-        taken: names of queues that are stem-amqp's own.
+        taken: names of stem-amqp's queues.
 
     Raises:
-        TopologyError: one of them has such a name.
+            TopologyError: an extra queue has one of these names.
     """
     for key, spec in topology.extra_queues.items():
         name = filled(key, names)
         if name in taken:
             raise TopologyError(
-                f"in the namespace {names.namespace}, the queue {name} is stem-amqp's own",
+                f"in the namespace {names.namespace}, the queue name {name} is reserved for stem-amqp",
                 key=dotted(("extra_queues", key)),
                 remedy="Choose another name, such as {namespace}.audit-log.",
             )
@@ -79,17 +79,17 @@ def _dead_letters(spec: ExtraQueueSpec, names: Names) -> dict[str, Any]:
 
 
 def is_limited(spec: ExtraQueueSpec) -> bool:
-    """Say whether a queue can be full."""
+    """Return whether a queue has a length limit."""
     return spec.max_length is not None or spec.max_length_bytes is not None
 
 
 def limits(ttl: float | None, max_length: int | None, max_bytes: int | None) -> dict[str, Any]:
-    """Return the arguments of a queue's limits, those that there are.
+    """Return the arguments of the limits that are set.
 
     Args:
-        ttl: seconds that a message may wait.
-        max_length: messages at most.
-        max_bytes: bytes of bodies at most.
+        ttl: the TTL of messages in seconds.
+        max_length: the most messages.
+        max_bytes: the most bytes of bodies.
     """
     found = {
         "x-message-ttl": None if ttl is None else round(ttl * 1000),

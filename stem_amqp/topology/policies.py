@@ -1,4 +1,4 @@
-"""From the file's policies, and from queues' settings, to policies on the broker."""
+"""Compile policies: from the file, and from queue settings; compute the settings in force."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from stem_amqp.errors import TopologyError
 from stem_amqp.topology.entities import Policy, Queue
-from stem_amqp.topology.mistake import dotted
+from stem_amqp.topology.name_pattern import SlowPatternError, found
 from stem_amqp.topology.names import Names
-from stem_amqp.topology.values import NAMESPACE
+from stem_amqp.topology.spec.mistake import dotted, shown
+from stem_amqp.topology.spec.values import NAMESPACE
 
 if TYPE_CHECKING:
-    from stem_amqp.topology.model import Topology
-    from stem_amqp.topology.policy_spec import PolicySpec
+    from stem_amqp.topology.spec.content import Content
+    from stem_amqp.topology.spec.policies import PolicySpec
 
+OPERATOR_POLICY = "operator_policy"
+"""The component of operator policies among the parameters of a definitions file."""
 _CHANGEABLE = frozenset(
     {
         "message-ttl",
@@ -34,19 +37,19 @@ _CHANGEABLE = frozenset(
         "delayed-retry-max",
     }
 )
-"""What RabbitMQ takes from a policy as well as from an argument, by the policy's key."""
+"""The settings that RabbitMQ accepts in a policy as well as in an argument, by the policy's key."""
 _TYPES = {"classic_queues": "classic", "quorum_queues": "quorum", "streams": "stream"}
 
 
 def split(queue: Queue) -> tuple[Queue, Policy | None]:
-    """Take out of a queue's arguments what can be changed at run time.
+    """Split a queue's arguments into fixed ones and a policy with the changeable ones.
 
     Args:
         queue: the queue with all its arguments.
 
     Returns:
-        The queue with the arguments that never change, and a policy for it alone with the others;
-        None if there are no others. The policy has everything: RabbitMQ applies only one.
+        The queue with the fixed arguments, and a policy for this queue with all others, or None if
+        there are none. It is a single policy, since RabbitMQ applies only one.
     """
     fixed: dict[str, Any] = {}
     changeable: dict[str, Any] = {}
@@ -60,17 +63,17 @@ def split(queue: Queue) -> tuple[Queue, Policy | None]:
 
 
 def changeable(argument: str) -> bool:
-    """Say whether RabbitMQ takes from a policy what an argument of a queue sets."""
+    """Return whether a policy can set the same as an argument of a queue."""
     return argument.startswith("x-") and argument.removeprefix("x-") in _CHANGEABLE
 
 
 def exactly(name: str) -> str:
-    """Return the pattern that fits one name alone."""
+    """Return the pattern that matches exactly one name."""
     return f"^{re.escape(name)}$"
 
 
-def written(topology: Topology, names: Names) -> Iterator[Policy]:
-    """Yield the policies that the file has, for a namespace."""
+def written(topology: Content, names: Names) -> Iterator[Policy]:
+    """Yield the policies of the file for a namespace."""
     for specs, operator in ((topology.policies, False), (topology.operator_policies, True)):
         for name, spec in specs.items():
             yield Policy(
@@ -86,17 +89,17 @@ def written(topology: Topology, names: Names) -> Iterator[Policy]:
 
 
 def pattern(spec: PolicySpec, names: Names) -> str:
-    """Return a policy's pattern with the namespace in it, escaped."""
+    """Return a policy's pattern with the escaped namespace."""
     return spec.pattern.replace(NAMESPACE, re.escape(names.namespace))
 
 
 def filled(value: Any, names: Names) -> Any:
-    """Put the namespace into a text."""
+    """Replace the placeholder of the namespace in a string; other values are returned unchanged."""
     return value.replace(NAMESPACE, names.namespace) if isinstance(value, str) else value
 
 
 def fits(spec: PolicySpec, name: str, names: Names, kind: str) -> bool:
-    """Say whether a policy of the file would be applied to a queue.
+    """Return whether a policy of the file matches a queue.
 
     Args:
         spec: the policy.
@@ -111,7 +114,7 @@ def applied(policies: Iterable[Policy], name: str, kind: str) -> tuple[Policy, .
     """Return the policies that RabbitMQ applies to a queue: one, and one operator policy.
 
     Args:
-        policies: all that there are.
+        policies: all policies.
         name: the queue's name.
         kind: the queue's type.
     """
@@ -125,14 +128,14 @@ def applied(policies: Iterable[Policy], name: str, kind: str) -> tuple[Policy, .
 
 
 def effective(queue: Queue, policies: Iterable[Policy]) -> dict[str, Any]:
-    """Return what is in force for a queue, as arguments.
+    """Return the settings in force for a queue, as arguments.
 
-    Of two numbers the lower one counts, an operator's word before a user's, and otherwise the
-    queue's own argument before a policy; but to a quorum queue a policy says what happens at a limit.
+    Of two numbers the lower one applies. Otherwise an operator policy takes precedence over a user policy,
+    and the queue's argument over a policy, except for a quorum queue's overflow.
 
     Args:
         queue: the queue.
-        policies: all that there are.
+        policies: all policies.
     """
     kind = str(queue.arguments.get("x-queue-type", "classic"))
     forced: dict[str, Any] = {}
@@ -155,7 +158,7 @@ def _both_numbers(one: Any, other: Any) -> bool:
 
 
 def matches(policy: Policy, name: str, kind: str) -> bool:
-    """Say whether a policy fits a queue's name and type.
+    """Return whether a policy matches a queue's name and type.
 
     Args:
         policy: the policy.
@@ -165,34 +168,58 @@ def matches(policy: Policy, name: str, kind: str) -> bool:
     return _matches(policy.pattern, policy.apply_to, name, kind)
 
 
+def fits_name(policy: Policy, name: str) -> bool:
+    """Return whether a policy's pattern matches a name of any entity.
+
+    Args:
+        policy: the policy.
+        name: a name on the broker.
+
+    Raises:
+        TopologyError: the match takes too long.
+    """
+    return _matches(policy.pattern, "all", name, "")
+
+
 def _matches(regex: str, apply_to: str, name: str, kind: str) -> bool:
     if apply_to == "exchanges" or _TYPES.get(apply_to, kind) != kind:
         return False
-    return re.search(regex, name) is not None
+    try:
+        return found(regex, name)
+    except SlowPatternError as error:
+        raise _slow(regex, error) from None
+
+
+def _slow(regex: str, error: SlowPatternError) -> TopologyError:
+    return TopologyError(
+        f"a policy's pattern, {shown(regex)}, {error}",
+        remedy="RabbitMQ aborts the match, and the policy applies to nothing. Avoid nested repeats: write"
+        r" for example '^stem\.[a-z.]+$' instead of '^stem\.([a-z]+\.?)+$'.",
+    )
 
 
 def refuse_clashes(
-    topology: Topology, names: Names, generated: Iterable[Policy], kinds: Mapping[str, str]
+    topology: Content, names: Names, generated: Iterable[Policy], kinds: Mapping[str, str]
 ) -> None:
-    """Refuse a policy of the file that would take the place of a generated one.
+    """Refuse a policy of the file that would override a generated one.
 
     Args:
         topology: the topology.
         names: the names in the namespace.
-        generated: the policies that queues' settings are in.
+        generated: the policies that hold queue settings.
         kinds: the type of each queue by its name.
 
     Raises:
-        TopologyError: one would.
+        TopologyError: a policy would override a generated one.
     """
     for own in generated:
         for name, spec in topology.policies.items():
             same = name.replace(NAMESPACE, names.namespace) == own.name
             if same or fits(spec, own.name, names, kinds[own.name]):
                 raise TopologyError(
-                    f"the policy fits {own.name}, which has a policy of stem-amqp's own; RabbitMQ"
+                    f"the policy matches {own.name}, which has a policy of stem-amqp; RabbitMQ"
                     " applies only one of them",
                     key=dotted(("policies", name)),
-                    remedy="Narrow the pattern, or choose another name; what the queue is to have"
-                    " stands under queues.",
+                    remedy="Narrow the pattern, or choose another name; put the queue's settings"
+                    " under queues.",
                 )

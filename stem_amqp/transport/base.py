@@ -1,127 +1,26 @@
-"""What a transport does, in AMQP words.
+"""The contract of a transport, in terms of AMQP.
 
-A transport keeps two connections, one for consuming and one for publishing, so that a broker which
-blocks publishers does not stop the settling of what has been consumed. It heals by itself: after a
-lost connection, a closed channel or a cancelled consumer, every `Consumer` consumes again.
+A transport keeps two connections, one for consuming and one for publishing, so that a broker that blocks
+publishers does not block settling. It recovers automatically: after a lost connection, a closed channel or a
+cancelled consumer, every `Consumer` consumes again.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from stem_amqp.clock import Clock
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
-
-Headers = Mapping[str, Any]
-
-FRAME_MAX = 131072
-"""Bytes of a frame that RabbitMQ offers unless it is set up otherwise."""
-OTHER_PROPERTIES = 1664
-"""Bytes of a content header without its table: six short texts of 256, and what is fixed."""
-LARGEST_HEADERS = FRAME_MAX - OTHER_PROPERTIES
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Publication:
-    """A message to publish: persistent, mandatory, and confirmed before `publish` returns.
-
-    Each publish gets a fresh ``message_id`` from the transport.
-
-    Args:
-        exchange: the exchange; ``""`` is the default exchange (replies only).
-        routing_key: the routing key, at most 255 bytes.
-        body: the bytes.
-        type: AMQP ``type``, the task's name.
-        correlation_id: AMQP ``correlation_id``, the task's id.
-        reply_to: AMQP ``reply_to``, where a reply is wanted.
-        priority: AMQP ``priority``.
-        app_id: AMQP ``app_id``, the namespace.
-        headers: AMQP headers.
-        content_type: AMQP ``content_type``.
-    """
-
-    exchange: str
-    routing_key: str
-    body: bytes
-    type: str | None = None
-    correlation_id: str | None = None
-    reply_to: str | None = None
-    priority: int | None = None
-    app_id: str | None = None
-    headers: Headers = field(default_factory=dict)
-    content_type: str = "application/json"
-
-
-class Delivery(ABC):
-    """A message that the broker handed over, to be settled exactly once.
-
-    Attributes:
-        body: the bytes.
-        headers: the headers as received, RabbitMQ's own among them.
-        exchange: the exchange that it was last published to.
-        routing_key: the routing key that it came with.
-        redelivered: whether the broker delivered it before.
-        type: AMQP ``type``.
-        correlation_id: AMQP ``correlation_id``.
-        message_id: AMQP ``message_id``.
-        reply_to: AMQP ``reply_to``.
-        priority: AMQP ``priority``.
-        app_id: AMQP ``app_id``.
-        content_type: AMQP ``content_type``.
-        timestamp: AMQP ``timestamp``, seconds since the epoch.
-    """
-
-    __slots__ = ()
-
-    body: bytes
-    headers: Headers
-    exchange: str
-    routing_key: str
-    redelivered: bool
-    type: str | None
-    correlation_id: str | None
-    message_id: str | None
-    reply_to: str | None
-    priority: int | None
-    app_id: str | None
-    content_type: str | None
-    timestamp: float | None
-
-    @abstractmethod
-    async def ack(self) -> None:
-        """Acknowledge: the broker forgets the message.
-
-        Raises:
-            StaleDeliveryError: the channel is gone, and the broker delivers the message again.
-        """
-
-    @abstractmethod
-    async def nack(self, *, requeue: bool) -> None:
-        """Return it politely (``requeue``), or dead-letter it.
-
-        Raises:
-            StaleDeliveryError: as for `ack`.
-        """
-
-    @abstractmethod
-    async def reject(self, *, requeue: bool) -> None:
-        """Return it as a failure that counts towards the delivery limit, or dead-letter it.
-
-        Raises:
-            StaleDeliveryError: as for `ack`.
-        """
-
-
-OnDelivery = Callable[[Delivery], None]
-"""Called in the event loop for each delivery; must not block and must not raise."""
+from stem_amqp.transport.delivery import Delivery, OnDelivery
+from stem_amqp.transport.publication import LARGEST_HEADERS, Publication
+from stem_amqp.transport.restorer import Restorer
 
 
 class Consumer(ABC):
-    """A consumer on one queue. It consumes again by itself after whatever broke."""
+    """A consumer on one queue. It consumes again automatically after every interruption."""
 
     queue: str
     prefetch: int
@@ -133,16 +32,16 @@ class Consumer(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """Cancel the consumer, for good. What was delivered can still be settled."""
+        """Cancel the consumer permanently. Its deliveries can still be settled."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Stop, and close its channel: the broker takes back what is not settled."""
+        """Stop, and close its channel: the broker requeues unsettled deliveries."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueStatus:
-    """What a passive declare tells of a queue.
+    """The status of a queue, from a passive declaration.
 
     Args:
         name: the queue.
@@ -157,13 +56,13 @@ class QueueStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerInfo:
-    """What the broker says of itself.
+    """The broker's information about itself.
 
     Args:
         product: such as ``RabbitMQ``, or ``memory``.
         version: major, minor, patch.
         cluster: the cluster's name.
-        title: what to call it, where that is not product and version.
+        title: its name for messages; default: product and version.
     """
 
     product: str
@@ -184,14 +83,16 @@ class ConnectionChange:
     Args:
         restored: True when consuming or publishing works again.
         role: ``consuming`` or ``publishing``.
-        error: what broke it.
-        downtime: seconds that it took, when restored.
+        error: the cause.
+        downtime: the duration of the interruption in seconds, when restored.
+        consumer: whether the connection stays, and only one of its consumers is affected.
     """
 
     restored: bool
     role: str
     error: str = ""
     downtime: float = 0.0
+    consumer: bool = False
 
 
 OnConnectionChange = Callable[[ConnectionChange], None]
@@ -200,24 +101,27 @@ Redeclare = Callable[[], Awaitable[None]]
 
 
 class Transport(ABC):
-    """The way to a broker.
+    """A transport to a broker.
 
     Attributes:
-        clock: the time that delays and TTLs are measured with.
+        clock: the clock for delays and TTLs.
         on_connection_change: called when a connection is lost or restored; set by the worker.
-        redeclare: called before a consumer consumes again on a queue that is gone; set by the
-            application so that a deleted queue comes back. None: wait until it is there again.
+        redeclare: called before a consumer consumes a deleted queue again; set by the application to
+            restore the queue. None: wait until the queue exists again.
+        restorer: called for an unroutable message, which is then published once more; set by the
+            application. None: the publish fails at once.
     """
 
     clock: Clock
     on_connection_change: OnConnectionChange | None = None
     redeclare: Redeclare | None = None
+    restorer: Restorer | None = None
 
     @property
     def largest_headers(self) -> int:
-        """Bytes of headers that fit into one frame beside the other properties.
+        """The largest headers in bytes that fit into one frame with the other properties.
 
-        A publication with more is an `UnwritableError`.
+        A publication with larger headers raises `UnwritableError`.
         """
         return LARGEST_HEADERS
 
@@ -228,33 +132,52 @@ class Transport(ABC):
         Raises:
             BrokerUnavailableError: none of the URLs answers.
             BrokerRefusedError: the broker refuses the credentials or the virtual host.
-            ConfigurationError: the URL or a TLS file cannot be used.
+            ConfigurationError: the URL or a TLS file is not valid.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Close everything; closing twice is no error."""
+        """Close everything; a second call does nothing."""
+
+    def abandon(self) -> None:
+        """Abort connections whose event loop is closed, so that the broker requeues their deliveries."""
+        return
 
     @abstractmethod
     async def publish(self, publication: Publication) -> None:
         """Publish and wait for the broker's confirm. May be called concurrently.
 
         Raises:
-            UnwritableError: it cannot be written as AMQP, now or later.
-            UnroutableError: no queue took it.
+            UnwritableError: it cannot be encoded as AMQP.
+            UnroutableError: it matches no queue.
             PublishRefusedError: the broker nacked it.
             PublishTimeoutError: no confirm within the publish timeout.
-            BrokerUnavailableError: there is no connection, within the publish timeout.
+            BrokerUnavailableError: no connection within the publish timeout.
+        """
+
+    @abstractmethod
+    def send(self, publication: Publication) -> bool:
+        """Send a transient message at once: information that may be lost, such as an event.
+
+        It is neither mandatory nor confirmed, and waits for nothing. Messages of tasks are published
+        with `publish`.
+
+        Returns:
+            Whether it was sent. It is not while there is no connection, and while the broker does not
+            read what was sent before.
+
+        Raises:
+            UnwritableError: it cannot be encoded as AMQP.
         """
 
     async def replace(self, delivery: Delivery, publication: Publication) -> None:
-        """Publish, and only after the confirm acknowledge what it replaces.
+        """Publish, and after the confirm acknowledge the delivery that the publication replaces.
 
-        A crash in between repeats the message and never loses it.
+        A crash in between may repeat the message but never loses it.
 
         Raises:
             PublishError: as `publish` does; the delivery is not settled then.
-            StaleDeliveryError: the delivery's channel is gone; the message is there twice.
+            StaleDeliveryError: the delivery's channel is closed; the message exists twice.
         """
         await self.publish(publication)
         await delivery.ack()
@@ -275,26 +198,27 @@ class Transport(ABC):
         Args:
             queue: the queue's name on the broker.
             on_delivery: called for each delivery.
-            prefetch: unsettled deliveries at most, at least 1.
-            tag: the consumer tag, as operators see it.
-            exclusive: be the only consumer.
-            on_missing: called when the queue has gone later on, and `redeclare` does not bring it
-                back: True lets the consumer end, False lets it go on waiting for the queue.
+            prefetch: the most unsettled deliveries, at least 1.
+            tag: the consumer tag, which the management UI shows.
+            exclusive: request to be the only consumer.
+            on_missing: called when the queue is deleted later and `redeclare` does not restore it: True
+                ends the consumer, False keeps waiting for the queue.
 
         Raises:
-            TopologyMissingError: there is no such queue, and `redeclare` could not bring it.
+            TopologyMissingError: there is no such queue, and `redeclare` could not restore it.
+            BrokerRefusedError: it is in exclusive use, or the user may not read it.
             BrokerUnavailableError: there is no connection.
         """
 
     @abstractmethod
     def browse(self, queue: str) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
-        """Look through a queue from its head.
+        """Browse a queue from its head.
 
-        Deliveries that are not settled inside the block go back to the queue at its end,
-        in their old order.
+        Deliveries that are not settled inside the block are requeued at its end, in their order.
 
         Raises:
             TopologyMissingError: there is no such queue.
+            BrokerUnavailableError: there is no connection.
         """
 
     @abstractmethod
@@ -305,83 +229,93 @@ class Transport(ABC):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        keys: Sequence[str] = ("",),
+        limit: int | None = None,
         on_renamed: Callable[[str], None] | None = None,
     ) -> AbstractAsyncContextManager[str]:
-        """Have an exclusive queue of this process for replies, acknowledged on receipt.
+        """Consume an exclusive queue of this process, for replies, with automatic acknowledgement.
 
-        It comes back after a lost connection; what arrives in between is lost. It has the same
-        name then, unless the broker keeps that one locked, as a cluster does for a dead node.
+        It is declared again after a lost connection; messages in between are lost. Its name is the same,
+        unless the broker keeps that name locked, as a cluster does for a failed node.
 
         Args:
             name: the queue's name.
-            on_delivery: called for each delivery, which is settled already.
-            expires: unused seconds after which the broker may remove it.
-            exchange: bind it to this fanout exchange, to get what everybody gets.
-            on_renamed: called with its new name, before it is there.
+            on_delivery: called for each delivery, which is already acknowledged.
+            expires: seconds without use after which the broker may delete it.
+            exchange: the exchange to bind it to, for broadcasts.
+            keys: the binding keys; a fanout exchange ignores them.
+            limit: the most messages in it; the broker drops the oldest of more. None: no limit.
+            on_renamed: called with its new name before it is declared.
+
+        Raises:
+            BrokerRefusedError: another connection owns a queue of that name.
+            BrokerUnavailableError: there is no connection.
         """
+
+    async def blocked(self) -> str:
+        """Return why the broker takes no publish at this moment, with a remedy; an empty string if it does.
+
+        A broker reports an alarm only after the first publish that it does not take.
+        """
+        return ""
 
     @abstractmethod
     async def declare(self, entities: Entities) -> None:
-        """Declare everything that is missing; what is there already must be the same.
+        """Declare missing entities; existing ones must be equal.
 
         Raises:
-            TopologyMismatchError: something is there with other arguments.
-            BrokerRefusedError: the user may not declare it.
+            TopologyMismatchError: an entity exists with other arguments.
+            TopologyMissingError: a binding's source or destination does not exist.
+            BrokerRefusedError: the user may not declare an entity.
+            BrokerUnavailableError: there is no connection.
         """
 
     @abstractmethod
     async def missing(self, entities: Entities) -> list[Exchange | Queue]:
-        """Return the exchanges and queues that are not there. Bindings cannot be asked for."""
+        """Return the exchanges and queues that do not exist. AMQP has no query for bindings.
+
+        Raises:
+            BrokerUnavailableError: there is no connection.
+        """
 
     @abstractmethod
     async def status(self, queues: Iterable[str]) -> dict[str, QueueStatus | None]:
-        """Return the status of each queue; None for one that is not there."""
+        """Return the status of each queue; None for one that does not exist.
+
+        Raises:
+            BrokerUnavailableError: there is no connection.
+        """
 
     @abstractmethod
     async def purge(self, queue: str) -> int:
-        """Drop every ready message of a queue, and return how many.
+        """Purge a queue, and return the number of dropped messages.
 
         Raises:
             TopologyMissingError: there is no such queue.
+            BrokerUnavailableError: there is no connection.
         """
 
     @abstractmethod
     async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
-        """Add bindings and take others away right after, so that no message is unroutable in between.
+        """Add bindings and immediately remove others, so that no message is unroutable in between.
 
-        A message that is published in the moment in which both are there goes both ways. Taking away
-        a binding that is not there is no error.
+        A message that is published while both exist is routed both ways.
 
         Args:
-            bind: what to add.
-            unbind: what to take away.
+            bind: the bindings to add.
+            unbind: the bindings to remove; missing ones are ignored.
 
         Raises:
-            TopologyMissingError: a source or destination of a new binding is not there.
+            TopologyMissingError: a source or destination of a new binding does not exist.
             BrokerRefusedError: the user may not bind.
             BrokerUnavailableError: there is no connection.
         """
 
     @abstractmethod
     async def delete(self, entities: Entities) -> None:
-        """Delete exchanges and queues with all that is in them; what is not there is no error."""
+        """Delete exchanges and queues with their messages; missing ones are ignored.
 
-
-__all__ = [
-    "Binding",
-    "BrokerInfo",
-    "ConnectionChange",
-    "Consumer",
-    "Delivery",
-    "Entities",
-    "Exchange",
-    "Headers",
-    "OnConnectionChange",
-    "OnDelivery",
-    "OnMissing",
-    "Publication",
-    "Queue",
-    "QueueStatus",
-    "Redeclare",
-    "Transport",
-]
+        Raises:
+            BrokerRefusedError: the user may not delete an entity.
+            BrokerUnavailableError: there is no connection.
+        """

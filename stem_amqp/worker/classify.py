@@ -1,54 +1,48 @@
-"""From how a run ended to what follows. Pure."""
+"""Classifies a failed run: retry it, snooze it, or dead-letter it. `classify` never raises."""
 
 from __future__ import annotations
 
-import traceback
-from types import TracebackType
+import math
+from dataclasses import replace
 
 from pydantic_core import PydanticSerializationError
 
-from stem_amqp.definition import TaskDefinition
 from stem_amqp.durations import seconds
-from stem_amqp.errors import ProcessDiedError, Reject, Retry, Snooze
-from stem_amqp.message import ERROR_LIMIT, TRACEBACK_LIMIT, shortened
+from stem_amqp.errors import (
+    ArgumentsError,
+    ConfigurationError,
+    DecodeError,
+    ProcessDiedError,
+    ResultUnavailableError,
+    StemError,
+    UnknownTaskError,
+    UnwritableError,
+)
+from stem_amqp.messages.message import ERROR_LIMIT, shortened
+from stem_amqp.outcome import Dead, Failure, Outcome, Retried, Snoozed
 from stem_amqp.retry import RetryPolicy
 from stem_amqp.states import Reason
-from stem_amqp.worker.outcome import Dead, Failure, Outcome, Retried, Snoozed
+from stem_amqp.task_control import Reject, Retry, Snooze
+from stem_amqp.tasks.definition import TaskDefinition
+from stem_amqp.worker.running.failure import describe, failure_of
 
-_MACHINERY = ("stem_amqp.worker", "asyncio", "concurrent.futures")
-
-
-def describe(error: BaseException) -> str:
-    """Return type and message of an exception, cut to what fits into a header."""
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in {"builtins", "__main__"}:
-        name = f"{kind.__module__}.{name}"
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - an exception of the user's that cannot even be shown
-        text = "(its text cannot be had)"
-    return shortened(f"{name}: {text}".removesuffix(": "), ERROR_LIMIT)
+PERMANENT = (
+    ConfigurationError,
+    UnknownTaskError,
+    ArgumentsError,
+    DecodeError,
+    ResultUnavailableError,
+    UnwritableError,
+)
+"""Errors of the framework that another run would raise again."""
 
 
-def failure_of(error: BaseException) -> Failure:
-    """Return what there is to say about an exception.
-
-    The exception itself is not kept: with its traceback it would keep the task's variables alive.
-    """
-    text = "".join(traceback.format_exception(type(error), error, _from_the_task(error)))
-    return Failure(error=describe(error), traceback=shortened(text, TRACEBACK_LIMIT, keep_end=True))
+LONGEST_DELAY = 100 * 365 * 86400.0
+"""The longest delay of a next run in seconds: much later dates cannot be represented."""
 
 
-def _from_the_task(error: BaseException) -> TracebackType | None:
-    """Return the traceback from the task's own frame on: how the worker got there helps nobody."""
-    step = error.__traceback__
-    while step is not None:
-        module = step.tb_frame.f_globals.get("__name__", "")
-        if not module.startswith(_MACHINERY):
-            return step
-        step = step.tb_next
-    return error.__traceback__
+class UnwritableResultError(Exception):
+    """A task returned a value that cannot be written as JSON; the cause says why."""
 
 
 def classify(
@@ -60,53 +54,93 @@ def classify(
     definition: TaskDefinition,
     elapsed: float,
 ) -> Outcome:
-    """Decide what follows a run that did not return.
+    """Return the outcome of a run that raised an exception.
 
     Args:
-        error: what it ended with.
+        error: the exception.
         attempt: the attempt, 0 for the first run.
-        max_retries: runs after the first one, at most.
+        max_retries: the maximum number of runs after the first one.
         policy: the retry policy.
         definition: the task.
         elapsed: seconds since the enqueue.
     """
-    if isinstance(error, Snooze):
-        return Snoozed(delay=seconds(error.delay), reason=error.reason or "")
-    if isinstance(error, Reject):
-        return Dead(reason=Reason.REJECTED, failure=Failure(error=describe(error)))
-    failure = failure_of(error)
-    if isinstance(error, PydanticSerializationError):
-        # Another run would do its work again and end just so
-        return Dead(reason=Reason.UNSERIALIZABLE_RESULT, failure=failure)
-    requested, crashed = isinstance(error, Retry), isinstance(error, ProcessDiedError)
-    if not requested and not _may_be_retried(error, definition):
-        return Dead(reason=Reason.CRASHED if crashed else Reason.NOT_RETRYABLE, failure=failure)
-    if attempt >= max_retries:
-        return Dead(reason=Reason.CRASHED if crashed else Reason.RETRIES_EXHAUSTED, failure=failure)
     try:
+        requested = _requested_outcome(error)
+        if requested is not None:
+            return requested
+        failure = failure_of(error)
+        if isinstance(error, definition.options.expected):
+            return Dead(reason=Reason.NOT_RETRYABLE, failure=failure, expected=True)
+        why_not = _final_reason(error, definition)
+        if why_not is not None:
+            return Dead(reason=why_not, failure=failure)
+        if attempt >= max_retries:
+            crashed = isinstance(error, ProcessDiedError)
+            reason = Reason.CRASHED if crashed else Reason.RETRIES_EXHAUSTED
+            return Dead(reason=reason, failure=failure)
         return _retried(error, failure, attempt, policy, elapsed)
-    except Exception as broken:  # noqa: BLE001 - a strategy of the user's failed; nothing is lost
-        text = f"{failure.error} (and its retry policy failed: {describe(broken)})"
-        failure = Failure(error=shortened(text, ERROR_LIMIT), traceback=failure.traceback)
-        return Dead(reason=Reason.NOT_RETRYABLE, failure=failure)
+    except BaseException as broken:  # noqa: BLE001 - the application's code failed: dead-letter
+        return _undecided(failure_of(error), broken)
 
 
-def _may_be_retried(error: BaseException, definition: TaskDefinition) -> bool:
+def _undecided(failure: Failure, broken: BaseException) -> Dead:
+    text = f"{failure.error} (and the retry rules failed: {describe(broken)})"
+    failure = replace(failure, error=shortened(text, ERROR_LIMIT))
+    return Dead(reason=Reason.NOT_RETRYABLE, failure=failure)
+
+
+def _requested_outcome(error: BaseException) -> Outcome | None:
+    """Return the outcome that the exception itself determines; None if it determines none."""
+    if isinstance(error, Snooze):
+        reason = shortened(str(error.reason or ""), ERROR_LIMIT)
+        return Snoozed(delay=_delay(seconds(error.delay)), reason=reason)
+    if isinstance(error, Reject):
+        failure = Failure(error=describe(error))
+        return Dead(reason=Reason.REJECTED, failure=failure, expected=True)
+    if isinstance(error, UnwritableResultError | PydanticSerializationError):
+        # Another run would repeat the work and fail in the same way
+        return Dead(
+            reason=Reason.UNSERIALIZABLE_RESULT, failure=failure_of(error.__cause__ or error)
+        )
+    return None
+
+
+def _final_reason(error: BaseException, definition: TaskDefinition) -> Reason | None:
+    """Return the reason why no other run can follow; None if one may."""
+    if isinstance(error, Retry):
+        return None
     options = definition.options
+    crashed = isinstance(error, ProcessDiedError)
+    refused = Reason.CRASHED if crashed else Reason.NOT_RETRYABLE
     if isinstance(error, options.never_retry_on):
-        return False
-    # A cancellation or SystemExit of the task's own making is no Exception, but a failure like one
-    return isinstance(error, options.retry_on) or not isinstance(error, Exception)
+        return refused
+    if isinstance(error, PERMANENT) and not _is_named_in(error, options.retry_on):
+        return refused
+    # A CancelledError or SystemExit that the task raised is no Exception, but fails the run too
+    if isinstance(error, Exception) and not isinstance(error, options.retry_on):
+        return refused
+    return None
+
+
+def _is_named_in(error: BaseException, retry_on: tuple[type[BaseException], ...]) -> bool:
+    """Return whether ``retry_on`` names a framework class of the error, not only `Exception`."""
+    return any(issubclass(kind, StemError) and isinstance(error, kind) for kind in retry_on)
 
 
 def _retried(
     error: BaseException, failure: Failure, attempt: int, policy: RetryPolicy, elapsed: float
 ) -> Outcome:
     if isinstance(error, Retry) and error.delay is not None:
-        return Retried(failure=failure, delay=seconds(error.delay))
+        return Retried(failure=failure, delay=_delay(seconds(error.delay)))
     if not policy.accepts(attempt, error, elapsed=elapsed):
         return Dead(reason=Reason.NOT_RETRYABLE, failure=failure)
     delay = policy.delay(attempt, error, elapsed=elapsed)
     if delay is None:
         return Dead(reason=Reason.RETRIES_EXHAUSTED, failure=failure)
-    return Retried(failure=failure, delay=delay)
+    return Retried(failure=failure, delay=_delay(delay))
+
+
+def _delay(value: float) -> float:
+    if math.isnan(value):
+        raise ConfigurationError("the wait is not a number")
+    return min(value, LONGEST_DELAY)

@@ -1,52 +1,62 @@
-"""The worker's half of one queue: deliveries in, jobs run, deliveries settled."""
+"""Consumes one queue: turns deliveries into jobs, executes and settles them."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
-from stem_amqp.provision.versions import look_at_versions
-from stem_amqp.topology.names import at_version
-from stem_amqp.transport.base import Consumer, Delivery, Transport
-from stem_amqp.worker.announce import Announcer
+from stem_amqp.blueprint import Blueprint
+from stem_amqp.outcome import Outcome, Returned, Revoked
+from stem_amqp.transport.base import Transport
+from stem_amqp.transport.delivery import Delivery
 from stem_amqp.worker.executor import Executor
+from stem_amqp.worker.intake.causes import Cause
+from stem_amqp.worker.intake.intake import Intake
+from stem_amqp.worker.intake.sources import Sources
+from stem_amqp.worker.isolation.quarantine import Quarantine
 from stem_amqp.worker.job import Job
-from stem_amqp.worker.outcome import Outcome, Returned, Revoked
-from stem_amqp.worker.quarantine import Quarantine
+from stem_amqp.worker.report.announce import Announcer
+from stem_amqp.worker.report.failure_log import write
+from stem_amqp.worker.running.failure import failure_of
+from stem_amqp.worker.running.interruption import comes_from_outside
 from stem_amqp.worker.settle import Settler
+from stem_amqp.worker.slots import Slot, Slots
 
 log = logging.getLogger("stem_amqp.worker")
 
 
 class QueueConsumer:
-    """Consumes one logical queue, in all versions of it that are on the broker.
+    """Consumes one logical queue, in all of its versions that exist on the broker.
 
-    While a queue is replaced by its next version, tasks are in both.
+    While a queue is replaced by its next version, both have tasks.
 
     Args:
         queue: the logical queue.
-        names: by version, the names that it may have on the broker.
-        version: the version that the topology says.
-        transport: where to consume.
+        blueprint: the application.
+        transport: the broker.
         executor: runs jobs.
         settler: settles them.
-        announcer: tells the signals.
-        quarantine: says what must not run in this process.
-        concurrency: jobs at once.
-        prefetch: unsettled deliveries at most; what exceeds the concurrency waits here.
+        announcer: sends the signals.
+        quarantine: decides which messages must not run in this process.
+        concurrency: the maximum number of jobs that run at once.
+        prefetch: the maximum number of unsettled deliveries; those beyond the concurrency wait.
         tag: the consumer tag.
-        native: whether the queue retries by itself.
+        window: how many of those may wait for their time without a slot.
+
+    Attributes:
+        intake: what it takes from the queue, and whether that is paused.
+        done: the number of deliveries settled since the start.
+        failures: the number of deliveries on which the worker's own code failed.
     """
 
     def __init__(
         self,
-        *,
         queue: str,
-        names: Mapping[int, str],
-        version: int,
+        blueprint: Blueprint,
         transport: Transport,
+        *,
         executor: Executor,
         settler: Settler,
         announcer: Announcer,
@@ -54,153 +64,233 @@ class QueueConsumer:
         concurrency: int,
         prefetch: int,
         tag: str,
-        native: bool = False,
+        window: int = 0,
     ) -> None:
         self.queue = queue
         self.concurrency = concurrency
         self.prefetch = prefetch
         self.done = 0
-        self._names = names
-        self._version = version
-        self._transport = transport
+        self.failures = 0
+        spec = blueprint.topology.queue(queue)
+        self._native = spec.native_retry is not None
         self._executor = executor
         self._settler = settler
         self._announcer = announcer
         self._quarantine = quarantine
-        self._tag = tag
-        self._native = native
-        self._slots = asyncio.Semaphore(concurrency) if prefetch > concurrency else None
-        self._jobs: dict[Job, asyncio.Task[None]] = {}
-        self._consumers: dict[int, Consumer] = {}
-        self._left: list[Consumer] = []
-        self._following = asyncio.Lock()
-        self._stopping = False
+        self._telemetry = blueprint.telemetry
+        self._slots = Slots(concurrency, window) if prefetch > concurrency else None
+        self._executing = 0
+        self._jobs: dict[asyncio.Task[None], Job] = {}
+        self.intake = Intake(
+            Sources(
+                queue,
+                blueprint.names.works(queue, spec.version),
+                spec.version,
+                transport,
+                prefetch=prefetch,
+                tag=tag,
+                on_delivery=self._on_delivery,
+                on_second=self._share_slots,
+            )
+        )
 
     @property
     def running(self) -> int:
-        """Jobs whose task is running."""
-        return sum(1 for job in self._jobs if job.started and job.outcome is None)
+        """The number of jobs whose task is running."""
+        return sum(1 for job in self.jobs if job.started and job.outcome is None)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """The deliveries that are not settled yet."""
-        return tuple(self._jobs)
+        """The jobs of the deliveries that are not settled yet."""
+        return tuple(self._jobs.values())
 
-    @property
-    def consuming(self) -> bool:
-        """Whether the broker currently delivers."""
-        consumers = self._consumers.values()
-        return bool(consumers) and all(consumer.consuming for consumer in consumers)
+    def job_in(self, task: asyncio.Task[Any]) -> Job | None:
+        """Return the job that an asyncio task works on; None if it is another's."""
+        return self._jobs.get(task)
 
     async def start(self) -> None:
-        """Begin to consume.
+        """Start to consume, unless the queue is paused: then `resume` does.
 
         Raises:
             BrokerError: the queue cannot be consumed.
         """
-        async with self._following:
-            for version in await self._there() or [self._version]:
-                await self._consume(version)
+        await self.intake.start()
 
-    async def _there(self) -> list[int]:
-        """Return the versions that are on the broker."""
-        own = self._names[self._version]
-        others = [name for name in self._names.values() if name != own]
-        status = await look_at_versions(self._transport, (own,), others)
-        return [version for version, name in self._names.items() if status[name] is not None]
+    def _share_slots(self) -> None:
+        """Let the consumers of several queues on the broker share the concurrency."""
+        if self._slots is None:
+            # Each has its own prefetch, so deliveries beyond the concurrency wait here
+            self._slots = Slots(self.concurrency, taken=self._executing)
 
-    async def _consume(self, version: int) -> None:
-        if version in self._consumers:
-            return
-        if self._consumers and self._slots is None:
-            # Each has deliveries of its own, and what exceeds the concurrency waits here. Tasks that
-            # run already hold no slot: there are more at once until they end
-            self._slots = asyncio.Semaphore(self.concurrency)
-        self._consumers[version] = await self._transport.consume(
-            self._names[version],
-            self._on_delivery,
-            prefetch=self.prefetch,
-            tag=at_version(self._tag, version),
-            on_missing=functools.partial(self._moved, version),
-        )
+    def _on_delivery(self, delivery: Delivery, held: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            job = self._job(delivery, held)
+        except Exception as error:  # noqa: BLE001 - it is logged and counted there
+            job = Job(body=delivery.body, headers={}, queue=self.queue)
+            task = loop.create_task(self._fail(delivery, job, error))
+        else:
+            task = loop.create_task(self._work(delivery, job))
+        self._jobs[task] = job
+        task.add_done_callback(self._forget)
 
-    async def _moved(self, version: int) -> bool:
-        """Go on with the other versions when one is gone; return whether there are any."""
-        async with self._following:
-            others = [other for other in await self._there() if other != version]
-            if self._stopping or not others:
-                return False
-            for other in others:
-                await self._consume(other)
-            # What it delivered is still to be settled
-            self._left.append(self._consumers.pop(version))
-        log.info("queue %s: version %d is gone, going on with %d", self.queue, version, max(others))
-        return True
-
-    def _on_delivery(self, delivery: Delivery) -> None:
-        job = Job(
+    def _job(self, delivery: Delivery, held: bool) -> Job:
+        return Job(
             body=delivery.body,
             headers=delivery.headers,
             queue=self.queue,
             reply_to=delivery.reply_to,
             redelivered=delivery.redelivered,
-            native=self._native,
+            # Only the work queue itself delays retries
+            native=self._native and not held,
             suspect=delivery.redelivered and self._quarantine.suspects(delivery),
             type=delivery.type,
             correlation_id=delivery.correlation_id,
+            message_id=delivery.message_id,
         )
-        task = asyncio.create_task(self._work(delivery, job))
-        self._jobs[job] = task
-        task.add_done_callback(lambda _: self._forget(job, task))
 
-    def _forget(self, job: Job, task: asyncio.Task[None]) -> None:
-        self._jobs.pop(job, None)
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        job = self._jobs.pop(task)
+        if job.give_back is not None:
+            job.give_back()
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Its delivery stays unsettled and comes back when the channel closes
+            # The rejection in `_fail` failed too: unsettled until the channel closes
+            self.failures += 1
             log.error("%s: the worker itself failed", job, exc_info=error)
 
     async def _work(self, delivery: Delivery, job: Job) -> None:
-        job.outcome = await self._outcome(job)
-        if await self._settler.settle(delivery, job, job.outcome):
-            self.done += 1
+        try:
+            job.outcome = await self._outcome(job)
+            settled = await self._settler.settle(delivery, job, job.outcome)
+            if settled:
+                self.done += 1
+            if job.nonce is not None or job.claim is not None:
+                await self._executor.ended(job, settled=settled)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if comes_from_outside(error, self._task_of(job)):
+                raise
+            await self._fail(delivery, job, error)
+
+    async def _fail(self, delivery: Delivery, job: Job, error: BaseException) -> None:
+        """Reject a delivery on which the worker's own code failed: it must not hold its slot."""
+        self.failures += 1
+        write(
+            logging.ERROR,
+            job,
+            failure_of(error),
+            "%s: the worker itself failed, so RabbitMQ moves the message to the dead-letter queue"
+            " unchanged. This is a bug of the worker or of an extension: please report it",
+        )
+        for report in self._telemetry.worker_failed:
+            report(job, error)
+        await self._settler.abandon(delivery, job, error)
 
     async def _outcome(self, job: Job) -> Outcome:
-        if self._stopping:
+        if self.intake.refuses(job):
             return Returned()
         try:
             await self._announcer.received(job)
-            slots = self._slots
-            if slots is not None:
-                await slots.acquire()
+            if self._slots is not None:
+                job.slot = Slot(self._slots)
+                if not job.slot.comes_late:
+                    await job.slot.take()
         except asyncio.CancelledError:
             return self._executor.interrupted(job)
+        self._executing += 1
         try:
-            return await self._executor.execute(job)
+            # It may have waited for its slot since before the pause
+            return Returned() if self.intake.refuses(job) else await self._executor.execute(job)
         finally:
-            if slots is not None:
-                slots.release()
+            self._executing -= 1
+            if job.slot is not None:
+                job.slot.give_back()
+            elif self._slots is not None:
+                # The slots were made during the run, which is counted in them
+                self._slots.free.release()
+
+    async def resize(self, concurrency: int, prefetch: int) -> None:
+        """Change how many jobs run at once; running ones continue, also those beyond the new number.
+
+        Args:
+            concurrency: the maximum number of jobs that run at once.
+            prefetch: the maximum number of unsettled deliveries, at least the concurrency.
+
+        Raises:
+            BrokerError: the queue cannot be consumed now; the consumer continues as before.
+        """
+        # The former consumers' deliveries are not settled yet, and the next ones get their own
+        self._share_slots()
+        await self.intake.renew(prefetch, tuple(self._jobs))
+        self.concurrency, self.prefetch = concurrency, prefetch
+        if self._slots is not None:
+            self._slots.free.resize(concurrency)
 
     async def stop(self) -> None:
-        """Take no more deliveries, and give back those whose task has not started."""
-        self._stopping = True
-        async with self._following:
-            for consumer in self._consumers.values():
-                await consumer.stop()
+        """Take no more deliveries, and requeue those whose task has not started."""
+        await self.intake.stop()
         self._interrupt(Returned(), lambda job: not job.started)
 
-    def give_back(self) -> None:
-        """Cancel the tasks that still run, and give their messages back."""
+    async def pause(self, cause: Cause) -> None:
+        """Take no more deliveries until `resume`, and requeue those whose task has not started.
+
+        Running tasks continue.
+
+        Args:
+            cause: why; the queue is paused until every cause is resumed.
+        """
+        if await self.intake.pause(cause):
+            self._interrupt(Returned(), lambda job: not job.started and not job.tried)
+
+    async def resume(self, cause: Cause) -> None:
+        """Consume again after a `pause`, unless there is another cause to pause.
+
+        Args:
+            cause: the cause that has ended.
+
+        Raises:
+            BrokerError: the queue cannot be consumed now; this consumer stays paused.
+        """
+        if await self.intake.resume(cause) and not self._jobs:
+            await self.intake.forget()
+
+    async def wait_for(self, job: Job) -> None:
+        """Wait until a job is settled.
+
+        Args:
+            job: a job of this consumer.
+        """
+        task = self._task_of(job)
+        if task is not None:
+            await asyncio.wait({task})
+
+    def _task_of(self, job: Job) -> asyncio.Task[None] | None:
+        return next((task for task, own in self._jobs.items() if own is job), None)
+
+    def return_unstarted(self, chosen: Callable[[Job], bool]) -> None:
+        """Requeue the messages of jobs that have not started.
+
+        Args:
+            chosen: returns whether a job, whose message is read, is meant.
+        """
+        self._interrupt(
+            Returned(), lambda job: not job.started and job.definition is not None and chosen(job)
+        )
+
+    def requeue_all(self) -> None:
+        """Cancel the tasks that still run, and requeue their messages."""
         self._interrupt(Returned(), lambda _: True)
 
     def revoke(self, task_id: str, reason: str) -> None:
-        """Cancel the run of a task, if it runs here, and forget its message."""
+        """Cancel the run of a task, if it runs here; the message is settled as revoked."""
         self._interrupt(
             Revoked(reason=reason),
             lambda job: job.message is not None and job.message.id == task_id,
         )
 
     def _interrupt(self, outcome: Returned | Revoked, chosen: Callable[[Job], bool]) -> None:
-        for job, task in list(self._jobs.items()):
+        for task, job in list(self._jobs.items()):
             if job.outcome is None and job.interruption is None and chosen(job):
                 job.interruption = outcome
                 task.cancel()
@@ -208,12 +298,11 @@ class QueueConsumer:
     async def drained(self) -> None:
         """Wait until every job is settled."""
         while self._jobs:
-            await asyncio.wait(self._jobs.values())
+            await asyncio.wait(tuple(self._jobs))
 
     async def close(self) -> None:
-        """Cancel what is left, and close the channel: the broker takes back what is not settled."""
-        for job, task in list(self._jobs.items()):
-            log.warning("%s does not end; its message goes back to the queue", job)
+        """Cancel the remaining jobs, and close the channel: the broker requeues their messages."""
+        for task, job in list(self._jobs.items()):
+            log.warning("%s did not end in time; its message is requeued", job)
             task.cancel()
-        for consumer in (*self._consumers.values(), *self._left):
-            await consumer.close()
+        await self.intake.close()

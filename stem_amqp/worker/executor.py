@@ -1,42 +1,21 @@
-"""One delivery, without AMQP: decode, gate, run, classify. It returns an Outcome and never raises."""
+"""Executes one job: reads it, checks it, runs its task and returns the outcome. It uses no AMQP."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from stem_amqp.clock import Clock, parse_timestamp
-from stem_amqp.definition import Registry, TaskDefinition
-from stem_amqp.errors import (
-    ArgumentsError,
-    ConfigurationError,
-    DecodeError,
-    Retry,
-    SignatureError,
-)
-from stem_amqp.message import NOT_BEFORE, REPEATED, TaskMessage, decode
-from stem_amqp.middleware import Stack
-from stem_amqp.options import DEFAULT_MAX_RETRIES, check_carried
-from stem_amqp.results.base import Progress, ResultBackend
-from stem_amqp.retry import DEFAULT_POLICY, RetryPolicy
-from stem_amqp.signing.cipher import unknown_key
-from stem_amqp.signing.seal import Seal
-from stem_amqp.signing.signer import ENCRYPTION
-from stem_amqp.states import Reason, TaskState
-from stem_amqp.topology.model import Topology
-from stem_amqp.worker.age import age, refused
-from stem_amqp.worker.classify import classify, describe, failure_of
-from stem_amqp.worker.context import EnqueuesCalls, TaskContext, entered
-from stem_amqp.worker.job import Job
-from stem_amqp.worker.limits import with_soft_limit, within
-from stem_amqp.worker.once import Guards
-from stem_amqp.worker.outcome import (
+from stem_amqp.blueprint import Blueprint
+from stem_amqp.connected import Connected
+from stem_amqp.errors import ArgumentsError, DecodeError, SignatureError
+from stem_amqp.messages.message import NOT_BEFORE, TaskMessage
+from stem_amqp.observability import Telemetry
+from stem_amqp.outcome import (
     Dead,
     Failure,
+    Held,
     Outcome,
     Postponed,
     Repeated,
@@ -45,354 +24,311 @@ from stem_amqp.worker.outcome import (
     Revoked,
     Succeeded,
 )
-from stem_amqp.worker.processes import ProcessPool
-from stem_amqp.worker.quarantine import Quarantine
-from stem_amqp.worker.rate import TokenBucket
-from stem_amqp.worker.resources import Resources
-from stem_amqp.worker.threads import ThreadPool
+from stem_amqp.states import Reason
+from stem_amqp.tasks.definition import TaskDefinition
+from stem_amqp.worker.batching.collector import Collector
+from stem_amqp.worker.continuing.taking import attach_stream, take_results
+from stem_amqp.worker.gates.admission import Admission
+from stem_amqp.worker.gates.due import has_expired, seconds_early
+from stem_amqp.worker.gates.earlier import may_be_repeated
+from stem_amqp.worker.gates.limits.gate import LimitGate
+from stem_amqp.worker.gates.reader import Reader
+from stem_amqp.worker.gates.superseded import is_debounced, superseded
+from stem_amqp.worker.gates.unknown import UnknownTasks
+from stem_amqp.worker.job import Job
+from stem_amqp.worker.pauses.tasks import PausedTasks
+from stem_amqp.worker.report.failure_log import write
+from stem_amqp.worker.retry_rules import RetryRules
+from stem_amqp.worker.running.failure import describe, failure_of
+from stem_amqp.worker.running.interruption import comes_from_outside
+from stem_amqp.worker.running.run import Runs
+from stem_amqp.worker.running.threads import StoppedIterationError
+from stem_amqp.worker.running.watcher import Watcher
 
-log = logging.getLogger("stem_amqp.worker")
-
-EARLY_TOLERANCE = 1.0
-"""Seconds that a message may come before its time: clocks of machines differ by less than that."""
-RATE_WAIT = 5.0
-"""Seconds that a rate limit holds a delivery in the worker; a longer wait is left to the broker."""
-
-
-class Watcher(Protocol):
-    """Who hears of a run as it goes on."""
-
-    async def started(self, job: Job) -> None:
-        """The task's function is about to be entered."""
-        ...
-
-    def progressed(self, job: Job, progress: Progress) -> None:
-        """The task reported progress; called in the event loop."""
-        ...
-
-    def revoked(self, task_id: str) -> str | None:
-        """Return why a task is revoked, or None if it is not."""
-        ...
-
-    async def carried_out(self, job: Job) -> TaskState | None:
-        """Return what an earlier delivery of the message came to, or None if it is still to run."""
-        ...
+LARGE = 65_536
+"""Bytes of a body above which only the first errors in its arguments are reported."""
 
 
 class Executor:
-    """Runs tasks.
+    """Executes jobs in the steps of `execute`.
 
     Args:
-        registry: the tasks.
-        topology: retry policies of queues.
-        clock: the time of day.
-        threads: where synchronous functions run.
-        watcher: who hears of runs.
-        quarantine: runs what is suspected; None runs everything here.
-        processes: run what asks for a process; None runs everything here.
-        resources: opens what tasks depend on.
-        middleware: what is around each run.
-        app: what contexts enqueue with.
-        worker: the worker's name.
-        max_age: seconds, the greatest age of a task that is to run again, unless it has its own.
-        backend: where guards of side effects are kept.
-        result_ttl: seconds that results, and these guards, are kept unless the task says otherwise.
-        seal: verifies and decrypts bodies; None takes them as they are.
+        blueprint: the application.
+        connected: its open connections.
+        watcher: observes runs.
+        runs: runs the functions of tasks.
+        admission: refuses signed publishes that are copies or for another queue; None refuses none.
+        paused: which tasks are paused; None: none is.
+        telemetry: what is reported to exporters; None: the application's. A child process reports
+            nothing here: the worker does.
+        limits: decides when limited tasks start; None: there are no limits.
+
+    Attributes:
+        on_ended: called with each run that has ended and its outcome, which is not settled yet; None: nobody
+            needs it.
+        refused: the number of messages refused because of their signature.
+        failures: the number of messages on which the worker's own code failed.
+        unknown: decides what follows a message of an unknown task.
     """
 
     def __init__(
         self,
+        blueprint: Blueprint,
+        connected: Connected,
         *,
-        registry: Registry,
-        topology: Topology,
-        clock: Clock,
-        threads: ThreadPool,
         watcher: Watcher,
-        quarantine: Quarantine | None = None,
-        processes: ProcessPool | None = None,
-        resources: Resources,
-        middleware: Stack,
-        app: EnqueuesCalls | None,
-        worker: str,
-        max_age: float,
-        backend: ResultBackend,
-        result_ttl: float,
-        seal: Seal | None = None,
+        runs: Runs,
+        admission: Admission | None = None,
+        paused: PausedTasks | None = None,
+        telemetry: Telemetry | None = None,
+        limits: LimitGate | None = None,
     ) -> None:
+        self.on_ended: Callable[[Job, Outcome], None] | None = None
         self.refused = 0
-        self._registry = registry
-        self._topology = topology
-        self._clock = clock
-        self._threads = threads
+        self.failures = 0
+        settings = blueprint.settings
+        self._registry = blueprint.registry
+        self._clock = connected.transport.clock
+        self._backend = connected.backend
         self._watcher = watcher
-        self._quarantine = quarantine
-        self._processes = processes
-        self._resources = resources
-        self._middleware = middleware
-        self._app = app
-        self._worker = worker
-        self._max_age = max_age
-        self._backend = backend
-        self._result_ttl = result_ttl
-        self._seal = seal
-        self._buckets: dict[str, TokenBucket] = {}
-        self._queue_retries: dict[str, int] = {}
+        self._runs = runs
+        self._reader = Reader(connected.seal, settings.incoming_limits)
+        self._admission = admission
+        self._paused = paused
+        self._rules = RetryRules(blueprint.topology, settings.max_age)
+        self._telemetry = blueprint.telemetry if telemetry is None else telemetry
+        self.unknown = UnknownTasks(blueprint, self._telemetry)
+        self.limits = limits
+
+    @property
+    def collector(self) -> Collector:
+        """Collects the messages of batch tasks."""
+        return self._runs.collector
 
     async def execute(self, job: Job) -> Outcome:
-        """Take a job from its bytes to an outcome."""
+        """Execute a job; the first step that returns an outcome is the last one.
+
+        An exception of the task becomes an outcome. Only a cancellation, a signal or the end of the
+        event loop may be raised.
+
+        Args:
+            job: a job whose body is not read yet.
+        """
+        asyncio_task = asyncio.current_task()
         try:
-            message = job.message = self._read(job)
-            instead = self._gate(job, message)
-            if instead is not None:
-                return instead
-            if job.redelivered or job.attempt or REPEATED in job.headers:
-                # a retry may be there twice too: its publisher died before its own acknowledgement
-                state = await self._watcher.carried_out(job)
-                if state is not None:
-                    return Repeated(state=state)
-            definition = self._registry[message.task]
-            kwargs = definition.arguments.unpack(message.args)
-            outcome = await self._hold_rate(definition) or await self._run(job, definition, kwargs)
-            if isinstance(outcome, Succeeded):
-                return outcome
-            return refused(outcome, job, self._clock.time(), self._greatest_age(job))
-        except SignatureError as error:
-            self.refused += 1
-            return Dead(reason=Reason.SIGNATURE_INVALID, failure=Failure(error=str(error)))
-        except DecodeError as error:
-            sealed = self._seal is None and ENCRYPTION in job.headers
-            why = unknown_key(job.headers) if sealed else describe(error)
-            return Dead(reason=Reason.UNDECODABLE, failure=Failure(error=why))
-        except ArgumentsError as error:
-            return Dead(reason=Reason.INVALID_ARGUMENTS, failure=Failure(error=describe(error)))
+            message = await self._admit(job) if self._admission else self._read(job)
+            if message is None:
+                return Repeated()
+            outcome = (
+                self._gate(job, message)
+                or (await self._look_up(job) if _needs_look_up(job, message) else None)
+                or self._bind(job, message)
+                or (await self._wait(job, message) if self._may_wait(job) else None)
+                or await self._run(job, asyncio_task)
+            )
+        except (SignatureError, DecodeError) as error:
+            self.refused += isinstance(error, SignatureError)
+            outcome = self._reader.unreadable(job, error)
         except asyncio.CancelledError:
-            return self.interrupted(job)
-        except Exception as error:
-            # What a task raises never comes this far: something in the message was not foreseen
-            log.exception("task message %s cannot be executed", job.message and job.message.id)
-            return Dead(reason=Reason.UNDECODABLE, failure=failure_of(error))
+            outcome = self.interrupted(job)
+        except BaseException as error:
+            if comes_from_outside(error, asyncio_task):
+                raise
+            # Exceptions of the task are handled in the steps: this one is the worker's own
+            self.failures += 1
+            failure = failure_of(error)
+            write(logging.ERROR, job, failure, "%s: the worker itself failed")
+            outcome = Dead(reason=Reason.WORKER_FAILED, failure=failure)
+        finally:
+            if job.part is not None:
+                job.part.leave()
+        if job.started:
+            for report in self._telemetry.ended:
+                report(job, outcome)
+            if self.on_ended is not None:
+                self.on_ended(job, outcome)
+        else:
+            self._report_not_run(job, outcome)
+        return outcome
+
+    def _report_not_run(self, job: Job, outcome: Outcome) -> None:
+        if isinstance(outcome, Dead):
+            for report in self._telemetry.not_run:
+                report(job, outcome)
 
     def _read(self, job: Job) -> TaskMessage:
-        body = job.body if self._seal is None else self._seal.open(job.body, job.headers)
-        message = decode(body)
-        if message.options:
-            _check_options(message, job.body)
+        message = job.message = self._reader.read(job)
         return message
 
-    def interrupted(self, job: Job) -> Outcome:
-        """Turn the cancellation of a job's asyncio task into its outcome.
+    async def _admit(self, job: Job) -> TaskMessage | None:
+        """Read a job's message and check its publish; None if this publish was processed before.
 
-        One that nobody gave an outcome comes from outside, from the end of the event loop for
-        example: the task did not fail, and its message goes back.
+        The job has no message until its publish is verified: until then nothing of its task is
+        stored.
         """
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
-        return job.interruption or Returned()
+        admission = self._admission
+        if admission is None:
+            raise RuntimeError("publishes are not checked")
+        message = self._reader.read(job)
+        job.unsigned = not admission.seal.signed(job.headers)
+        if job.unsigned and message.links is not None:
+            # The worker would sign what follows it
+            raise SignatureError("a message of a composition must be signed, and this one is not")
+        admitted = await admission.admits(job, message)
+        job.message = message
+        return message if admitted else None
 
     def _gate(self, job: Job, message: TaskMessage) -> Outcome | None:
-        """Say what is to happen instead of a run, or None if the task may run."""
-        reason = self._watcher.revoked(message.id)
+        """Look up the job's task; return an outcome if it must not run, or not yet."""
+        job.definition = self._registry.get(message.task)
+        reason = self._watcher.revoked(message, job.queue)
         if reason is not None:
             return Revoked(reason=reason)
-        job.definition = self._registry.get(message.task)
-        if job.definition is None:
-            return Dead(
-                reason=Reason.UNKNOWN_TASK,
-                failure=Failure(error=f"this worker has no task {message.task!r}"),
-            )
-        now = self._clock.time()
-        if message.expires is not None and _moment(message.expires, now + 1) <= now:
-            return Dead(
-                reason=Reason.EXPIRED,
-                failure=Failure(error=f"not started before it expired at {message.expires:.80}"),
-            )
-        not_before = job.headers.get(NOT_BEFORE)
-        if not_before is not None:
-            early = _moment(str(not_before), now) - now
-            if early > EARLY_TOLERANCE:
+        if message.expires is not None and has_expired(message, self._clock.time()):
+            late = f"not started before it expired at {message.expires:.80}"
+            return Dead(reason=Reason.EXPIRED, failure=Failure(error=late), expected=True)
+        if self._paused is not None and self._paused.active and self._paused.holds(job):
+            return Held()
+        if NOT_BEFORE in job.headers:
+            early = seconds_early(job, self._clock.time())
+            if early:
                 return Postponed(delay=early)
+        if job.definition is None:
+            return self.unknown.outcome(job, self._clock.time())
         return None
 
-    async def _hold_rate(self, definition: TaskDefinition) -> Outcome | None:
-        if definition.options.rate_limit is None:
-            return None
-        bucket = self._buckets.get(definition.name)
-        if bucket is None:
-            bucket = self._buckets[definition.name] = TokenBucket(definition.options.rate_limit)
-        now = asyncio.get_running_loop().time()
-        wait = bucket.wait(now)
-        if wait > RATE_WAIT:
-            return Postponed(delay=wait)
-        bucket.take(now)
-        if wait > 0:
-            await asyncio.sleep(wait)
-        return None
-
-    async def _run(self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any]) -> Outcome:
-        limit: float | None = job.option("time_limit")
-        context = job.context = self._context(job, limit)
-        if definition.arguments.context_parameter is not None:
-            kwargs[definition.arguments.context_parameter] = context
-        await self._watcher.started(job)
-        job.started = True
-        if (
-            job.suspect
-            and self._quarantine is not None
-            and not self._quarantine.explained(job, context.max_retries)
-        ):
-            return await self._quarantine.run(
-                job, limit, lambda progress: self._watcher.progressed(job, progress)
-            )
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        try:
-            if self._processes is not None and definition.options.executor == "process":
-                return await self._processes.run(
-                    job, limit, lambda progress: self._watcher.progressed(job, progress)
-                )
-            with entered(context):
-                if self._middleware.running:
-                    value = await self._middleware.run(
-                        context, lambda: self._limited(job, definition, dict(kwargs), context)
-                    )
-                else:
-                    value = await self._limited(job, definition, kwargs, context)
-            # Serialized inside the try: a result that cannot be written is a failure of the task
-            result = definition.arguments.returns.dump_json(value, warnings=False)
-        except (GeneratorExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _cancelled():
-                raise
-            outcome = classify(
-                error,
-                attempt=job.attempt,
-                max_retries=context.max_retries,
-                policy=self._policy(job),
-                definition=definition,
-                elapsed=age(job, self._clock.time()),
-            )
-            return self._natively(job, error, outcome) if job.native else outcome
-        return Succeeded(result=result, duration=loop.time() - begun)
-
-    async def _limited(
-        self, job: Job, definition: TaskDefinition, kwargs: dict[str, Any], context: TaskContext
-    ) -> Any:
-        limit: float | None = job.option("time_limit")
-        soft_limit: float | None = job.option("soft_time_limit")
-        if limit is None:
-            return await self._call(definition, context, kwargs, soft_limit)
-        return await within(self._call(definition, context, kwargs, soft_limit), limit)
-
-    async def _call(
-        self,
-        definition: TaskDefinition,
-        context: TaskContext,
-        kwargs: dict[str, Any],
-        soft_limit: float | None,
-    ) -> Any:
-        function = definition.function
-        if definition.arguments.dependencies:
-            function = self._resources.prepared(definition, context)
-        if not definition.is_async:
-            return await self._threads.run(lambda: function(**kwargs), soft_limit=soft_limit)
-        if soft_limit is None:
-            return await function(**kwargs)
-        return await with_soft_limit(function(**kwargs), soft_limit)
-
-    def _context(self, job: Job, limit: float | None) -> TaskContext:
-        message = job.message
-        if message is None:
-            raise RuntimeError("a job has a message before it has a context")
-        loop, thread = asyncio.get_running_loop(), threading.get_ident()
-        self._resources.loop = loop
-        deadline = None
-        if limit is not None:
-            deadline = datetime.fromtimestamp(self._clock.time(), UTC) + timedelta(seconds=limit)
-
-        def report(_: TaskContext, progress: Progress) -> None:
-            if threading.get_ident() == thread:
-                self._watcher.progressed(job, progress)
-            else:
-                loop.call_soon_threadsafe(self._watcher.progressed, job, progress)
-
-        def guards() -> Guards:
-            return Guards(
-                backend=self._backend,
-                task_id=message.id,
-                ttl=job.option("result_ttl") or self._result_ttl,
-                loop=loop,
-                thread=thread,
-            )
-
-        return TaskContext(
-            message,
-            attempt=job.attempt,
-            max_retries=self._max_retries(job),
-            queue=job.queue,
-            headers=job.headers,
-            deadline=deadline,
-            worker=self._worker,
-            app=self._app,
-            report=report,
-            guards=guards,
-            resources=self._resources,
+    async def _look_up(self, job: Job) -> Outcome | None:
+        """Look at the backend; return an outcome if the job must not run because of what it has."""
+        if may_be_repeated(job):
+            state = await self._watcher.processed_state(job)
+            if state is not None:
+                return Repeated(state=state)
+        return (await superseded(job, self._backend) if is_debounced(job) else None) or (
+            await take_results(self._backend, job) if job.takes_results else None
         )
 
-    def _max_retries(self, job: Job) -> int:
-        value = job.option("max_retries")
-        if value is not None:
-            return int(value)
-        known = self._queue_retries.get(job.queue)
-        if known is None:
-            of_queue = self._topology.queue(job.queue).max_retries
-            known = DEFAULT_MAX_RETRIES if of_queue is None else of_queue
-            self._queue_retries[job.queue] = known
-        return known
+    def _bind(self, job: Job, message: TaskMessage) -> Outcome | None:
+        """Validate the job's arguments; return an outcome if they are not valid."""
+        definition = job.definition or self._registry[message.task]
+        job.max_retries = self._rules.max_retries(job)
+        try:
+            large, args = len(job.body) > LARGE, message.args
+            if job.given is not None:
+                large, args = True, {**args, **job.given}
+            job.arguments = definition.arguments.keywords(args, large=large)
+            if job.given is not None:
+                attach_stream(self._backend, job)
+        except ArgumentsError as error:
+            failure = Failure(error=describe(error))
+            return Dead(reason=Reason.INVALID_ARGUMENTS, failure=failure)
+        except BaseException as error:  # noqa: BLE001 - raised by a validator of the application
+            return self._rules.after_failure(job, definition, error, self._clock.time())
+        return None
 
-    def _natively(self, job: Job, error: BaseException, outcome: Outcome) -> Outcome:
-        """Leave a retry to the queue itself, unless task, call or policy asked for a wait of its own."""
-        native = self._topology.queue(job.queue).native_retry
-        if native is None or not isinstance(outcome, Retried):
+    def _may_wait(self, job: Job) -> bool:
+        """Return whether there is anything for which a job that may run has to wait."""
+        limits, slot = self.limits, job.slot
+        return (
+            (job.definition is not None and job.definition.may_wait)
+            or (limits is not None and limits.everywhere)
+            or (slot is not None and not slot.held)
+        )
+
+    async def _wait(self, job: Job, message: TaskMessage) -> Outcome | None:
+        """Wait until the job may run; return an outcome if it must not run then."""
+        definition = self._registry[message.task]
+        return (
+            await self._limit(job, definition, message)
+            or await self._collect(job, definition, message)
+            or await self._take_slot(job, message)
+        )
+
+    async def _limit(
+        self, job: Job, definition: TaskDefinition, message: TaskMessage
+    ) -> Outcome | None:
+        """Wait until the limits of the job allow its start; return an outcome if the wait is long."""
+        plan = self.limits.plan(job) if self.limits is not None else None
+        if self.limits is None or plan is None:
+            return None
+        begun = self._clock.time()
+        asyncio_task = asyncio.current_task()
+        try:
+            postponed = await self.limits.hold(job, plan)
+        except BaseException as error:  # raised by the function of a limit's key
+            if comes_from_outside(error, asyncio_task):
+                raise
+            return self._rules.after_failure(job, definition, error, self._clock.time())
+        if postponed is not None:
+            return self._rules.unless_too_old(job, postponed, self._clock.time())
+        # It may have been revoked, or have expired, during the wait
+        return self._gate(job, message) if self._clock.time() > begun else None
+
+    async def _collect(
+        self, job: Job, definition: TaskDefinition, message: TaskMessage
+    ) -> Outcome | None:
+        """Wait until the batch of the job may run; return an outcome if the job must not run then."""
+        batch = definition.options.batch
+        if batch is None or not self._runs.in_batch(job):
+            return None
+        job.part = await self.collector.join(job, definition, batch)
+        # It may have been revoked, or have expired, during the wait
+        return self._gate(job, message)
+
+    async def _take_slot(self, job: Job, message: TaskMessage) -> Outcome | None:
+        """Wait for a slot, in a queue whose tasks take theirs only when they may run."""
+        if job.slot is None or job.slot.held or job.part is not None:
+            return None
+        await job.slot.take()
+        return self._gate(job, message)
+
+    async def _run(self, job: Job, asyncio_task: asyncio.Task[Any] | None) -> Outcome:
+        """Run the task's function, and classify what it raises."""
+        try:
+            outcome = await self._runs.run(job)
+        except BaseException as error:
+            if not job.started or comes_from_outside(error, asyncio_task):
+                raise
+            return self._failed(job, error)
+        if isinstance(outcome, Succeeded):
             return outcome
-        asked = isinstance(error, Retry) and error.delay is not None
-        if asked or job.option("retry") is not None:
-            return outcome
-        return replace(outcome, delay=native.delay(job.failures + 1), native=True)
+        return self._rules.unless_too_old(job, outcome, self._clock.time())
 
-    def _policy(self, job: Job) -> RetryPolicy:
-        short = job.message.options.get("retry") if job.message else None
-        if short is not None:
-            return RetryPolicy.parse(short)
-        if job.definition is not None and job.definition.options.retry is not None:
-            return job.definition.options.retry
-        return self._topology.queue(job.queue).policy or DEFAULT_POLICY
+    def _failed(self, job: Job, error: BaseException) -> Outcome:
+        if job.definition is None:
+            raise RuntimeError("a job has a task before it runs")
+        if isinstance(error, StoppedIterationError):
+            error = error.__cause__ or error
+        return self._rules.after_failure(job, job.definition, error, self._clock.time())
 
-    def _greatest_age(self, job: Job) -> float:
-        own: float | None = job.option("max_age")
-        if own is not None:
-            return own
-        return self._topology.queue(job.queue).max_age or self._max_age
+    def interrupted(self, job: Job) -> Outcome:
+        """Return the outcome of a job whose asyncio task was cancelled.
+
+        Without an outcome that was set for it, the cancellation comes from outside, for example at
+        the end of the event loop: the task did not fail, and its message is requeued.
+        """
+        asyncio_task = asyncio.current_task()
+        if asyncio_task is not None:
+            asyncio_task.uncancel()
+        return job.interruption or Returned()
+
+    async def ended(self, job: Job, *, settled: bool) -> None:
+        """Release the job's claim, and remember or forget its signed publish.
+
+        Args:
+            job: a job with its outcome.
+            settled: whether the outcome is settled.
+        """
+        await self._watcher.ended(job, settled=settled)
+        if self._admission is not None:
+            outcome = job.outcome
+            comes_again = isinstance(outcome, Returned) or (
+                isinstance(outcome, Retried) and outcome.native
+            )
+            await self._admission.ended(job, done=settled and not comes_again)
 
 
-def _check_options(message: TaskMessage, body: bytes) -> None:
-    try:
-        check_carried(message.options)
-    except ConfigurationError as error:
-        raise DecodeError(str(error), body) from error
-
-
-def _cancelled() -> bool:
-    """Say whether somebody cancelled this asyncio task: a task may also raise CancelledError."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _moment(text: str, otherwise: float) -> float:
-    """Read a time of the wire; one that cannot be read must not stop the task."""
-    try:
-        return parse_timestamp(text)
-    except ValueError:
-        log.warning("%.80r is no time; it is ignored", text)
-        return otherwise
+def _needs_look_up(job: Job, message: TaskMessage) -> bool:
+    """Return whether more than the task and its arguments decides if a job may run."""
+    return bool(
+        job.headers or job.redelivered or job.nonce or message.options or message.links is not None
+    )

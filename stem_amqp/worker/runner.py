@@ -1,4 +1,4 @@
-"""The lifetime of a worker: init, ready, work, stop, stopped."""
+"""The lifetime of a worker: start, consume, shut down."""
 
 from __future__ import annotations
 
@@ -7,107 +7,49 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
 
-from stem_amqp.definition import Registry
-from stem_amqp.dependencies.place import Factory
+from stem_amqp.cancellation import end
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import ConfigurationError
-from stem_amqp.message import new_id
-from stem_amqp.middleware import Stack
-from stem_amqp.results.base import ResultBackend
-from stem_amqp.results.batch import ResultWriter
-from stem_amqp.settings import Settings
-from stem_amqp.signals import Signals
-from stem_amqp.signing.seal import Seal
-from stem_amqp.topology.model import Topology
-from stem_amqp.topology.names import Names
-from stem_amqp.transport.base import Transport
-from stem_amqp.worker.announce import Announcer
+from stem_amqp.messages.message import new_id
+from stem_amqp.worker.breaking.brakes import Brakes
+from stem_amqp.worker.capabilities import warnings_of
 from stem_amqp.worker.consumer import QueueConsumer
-from stem_amqp.worker.context import EnqueuesCalls
-from stem_amqp.worker.control_listener import ControlListener
 from stem_amqp.worker.executor import Executor
-from stem_amqp.worker.logs import task_fields
-from stem_amqp.worker.observer import Observer
-from stem_amqp.worker.processes import ProcessPool
-from stem_amqp.worker.quarantine import Quarantine
-from stem_amqp.worker.resources import Resources
-from stem_amqp.worker.revocations import Revocations
+from stem_amqp.worker.isolation.quarantine import Quarantine
+from stem_amqp.worker.parts import WorkerParts
+from stem_amqp.worker.relief import Relief
+from stem_amqp.worker.report.announce import Announcer
+from stem_amqp.worker.report.gauges import Gauges
+from stem_amqp.worker.report.logs import cover_new_handlers, enable, task_fields
+from stem_amqp.worker.report.observer import Observer
+from stem_amqp.worker.report.statistics import WorkerStatistics
+from stem_amqp.worker.running.resources import Resources
+from stem_amqp.worker.running.run import Runs
+from stem_amqp.worker.running.threads import ThreadPool
 from stem_amqp.worker.settle import Settler
-from stem_amqp.worker.threads import ThreadPool
+from stem_amqp.worker.steering.command_handlers import make_orders
+from stem_amqp.worker.steering.orders import Orders
+from stem_amqp.worker.steering.steering import Steering
+from stem_amqp.worker.wiring import (
+    QueueSize,
+    make_admission,
+    make_limits,
+    make_presence,
+    make_processes,
+    make_reporter,
+    queues_of_threads,
+)
 
 log = logging.getLogger("stem_amqp.worker")
 
 CANCEL_PERIOD = 5.0
-"""Seconds that cancelled tasks get to end, and outcomes to be settled, after the grace period."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerParts:
-    """What a worker is made of; the application gives it.
-
-    Args:
-        transport: connected.
-        backend: open.
-        writer: the backend's batching writer.
-        names: the names on the broker.
-        topology: prefetch, concurrency and retry policies of queues.
-        registry: the tasks.
-        signals: the application's signals.
-        settings: the application's settings.
-        app: what contexts enqueue with.
-        seal: verifies and decrypts bodies; None takes them as they are.
-        overrides: dependencies that are replaced; looked up as they are opened.
-        middleware: what is around each run.
-        check: looks at the topology once more before the worker takes a task; raises to stop it.
-    """
-
-    transport: Transport
-    backend: ResultBackend
-    writer: ResultWriter
-    names: Names
-    topology: Topology
-    registry: Registry
-    signals: Signals
-    settings: Settings
-    app: EnqueuesCalls
-    seal: Seal | None = None
-    overrides: Mapping[Factory, Factory] = field(default_factory=dict)
-    middleware: Stack = field(default_factory=Stack)
-    check: Callable[[], Awaitable[None]] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerStatistics:
-    """What a worker does at a moment.
-
-    Args:
-        name: the worker's name.
-        queues: logical queue to the number of its running tasks.
-        consuming: logical queues that the broker delivers from.
-        running: tasks that run.
-        done: deliveries settled since the start.
-        abandoned_threads: threads whose run outlived its time limit.
-        signature_invalid: messages that were refused for their signature, and never run.
-        settle_refused: messages that were rejected, because the broker refused what was to follow.
-        replies_given_up: replies of ``rpc://`` that the broker refused.
-    """
-
-    name: str
-    queues: Mapping[str, int]
-    consuming: tuple[str, ...]
-    running: int
-    done: int
-    abandoned_threads: int
-    signature_invalid: int = 0
-    settle_refused: int = 0
-    replies_given_up: int = 0
+"""Seconds after the grace period in which cancelled tasks can end and be settled."""
 
 
 def worker_name() -> str:
-    """Return a name for a worker that tells operators where to look: ``host:pid:random``."""
+    """Return a name for a worker that shows operators where it runs: ``host:pid:random``."""
     return f"{socket.gethostname()}:{os.getpid()}:{new_id()[-6:]}"
 
 
@@ -115,11 +57,15 @@ class Worker:
     """Consumes queues and runs their tasks until it is stopped.
 
     Args:
-        parts: what it is made of.
+        parts: the parts of the application.
         queues: the logical queues.
         concurrency: tasks at once per queue; default: the topology's, else the settings'.
         prefetch: unsettled deliveries per queue; default: the topology's, else the concurrency.
-        name: default: host, process id and something random.
+        name: the worker's name; default: the one that `worker_name` returns.
+
+    Attributes:
+        steering: receives the commands to this worker.
+        shut_down_by_command: whether an operator's command has stopped it.
 
     Raises:
         ConfigurationError: there is no queue, or no task is registered.
@@ -136,146 +82,157 @@ class Worker:
     ) -> None:
         if not queues:
             raise ConfigurationError("a worker needs at least one queue: -Q orders,emails")
-        if len(parts.registry) == 0:
+        if len(parts.blueprint.registry) == 0:
             raise ConfigurationError("the application has no tasks; did you import their modules?")
         self.name = name or worker_name()
         self.ready = asyncio.Event()
+        self.shut_down_by_command = False
         self._parts = parts
-        self._revocations = Revocations()
+        self.steering = Steering(parts, self.name)
+        self._brakes = Brakes(parts, self.steering, self.name)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stop_reason = ""
-        sizes = {queue: self._size(queue, concurrency, prefetch) for queue in dict.fromkeys(queues)}
-        self._threads = ThreadPool(
-            parts.settings.threads or sum(size for size, _ in sizes.values())
-        )
-        self._processes = self._make_processes()
-        self._resources = Resources(parts.overrides, parts.settings)
+        blueprint, settings = parts.blueprint, parts.blueprint.settings
+        sizes = [
+            QueueSize.of(queue, blueprint, concurrency, prefetch) for queue in dict.fromkeys(queues)
+        ]
+        self._threads = ThreadPool(settings.threads or sum(size.concurrency for size in sizes))
+        self._processes = make_processes(parts)
+        self._resources = Resources(blueprint.overrides, settings)
         self._announcer = self._make_announcer()
         self._observer = self._make_observer()
-        self._consumers = self._make_consumers(sizes)
+        quarantine = Quarantine(parts.app, settings)
+        self._limits = make_limits(parts)
+        self._executor = self._make_executor(quarantine)
+        self._settler = self._make_settler()
+        self._consumers = [self._make_consumer(size, quarantine) for size in sizes]
+        self._gauges = Gauges(
+            self.name,
+            self._consumers,
+            threads=self._threads,
+            executor=self._executor,
+            settler=self._settler,
+            certificates=settings.certificates,
+        )
+        self._relief = self._make_relief()
+        self._presence = make_presence(parts, self._gauges, self._observer)
+        self._reporter = make_reporter(parts, self._presence)
+        self.steering.attach(self._consumers, self._presence, self._reporter)
+        self._orders = self._make_orders()
+        self._brakes.attach(self._consumers, self._executor, self._settler)
+        self._threads.on_change = self._relief.changed
 
-    def _make_announcer(self) -> Announcer:
-        parts = self._parts
-        return Announcer(parts.signals, parts.transport.clock, self.name)
-
-    def _make_observer(self) -> Observer:
-        parts = self._parts
-        return Observer(
-            signals=parts.signals,
-            announcer=self._announcer,
-            backend=parts.backend,
-            writer=parts.writer,
-            revocations=self._revocations,
-            clock=parts.transport.clock,
-            worker=self.name,
-            tracks_started=parts.settings.track_started and parts.backend.keeps_states,
-            result_ttl=parts.settings.result_ttl,
+    def _make_orders(self) -> Orders:
+        return make_orders(
+            self._parts,
+            self.steering,
+            gauges=self._gauges,
+            consumers=self._consumers,
+            threads=self._threads,
+            limits=self._limits,
+            presence=self._presence,
+            stop=self._end,
         )
 
-    def _make_processes(self) -> ProcessPool | None:
-        """Return the pool if a task asks for one, and it can be had."""
-        parts = self._parts
-        names = [task.name for task in parts.registry if task.options.executor == "process"]
-        if not names or parts.settings.in_memory:
-            # an in-memory broker is in this process alone, and so are its tasks
-            return None
-        pool = ProcessPool(parts.app, parts.settings)
-        pool.check(names[0])
-        return pool
+    def _make_announcer(self) -> Announcer:
+        blueprint = self._parts.blueprint
+        return Announcer(
+            blueprint.signals,
+            blueprint.telemetry,
+            self._parts.connected.transport.clock,
+            self.name,
+            log_successes=blueprint.settings.log_successes,
+        )
 
-    def _make_consumers(self, sizes: Mapping[str, tuple[int, int]]) -> list[QueueConsumer]:
+    def _make_observer(self) -> Observer:
+        return Observer(
+            self._parts.blueprint,
+            self._parts.connected,
+            announcer=self._announcer,
+            revocation=self.steering.revocation,
+            worker=self.name,
+        )
+
+    def _make_executor(self, quarantine: Quarantine) -> Executor:
         parts = self._parts
-        quarantine = Quarantine(parts.app, parts.settings)
-        executor = self._executor = Executor(
-            registry=parts.registry,
-            topology=parts.topology,
-            clock=parts.transport.clock,
+        runs = Runs(
+            parts.blueprint,
+            parts.connected,
             threads=self._threads,
             watcher=self._observer,
             quarantine=quarantine,
             processes=self._processes,
             resources=self._resources,
-            middleware=parts.middleware,
             app=parts.app,
             worker=self.name,
-            max_age=parts.settings.max_age,
-            backend=parts.backend,
-            result_ttl=parts.settings.result_ttl,
-            seal=parts.seal,
         )
-        settler = self._settler = Settler(
-            transport=parts.transport,
-            backend=parts.backend,
-            writer=parts.writer,
-            names=parts.names,
+        return Executor(
+            parts.blueprint,
+            parts.connected,
+            watcher=self._observer,
+            runs=runs,
+            admission=make_admission(parts, self.name),
+            limits=self._limits,
+            paused=self._brakes.pauses.tasks,
+        )
+
+    def _make_settler(self) -> Settler:
+        return Settler(
+            self._parts.blueprint,
+            self._parts.connected,
             announcer=self._announcer,
             worker=self.name,
-            result_ttl=parts.settings.result_ttl,
         )
-        return [
-            QueueConsumer(
-                queue=queue,
-                names=parts.names.works(queue, parts.topology.queue(queue).version),
-                version=parts.topology.queue(queue).version,
-                transport=parts.transport,
-                executor=executor,
-                settler=settler,
-                announcer=self._announcer,
-                quarantine=quarantine,
-                concurrency=size,
-                prefetch=unsettled,
-                tag=f"{self.name}:{queue}",
-                native=parts.topology.queue(queue).native_retry is not None,
-            )
-            for queue, (size, unsettled) in sizes.items()
-        ]
 
-    def _size(self, queue: str, concurrency: int | None, prefetch: int | None) -> tuple[int, int]:
-        spec, settings = self._parts.topology.queue(queue), self._parts.settings
-        size = concurrency or spec.concurrency or settings.concurrency
-        unsettled = prefetch or spec.prefetch or settings.prefetch or size
-        if concurrency and not prefetch:
-            # Asked for here and now: it comes before what the file or the settings say of prefetch
-            unsettled = max(unsettled, concurrency)
-        # With fewer deliveries than slots, the slots beyond them would never fill
-        return min(size, unsettled), unsettled
+    def _make_consumer(self, size: QueueSize, quarantine: Quarantine) -> QueueConsumer:
+        return QueueConsumer(
+            size.queue,
+            self._parts.blueprint,
+            self._parts.connected.transport,
+            executor=self._executor,
+            settler=self._settler,
+            announcer=self._announcer,
+            quarantine=quarantine,
+            concurrency=size.concurrency,
+            prefetch=size.prefetch,
+            window=size.window,
+            tag=f"{self.name}:{size.queue}",
+        )
+
+    def _make_relief(self) -> Relief:
+        queues = queues_of_threads(self._parts.blueprint, self._processes)
+        return Relief(self._threads, [c for c in self._consumers if c.queue in queues])
 
     def statistics(self) -> WorkerStatistics:
-        """Return what the worker does at this moment."""
-        queues = {consumer.queue: consumer.running for consumer in self._consumers}
-        return WorkerStatistics(
-            name=self.name,
-            queues=queues,
-            consuming=tuple(c.queue for c in self._consumers if c.consuming),
-            running=sum(queues.values()),
-            done=sum(consumer.done for consumer in self._consumers),
-            abandoned_threads=self._threads.abandoned,
-            signature_invalid=self._executor.refused,
-            settle_refused=self._settler.refused,
-            replies_given_up=self._settler.replies_given_up,
-        )
+        """Return the worker's current statistics."""
+        return self._gauges.statistics()
 
     def stop(self, reason: str = "stop requested") -> None:
-        """Stop: no more intake, running tasks get the grace period. A second call hurries."""
+        """Stop consuming, and give running tasks the grace period, which a second call ends."""
         if self._stopping.is_set():
             self._hurry.set()
             return
         self._stop_reason = reason
         self._stopping.set()
 
+    def _end(self, reason: str, *, cold: bool) -> None:
+        """Stop on command; a cold stop gives running tasks no grace period."""
+        self.shut_down_by_command = True
+        if not self._stopping.is_set():
+            self.stop(reason)
+        if cold:
+            self._hurry.set()
+
     def revoke(self, task_id: str, reason: str, *, terminate: bool = False) -> None:
-        """Do not run a task, or cancel it if it runs and ``terminate`` is set."""
-        self._revocations.add(task_id, reason)
-        if terminate:
-            for consumer in self._consumers:
-                consumer.revoke(task_id, reason)
+        """Prevent runs of a task; if ``terminate`` is set, cancel a run that has started."""
+        self.steering.revoke(task_id, reason, terminate=terminate)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Worker]:
-        """Run for a block, in the background; for tests and for embedding.
+        """Run in the background for a block; for tests and for embedding.
 
-        The block begins when the worker consumes, and ends when it has stopped.
+        The block is entered once the worker consumes, and left once it has stopped.
         """
         task = asyncio.create_task(self.run(), name=f"worker {self.name}")
         ready = asyncio.create_task(self.ready.wait())
@@ -290,61 +247,69 @@ class Worker:
             await task
 
     async def run(self) -> None:
-        """Work until `stop` is called and everything is settled.
+        """Consume until `stop` is called and every delivery is settled.
 
         Raises:
-            BrokerError: a queue cannot be consumed at the start, or stands with other arguments where
-                nothing is to be declared; later faults are healed.
+            BrokerError: a queue cannot be consumed at the start, or exists with other arguments
+                while declaring is turned off. The worker recovers from later faults.
         """
         if self._parts.check is not None:
             await self._parts.check()
-        signals, tell = self._parts.signals, self._observer.tell
-        self._parts.transport.on_connection_change = self._observer.connection_changed
+        signals, send = self._parts.blueprint.signals, self._observer.send
+        changed = self.steering.following(self._observer.connection_changed)
+        self._parts.connected.transport.on_connection_change = changed
+        enable()
+        for line in warnings_of(self._parts.blueprint, self._parts.connected.backend):
+            log.error("%s", line)
+        await self._limits.open()
         with task_fields():
-            await tell(signals.worker_init)
-            heartbeat = asyncio.create_task(self._heartbeats(), name="worker heartbeat")
+            for report in self._parts.blueprint.telemetry.worker_started:
+                report(self._gauges)
+            await send(signals.worker_init)
+            cover_new_handlers()
+            background = {
+                asyncio.create_task(self._presence.run(), name="worker heartbeat"),
+                asyncio.create_task(self._relief.run(), name="worker threads"),
+                *self.steering.background(),
+            }
             try:
-                async with self._commands():
+                async with self.steering.listening():
                     await self._consume_until_stopped()
             finally:
-                heartbeat.cancel()
-                await asyncio.wait({heartbeat})
+                await self._orders.close()  # also if the start has failed
+                await end(*background)
                 await self._observer.close()
-                self._parts.transport.on_connection_change = None
-            await tell(signals.worker_stopped)
+                self._parts.connected.transport.on_connection_change = None
+                self._presence.changed("stopped")
+                for report in self._parts.blueprint.telemetry.worker_stopped:
+                    report(self._gauges)
+            await send(signals.worker_stopped)
 
     async def _consume_until_stopped(self) -> None:
-        signals, tell = self._parts.signals, self._observer.tell
+        signals, send = self._parts.blueprint.signals, self._observer.send
+        braking: set[asyncio.Task[None]] = set()
         try:
+            await self._brakes.prepare()
             for consumer in self._consumers:
                 await consumer.start()
+            braking = self._brakes.background()
             self.ready.set()
             log.info("worker %s is ready: %s", self.name, self._describe_queues())
-            await tell(signals.worker_ready)
+            self._presence.changed("running")
+            await send(signals.worker_ready)
             await self._stopping.wait()
-            await tell(signals.worker_stopping, reason=self._stop_reason)
+            await send(signals.worker_stopping, reason=self._stop_reason)
         finally:
+            await end(*braking)
             await self._shut_down()
-
-    def _commands(self) -> contextlib.AbstractAsyncContextManager[str]:
-        """Hear the commands of the control exchange for a block."""
-        names = self._parts.names
-        return self._parts.transport.subscribe(
-            f"{names.control}.{self.name}",
-            ControlListener(
-                lambda command: self.revoke(
-                    command.task_id, command.reason, terminate=command.terminate
-                )
-            ),
-            exchange=names.control,
-        )
 
     def _describe_queues(self) -> str:
         return ", ".join(f"{c.queue} x{c.concurrency}" for c in self._consumers)
 
     async def _shut_down(self) -> None:
-        """Walk down the ladder: intake, grace, cancel, return."""
-        grace = self._parts.settings.grace_period
+        """Shut down in stages: stop consuming, wait for running tasks, cancel them, close."""
+        grace = self._parts.blueprint.settings.grace_period
+        self._presence.changed("stopping", self._stop_reason)
         for consumer in self._consumers:
             await consumer.stop()
         running = self.statistics().running
@@ -356,34 +321,29 @@ class Worker:
                 format_seconds(grace),
             )
         drained = asyncio.create_task(self._drained())
-        hurry = asyncio.create_task(self._hurried())
+        hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait({drained, hurry}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         if not drained.done():
             for consumer in self._consumers:
-                consumer.give_back()
+                consumer.requeue_all()
             await asyncio.wait({drained}, timeout=CANCEL_PERIOD)
         for task in (hurry, drained):
             task.cancel()
         await asyncio.gather(drained, hurry, return_exceptions=True)
         for consumer in self._consumers:
             await consumer.close()
-        await self._parts.writer.flush()
+        self._announcer.close()
+        await self._limits.close()
+        await self._orders.close()
+        await self._reporter.close()
+        await self._parts.connected.writer.flush()
         await self._resources.close()
         self._threads.close()
         if self._processes is not None:
+            if self._parts.connected.seal is not None:
+                self._parts.connected.seal.ring.listeners.discard(self._processes.reload_keys)
             await self._processes.close()
         log.info("worker %s has stopped: %s", self.name, self._stop_reason or "failed to start")
 
     async def _drained(self) -> None:
         await asyncio.gather(*(consumer.drained() for consumer in self._consumers))
-
-    async def _hurried(self) -> None:
-        await self._hurry.wait()
-
-    async def _heartbeats(self) -> None:
-        signal = self._parts.signals.worker_heartbeat
-        while True:
-            await asyncio.sleep(self._parts.settings.heartbeat_interval)
-            if signal.active:
-                statistics = self.statistics()
-                await self._observer.tell(signal, running=statistics.running, done=statistics.done)

@@ -1,7 +1,7 @@
-"""What does the blocking producer cost beside the async enqueue, awaited one by one?
+"""Measure the blocking producer against the async enqueue, awaited one by one.
 
-Rounds of both by turns in one run, so that what the machine does otherwise meets both alike; then eight
-threads that share one blocking producer.
+The rounds of both alternate in one run, so that other load on the machine affects both alike; then
+eight threads share one blocking producer.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
 
 ROUNDS, TASKS, THREADS = 7, 500, 8
 
@@ -24,7 +23,7 @@ def nothing(number: int) -> None:
 
 
 async def awaited() -> float:
-    """Return the seconds of a task, each awaited before the next one."""
+    """Return the seconds per task, each awaited before the next one."""
     begun = time.perf_counter()
     for number in range(TASKS):
         await nothing.enqueue(number)
@@ -32,7 +31,7 @@ async def awaited() -> float:
 
 
 def blocking() -> float:
-    """Return the same for blocking calls."""
+    """Return the seconds per task of blocking calls."""
     begun = time.perf_counter()
     for number in range(TASKS):
         nothing.enqueue_blocking(number)
@@ -40,7 +39,7 @@ def blocking() -> float:
 
 
 def threads() -> float:
-    """Return the same for threads that call at once."""
+    """Return the seconds per task of threads that call concurrently."""
     with ThreadPoolExecutor(THREADS) as pool:
         begun = time.perf_counter()
         for future in [pool.submit(nothing.enqueue_blocking, n) for n in range(TASKS)]:
@@ -49,7 +48,7 @@ def threads() -> float:
 
 
 async def main() -> None:
-    """Measure by turns, after a round that does not count."""
+    """Measure alternately, after a round that does not count."""
     measured: dict[str, list[float]] = {}
     async with stem:
         try:
@@ -63,7 +62,7 @@ async def main() -> None:
                         measured.setdefault(title, []).append(seconds)
         finally:
             stem.blocking_producer.close()
-            await stem.connected.transport.delete(entities_of(stem))
+            await stem.connected.transport.delete(stem.blueprint.entities)
     for title, values in measured.items():
         middle = statistics.median(values)
         print(

@@ -1,8 +1,8 @@
-"""Tasks in and outcomes out, with workers killed by SIGKILL while they work.
+"""Compare enqueued tasks and outcomes while worker processes are killed by SIGKILL.
 
 A worker of two processes runs tasks of 5 ms. Whenever another share of the tasks has run, one of
-its processes is killed. In the end every task that was enqueued must have run; how many ran more
-than once is counted.
+its processes is killed. Finally every enqueued task must have run; the tasks that ran more than
+once are counted.
 """
 
 import argparse
@@ -20,12 +20,11 @@ from contextlib import closing
 from pathlib import Path
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
 
 POLL = 0.02
-"""Seconds between two looks at what has run."""
+"""Seconds between two checks of what has run."""
 TIMEOUT = 240.0
-"""Seconds for everything to run."""
+"""Seconds in which all tasks have to run."""
 APPLICATION = """
 import asyncio, os, sqlite3
 from stem_amqp import Stem
@@ -41,7 +40,7 @@ async def work(number: int) -> None:
 
 
 def ran(book: Path) -> tuple[int, int]:
-    """Return how many runs there were, and of how many tasks."""
+    """Return the number of runs, and the number of tasks that ran."""
     with closing(sqlite3.connect(book)) as connection:
         query = "SELECT COUNT(*), COUNT(DISTINCT number) FROM runs"
         runs, distinct = connection.execute(query).fetchone()
@@ -49,19 +48,19 @@ def ran(book: Path) -> tuple[int, int]:
 
 
 async def until_ran(book: Path, goal: int, deadline: float) -> None:
-    """Wait until so many tasks have run, or the time is over."""
+    """Wait until a number of tasks have run, or the time is over."""
     while ran(book)[1] < goal and time.monotonic() < deadline:
         await asyncio.sleep(POLL)
 
 
 def children(parent: int) -> list[int]:
-    """Return the processes that a process has started."""
+    """Return the child processes of a process."""
     listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return [int(pid) for pid in listed]
 
 
 async def measure(count: int, kills: int) -> None:
-    """Enqueue, kill, count."""
+    """Enqueue tasks, kill processes, and count the runs."""
     namespace = f"figures-{uuid.uuid4().hex[:6]}"
     stem = Stem(namespace=namespace, backend_url="memory://none")
     stem.task("work", queue="figures", ignore_result=True)(lambda number: None)
@@ -93,7 +92,7 @@ async def measure(count: int, kills: int) -> None:
             finally:
                 worker.terminate()
                 worker.wait(60)
-                await stem.connected.transport.delete(entities_of(stem))
+                await stem.connected.transport.delete(stem.blueprint.entities)
         runs, distinct = ran(book)
         print(f"{count} tasks of 5 ms in, {killed} processes killed with SIGKILL")
         print(f"{distinct} tasks ran, {count - distinct} lost, {runs - distinct} runs repeated")

@@ -1,8 +1,8 @@
-"""What do stored results cost a worker? The same queue drained without results and with them.
+"""Measure the cost of stored results: one queue is drained without results and with them.
 
     python tests/benchmarks/drain_results.py redis://localhost:6379/0 [tasks]
 
-The tasks do nothing; with results each is also noted as running and as succeeded. The time of the worker's
+The tasks do nothing; with results each is also stored as running and as succeeded. The time of the worker's
 start and end is in the figures. Python's time is that of this process, the worker's.
 """
 
@@ -12,7 +12,6 @@ import time
 import uuid
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
 
 TASKS = 6000
 ROUNDS = 3
@@ -38,12 +37,12 @@ async def drain(backend_url: str, tasks: int, *, ignore_result: bool) -> tuple[f
         async with stem.worker(concurrency=200).running():
             await drained.wait()
         taken, python = time.perf_counter() - begun, time.process_time() - begun_python
-        await stem.connected.transport.delete(entities_of(stem))
+        await stem.connected.transport.delete(stem.blueprint.entities)
     return tasks / taken, python / tasks * 1e6
 
 
 def main() -> None:
-    """Measure both, several times in turn, since other work on the machine disturbs both."""
+    """Measure both, alternating several times, since other load on the machine affects both."""
     tasks = int(sys.argv[2]) if len(sys.argv) > 2 else TASKS
     for _ in range(ROUNDS):
         for title, ignore_result in (("without results", True), ("with results   ", False)):

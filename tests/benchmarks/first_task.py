@@ -1,6 +1,7 @@
-"""How long from nothing to a first result? A new process each time, on a topology that is there.
+"""Measure the time from a new process to a first result, on an existing topology.
 
-Import, connect, declare, enqueue, run and the reply: what a new producer with its worker needs.
+It consists of import, connect, declare, enqueue, run and the reply: what a new producer with its
+worker needs.
 """
 
 import statistics
@@ -28,8 +29,7 @@ async def main():
             await (await first.enqueue()).result(timeout=20)
             done = time.perf_counter()
         if sys.argv[2] == "last":
-            from stem_amqp.assembly import entities_of
-            await stem.connected.transport.delete(entities_of(stem))
+            await stem.connected.transport.delete(stem.blueprint.entities)
     print(imported - begun, connected - imported, ready - connected, done - ready)
 
 asyncio.run(main())
@@ -38,7 +38,7 @@ STEPS = ("import", "connect and declare", "worker ready", "enqueue, run and repl
 
 
 def main() -> None:
-    """Measure the first run and those after it."""
+    """Measure the first run and the following ones."""
     namespace, runs = f"figures-{uuid.uuid4().hex[:6]}", 7
     measured = []
     for number in range(runs):

@@ -1,4 +1,4 @@
-"""What middleware costs: tasks a second on the in-memory broker, without and with one.
+"""Measure the cost of one middleware per task on the in-memory broker.
 
 python tests/benchmarks/middleware_cost.py [TASKS]
 """
@@ -14,19 +14,19 @@ ROUNDS = 7
 
 
 class Around(Middleware):
-    """Does nothing, around both."""
+    """Middleware that does nothing around runs and publishes."""
 
     async def run(self, ctx, call_next):
-        """Run."""
+        """Run the task."""
         return await call_next()
 
     async def publish(self, message, call_next):
-        """Publish."""
+        """Publish the task."""
         await call_next(message)
 
 
 async def seconds(name, middleware):
-    """Return seconds per task of publishing, and of running."""
+    """Return the seconds per task of publishing, and of running."""
     stem = Stem(broker_url=f"memory://{name}", backend_url="memory://", middleware=middleware)
 
     @stem.task("work", queue="q", ignore_result=True)
@@ -44,7 +44,7 @@ async def seconds(name, middleware):
 
 
 async def main():
-    """Measure in turns, and print the best of each."""
+    """Measure alternately, and print the best of each."""
     found = {"without": [], "with one": []}
     for turn in range(ROUNDS):
         found["without"].append(await seconds(f"a{turn}", []))

@@ -1,8 +1,8 @@
-"""How many changes of tasks does a result backend store per second, by the size of the batch?
+"""Measure the changes per second that a result backend stores, by the size of the batch.
 
     python tests/benchmarks/result_writes.py redis://localhost:6379/0 [seconds]
 
-Each task is queued, running and succeeded, as a producer and a worker tell it. Python's time is that
+Each task is queued, running and succeeded, as a producer and a worker report it. Python's time is that
 of this process, which does nothing else; the rest is the store's.
 """
 
@@ -12,7 +12,7 @@ import sys
 import time
 
 from stem_amqp.clock import SystemClock
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import Transition
 from stem_amqp.results.factory import create
 from stem_amqp.states import TaskState
@@ -25,7 +25,7 @@ STATES = (TaskState.QUEUED, TaskState.RUNNING, TaskState.SUCCEEDED)
 
 
 def batches(size: int) -> list[list[Transition]]:
-    """Return the three batches of so many tasks."""
+    """Return the three batches of a number of tasks."""
     tasks = [new_id() for _ in range(size)]
     return [
         [
@@ -46,7 +46,7 @@ def batches(size: int) -> list[list[Transition]]:
 
 
 async def measure(url: str, seconds: float) -> None:
-    """Measure each size for so many seconds."""
+    """Measure each size for a number of seconds."""
     transport = MemoryTransport(MemoryBroker())
     backend = create(
         url, clock=SystemClock(), transport=transport, names=Names("figures"), ttl=60.0

@@ -1,6 +1,6 @@
-"""How late is a retry? 1,000 tasks fail once; each one's second run is compared with its time.
+"""Measure the lateness of retries: 1,000 tasks fail once, and their second runs are timed.
 
-The worker says in `task-retried` when the next run is due, before the wait is rounded up to two
+The worker reports in `task-retried` when the next run is due, before the wait is rounded up to two
 significant digits of 100 ms. So a run counts as late from the moment that the policy chose.
 """
 
@@ -10,11 +10,10 @@ import statistics
 import uuid
 
 from stem_amqp import Event, Stem, TaskContext
-from stem_amqp.assembly import entities_of
 
 
 async def measure(count: int, base: str) -> None:
-    """Run the tasks, and print how late they were."""
+    """Run the tasks, and print their lateness."""
     stem = Stem(namespace=f"figures-{uuid.uuid4().hex[:6]}", backend_url="memory://figures")
     due: dict[str, float] = {}
     ran: dict[str, float] = {}
@@ -39,7 +38,7 @@ async def measure(count: int, base: str) -> None:
                 await stem.enqueue_many(fail_once.prepare() for _ in range(count))
                 await asyncio.wait_for(done.wait(), 120)
         finally:
-            await stem.connected.transport.delete(entities_of(stem))
+            await stem.connected.transport.delete(stem.blueprint.entities)
     late = sorted((ran[task] - due[task]) * 1000 for task in ran)
     print(f"{count} retries of {base}, a quarter of it jitter, all at once")
     print(f"late by {statistics.median(late):.0f} ms at the median, {late[-1]:.0f} ms at most")

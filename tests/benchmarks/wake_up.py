@@ -1,8 +1,8 @@
-"""How long from a result's write in one process until its waiter in another has it?
+"""Measure the time from a result's write in one process to the wake-up of a waiter in another.
 
     python tests/benchmarks/wake_up.py redis://localhost:6379/0 [runs]
 
-Any backend that several processes can share. Both processes run on this machine, so that one clock
+The backend can be any that several processes share. Both processes run on this machine, so that one clock
 measures both ends: from before the write of ``succeeded`` until `ResultBackend.wait` has returned.
 """
 
@@ -14,7 +14,7 @@ import sys
 import time
 
 from stem_amqp.clock import SystemClock
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import Transition
 from stem_amqp.results.factory import create
 from stem_amqp.states import TaskState
@@ -23,12 +23,12 @@ from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
 
 RUNS = 500
 PAUSE = 0.02
-"""Seconds between a wait's beginning and the write: the waiter is asleep by then."""
+"""Seconds between a wait's beginning and the write: the waiter is idle by then."""
 
 
 @contextlib.asynccontextmanager
 async def opened(url: str, namespace: str):
-    """Give an open backend."""
+    """Yield an open backend."""
     transport = MemoryTransport(MemoryBroker())
     backend = create(
         url, clock=SystemClock(), transport=transport, names=Names(namespace), ttl=60.0
@@ -41,7 +41,7 @@ async def opened(url: str, namespace: str):
 
 
 async def write(url: str, namespace: str) -> None:
-    """Store the end of each task whose id arrives, and answer with the time before that."""
+    """Store the end of each task whose id arrives, and answer with the time before the write."""
     async with opened(url, namespace) as backend:
         print("ready", flush=True)
         while task_id := (await asyncio.to_thread(sys.stdin.readline)).strip():
@@ -61,7 +61,7 @@ async def write(url: str, namespace: str) -> None:
 
 
 async def measure(url: str, namespace: str, runs: int) -> list[float]:
-    """Wait for so many tasks, one after the other, and return the milliseconds of each."""
+    """Wait for a number of tasks, one after the other, and return the milliseconds of each."""
     writer = await asyncio.create_subprocess_exec(
         sys.executable,
         *(__file__, url, "--write", namespace),
@@ -83,7 +83,7 @@ async def measure(url: str, namespace: str, runs: int) -> list[float]:
 
 
 def main() -> None:
-    """Measure, or be the process that writes."""
+    """Measure, or run as the process that writes."""
     url = sys.argv[1]
     if "--write" in sys.argv:
         asyncio.run(write(url, sys.argv[3]))

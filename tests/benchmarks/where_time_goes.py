@@ -1,8 +1,8 @@
-"""Where does the time of one task go? A sampling profiler's run of a worker, and of a producer.
+"""Profile a worker and a producer by sampling, and print each step's share of a task's time.
 
-Needs py-spy (``make bench`` installs it), which looks at another process some hundred times a
-second without slowing it down. Each sample is put down to the innermost function of stem-amqp that
-was at work, or to what stands outside of it.
+Needs py-spy (``make bench`` installs it), which samples another process some hundred times a
+second without slowing it down. Each sample counts for the innermost function of stem-amqp on the
+stack, or for the code outside of it.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import uuid
 from pathlib import Path
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
 
 APPLICATION = """
 import asyncio, os, signal
@@ -47,21 +46,29 @@ if __name__ == "__main__":
 
 STEPS = (
     ("socket and frames", ("amqp/wire", "amqp/frames", "amqp/port", "amqp/session")),
-    ("message, as AMQP", ("amqp/content", "amqp/delivery")),
-    ("message, as JSON", ("stem_amqp/message", "stem_amqp/clock")),
-    ("arguments", ("stem_amqp/arguments", "stem_amqp/definition", "stem_amqp/task")),
-    ("publish and confirm", ("amqp/publisher", "amqp/confirms", "amqp/lanes")),
-    ("compose the call", ("stem_amqp/producer", "stem_amqp/app", "stem_amqp/options")),
-    ("settle", ("worker/settle", "amqp/settler")),
+    ("message, as AMQP", ("amqp/content", "amqp/properties", "amqp/delivery")),
+    ("message, as JSON", ("stem_amqp/messages", "stem_amqp/clock")),
+    (
+        "arguments",
+        (
+            "stem_amqp/tasks/arguments",
+            "stem_amqp/tasks/definition",
+            "stem_amqp/tasks/codec",
+            "stem_amqp/task.py",
+        ),
+    ),
+    ("publish and confirm", ("amqp/publisher", "amqp/confirms", "amqp/publishing_channels")),
+    ("compose the call", ("stem_amqp/producer", "stem_amqp/app", "stem_amqp/tasks")),
+    ("settle", ("worker/settle", "worker/follow_up", "amqp/settler")),
     ("results", ("stem_amqp/results",)),
-    ("signals and log", ("worker/announce", "worker/logs", "worker/observer", "stem_amqp/signals")),
-    ("gate, context, run", ("stem_amqp/worker",)),
+    ("signals and log", ("worker/report", "stem_amqp/signals")),
+    ("gate, context, run", ("stem_amqp/worker", "stem_amqp/context")),
 )
 ELSEWHERE = ("the task itself", "event loop and libraries")
 
 
 def step_of(stack: str) -> str:
-    """Return the step that a stack of frames, outermost first, stands in."""
+    """Return the step of a stack of frames, outermost first."""
     for frame in reversed(stack.split(";")):
         for step, places in STEPS:
             if any(place in frame for place in places):
@@ -75,12 +82,12 @@ def shares(raw: str) -> dict[str, float]:
     """Return each step's share of the samples.
 
     Args:
-        raw: py-spy's folded stacks, one with its count a line.
+        raw: py-spy's folded stacks, one with its count per line.
     """
     counts: collections.Counter[str] = collections.Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        if "importlib" not in stack:  # the start is another question
+        if "importlib" not in stack:  # the start is measured elsewhere
             counts[step_of(stack)] += int(count)
     return {step: count / counts.total() for step, count in counts.most_common()}
 
@@ -97,7 +104,7 @@ def profiled(command: list[str], folder: str, environment: dict[str, str]) -> st
 
 
 def measure(tasks: int, backend: str) -> None:
-    """Profile a producer of so many tasks, and then the worker that drains them."""
+    """Profile a producer of a number of tasks, and then the worker that drains them."""
     namespace = f"figures-{uuid.uuid4().hex[:6]}"
     stem = Stem(namespace=namespace, backend_url="memory://none")
     stem.task("noop", queue="figures")(lambda number: None)
@@ -115,7 +122,7 @@ def measure(tasks: int, backend: str) -> None:
 
     async def clean_up() -> None:
         async with stem:
-            await stem.connected.transport.delete(entities_of(stem))
+            await stem.connected.transport.delete(stem.blueprint.entities)
 
     asyncio.run(clean_up())
 

@@ -1,4 +1,4 @@
-"""What the contract suite needs of a broker: the same for every transport."""
+"""The broker that the contract suite needs, the same for every transport."""
 
 import asyncio
 import os
@@ -10,12 +10,12 @@ import pytest
 from support import eventually
 
 from stem_amqp.topology.entities import Entities, Exchange, Queue
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
+from stem_amqp.transport.publication import Publication
 
 
 class Inbox:
-    """Keeps deliveries in the order of their arrival, each with its time."""
+    """Deliveries in the order of their arrival, each with its time."""
 
     def __init__(self, clock):
         self._clock = clock
@@ -31,16 +31,16 @@ class Inbox:
 
     @property
     def bodies(self):
-        """What arrived."""
+        """The bodies of the deliveries that have arrived."""
         return [delivery.body for delivery in self.deliveries]
 
     async def until(self, count):
-        """Wait for so many deliveries, and return them."""
+        """Wait for a number of deliveries, and return them."""
         await eventually(lambda: len(self) >= count, f"{count} deliveries, not {len(self)},")
         return list(self.deliveries)
 
     async def ack_all(self):
-        """Acknowledge what has arrived so far, and return its bodies."""
+        """Acknowledge the deliveries that have arrived so far, and return their bodies."""
         arrived, self.deliveries = self.deliveries, []
         for delivery in arrived:
             await delivery.ack()
@@ -48,7 +48,7 @@ class Inbox:
 
 
 class Proxy:
-    """A TCP proxy that can be cut, closed and stopped, as networks are."""
+    """A TCP proxy that can be cut, closed and frozen, to simulate network failures."""
 
     def __init__(self, host, port):
         self._target = (host, port)
@@ -65,7 +65,7 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self):
-        """Listen no more, and cut what is connected."""
+        """Stop listening, and close all connections."""
         self._server.close()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -76,11 +76,11 @@ class Proxy:
             writer.transport.abort()
 
     def freeze(self):
-        """Pass nothing on."""
+        """Stop forwarding data."""
         self._open.clear()
 
     def thaw(self):
-        """Pass everything on that has waited."""
+        """Forward all held data."""
         self._open.set()
 
     async def _serve(self, reader, writer):
@@ -106,7 +106,7 @@ class Proxy:
 
 
 class Harness:
-    """A broker under test, with names that are this test's own."""
+    """A broker under test, with names that only this test uses."""
 
     eventually = staticmethod(eventually)
 
@@ -137,7 +137,7 @@ class Harness:
         return Exchange(name=self.name(suffix), type=kind, arguments=named)
 
     async def declare(self, *queues, exchanges=(), bindings=()):
-        """Declare things, and delete them after the test."""
+        """Declare entities, and delete them after the test."""
         entities = Entities(exchanges=tuple(exchanges), queues=queues, bindings=tuple(bindings))
         self._declared.append(entities)
         await self.transports[0].declare(entities)
@@ -150,11 +150,11 @@ class Harness:
             await self.transports[0].publish(message)
 
     def inbox(self):
-        """Return something to consume with."""
+        """Return an inbox for a consumer."""
         return Inbox(self.transports[0].clock)
 
     async def ready(self, queue, count):
-        """Wait until so many messages are ready in a queue."""
+        """Wait until a number of messages are ready in a queue."""
 
         async def has_them():
             status = (await self.transports[0].status([queue.name]))[queue.name]
@@ -163,7 +163,7 @@ class Harness:
         await eventually(has_them, f"{count} messages ready in {queue.name}")
 
     async def contents(self, queue):
-        """Take everything out of a queue, and return the deliveries."""
+        """Take all messages out of a queue, and return the deliveries."""
         async with self.transports[0].browse(queue.name) as deliveries:
             found = [delivery async for delivery in deliveries]
             for delivery in found:
@@ -171,7 +171,7 @@ class Harness:
         return found
 
     async def clean_up(self):
-        """Close what was opened, and delete what was declared."""
+        """Close the transports, and delete the declared entities."""
         for transport in self.transports:
             await transport.close()
         janitor = self.make()
@@ -193,21 +193,21 @@ class MemoryHarness(Harness):
         return MemoryTransport(self.broker, **options)
 
     def cut(self):
-        """Lose all connections."""
+        """Drop all connections."""
         self.broker.drop_connections()
 
     @asynccontextmanager
     async def outage(self):
-        """Have no broker for the time of the block."""
+        """Make the broker unavailable during the block."""
         with self.broker.outage():
             yield
 
     def freeze(self):
-        """Let the broker answer nothing."""
+        """Stop the broker's answers."""
         self.broker.pause()
 
     def thaw(self):
-        """Let it answer again."""
+        """Resume the broker's answers."""
         self.broker.resume()
 
 
@@ -229,7 +229,7 @@ class RabbitHarness(Harness):
 
     @asynccontextmanager
     async def outage(self):
-        """Have no broker for the time of the block."""
+        """Make the broker unavailable during the block."""
         await self._proxy.stop()
         try:
             yield
@@ -239,7 +239,7 @@ class RabbitHarness(Harness):
 
 @pytest.fixture(scope="session")
 def rabbitmq_url(request):
-    """Return the URL of a RabbitMQ: the session's, or the one that the environment names."""
+    """Return the URL of a RabbitMQ: the session's, or the one in the environment."""
     try:
         return request.getfixturevalue("stem_broker_url")
     except pytest.FixtureLookupError:
@@ -266,7 +266,7 @@ async def _memory():
 
 @pytest.fixture(params=["memory", "rabbitmq"])
 async def harness(request):
-    """Give each test a broker, first the in-memory one and then RabbitMQ."""
+    """Yield a broker for each test, first the in-memory one and then RabbitMQ."""
     is_memory = request.param == "memory"
     async with (
         _memory() if is_memory else _rabbitmq(request.getfixturevalue("rabbitmq_url")) as harness
@@ -278,7 +278,7 @@ async def harness(request):
 
 @pytest.fixture
 async def rabbitmq(rabbitmq_url):
-    """Give RabbitMQ alone, for what can only be seen there."""
+    """Yield RabbitMQ alone, for behaviour that only it has."""
     async with _rabbitmq(rabbitmq_url) as harness:
         yield harness
         await harness.clean_up()
@@ -286,5 +286,5 @@ async def rabbitmq(rabbitmq_url):
 
 @pytest.fixture
 async def transport(harness):
-    """Give a connected transport."""
+    """Return a connected transport."""
     return await harness.transport()

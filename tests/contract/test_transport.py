@@ -16,11 +16,11 @@ from stem_amqp.errors import (
     UnroutableError,
 )
 from stem_amqp.topology.entities import Binding
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.publication import Publication
 
 
 def to(queue, body=b"{}", **properties):
-    """Return a publication that the default exchange brings to a queue."""
+    """Return a publication that the default exchange routes to a queue."""
     return Publication(exchange="", routing_key=queue.name, body=body, **properties)
 
 
@@ -34,7 +34,7 @@ async def test_connect_says_what_the_broker_is(harness):
 
 
 async def test_closing_twice_is_no_error(harness, transport):
-    """A transport can be closed again, and what comes after fails plainly."""
+    """A transport can be closed again, and later calls fail with a clear error."""
     queue = harness.queue("work")
     await harness.declare(queue)
     other = await harness.transport(publish_timeout=0.2)
@@ -53,7 +53,7 @@ async def test_a_confirmed_message_is_in_the_queue(harness, transport):
 
 
 async def test_a_message_arrives_with_all_its_properties(harness, transport):
-    """Body, properties and headers come out as they went in."""
+    """Body, properties and headers arrive unchanged."""
     queue, exchange = harness.queue("work"), harness.exchange("tasks")
     binding = Binding(source=exchange.name, destination=queue.name, key="orders")
     await harness.declare(queue, exchanges=[exchange], bindings=[binding])
@@ -86,7 +86,7 @@ async def test_a_message_arrives_with_all_its_properties(harness, transport):
 
 
 async def test_a_bare_message_has_no_invented_properties(harness, transport):
-    """What was not given is None on arrival, and there are no headers to speak of."""
+    """Omitted properties are None on arrival, and headers are empty."""
     queue = harness.queue("work")
     await harness.declare(queue)
     await transport.publish(to(queue, b""))
@@ -98,7 +98,7 @@ async def test_a_bare_message_has_no_invented_properties(harness, transport):
 
 
 async def test_each_publish_has_a_message_id_of_its_own(harness, transport):
-    """Publishing the same thing twice makes two messages that can be told apart."""
+    """Two publishes of the same content can be told apart."""
     queue = harness.queue("work")
     await harness.declare(queue)
     publication = to(queue)
@@ -110,7 +110,7 @@ async def test_each_publish_has_a_message_id_of_its_own(harness, transport):
 
 
 async def test_every_publish_is_persistent(rabbitmq, rabbitmq_url):
-    """RabbitMQ writes it to disk, whatever kind of queue it goes to."""
+    """RabbitMQ writes it to disk, in any type of queue."""
     queue = rabbitmq.queue("work", x_queue_type="classic")
     transport = await rabbitmq.transport()
     await rabbitmq.declare(queue)
@@ -118,13 +118,13 @@ async def test_every_publish_is_persistent(rabbitmq, rabbitmq_url):
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
         there = await channel.get_queue(queue.name)
-        message = await there.get(timeout=5)
+        message = await there.get(timeout=60)
         assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
         await message.ack()
 
 
 async def test_a_message_without_a_binding_is_unroutable(harness, transport):
-    """No binding for the key: a typed error that names the exchange and the key."""
+    """The error is typed and names the exchange and the key."""
     exchange = harness.exchange("tasks")
     await harness.declare(exchanges=[exchange])
     with pytest.raises(UnroutableError, match=r"nowhere"):
@@ -133,13 +133,13 @@ async def test_a_message_without_a_binding_is_unroutable(harness, transport):
         )
 
 
-async def test_a_message_to_a_queue_that_is_not_there_is_unroutable(harness, transport):
-    """The default exchange routes by the queue's name, and says when there is none."""
+async def test_a_message_to_a_queue_that_does_not_exist_is_unroutable(harness, transport):
+    """The default exchange routes by the queue's name, and returns the message."""
     with pytest.raises(UnroutableError):
         await transport.publish(to(harness.queue("absent")))
 
 
-async def test_a_message_to_an_exchange_that_is_not_there_is_unroutable(harness, transport):
+async def test_a_message_to_an_exchange_that_does_not_exist_is_unroutable(harness, transport):
     """A missing exchange fails that publish, and the next one works."""
     queue = harness.queue("work")
     await harness.declare(queue)
@@ -152,7 +152,7 @@ async def test_a_message_to_an_exchange_that_is_not_there_is_unroutable(harness,
 
 
 async def test_unroutable_ones_among_many_fail_exactly(harness, transport):
-    """Of many publishes at once, those without a route fail and only those."""
+    """Among many concurrent publishes, exactly those without a route fail."""
     queue, exchange = harness.queue("work"), harness.exchange("tasks")
     binding = Binding(source=exchange.name, destination=queue.name, key="good")
     await harness.declare(queue, exchanges=[exchange], bindings=[binding])
@@ -192,11 +192,11 @@ async def test_what_amqp_cannot_carry_fails_plainly(harness, transport, wrong):
 
 
 async def test_a_full_queue_refuses(harness, transport):
-    """A queue with reject-publish refuses what is too much, and takes more when there is room."""
+    """A queue with reject-publish refuses messages beyond its limit, until there is room."""
     queue = harness.queue("work", x_max_length=3, x_overflow="reject-publish")
     await harness.declare(queue)
     with pytest.raises(PublishRefusedError):
-        # a quorum queue may take some more than its limit before it notices
+        # a quorum queue may exceed its limit a little before it notices
         await harness.send(queue, *[b"x"] * 100)
     assert await transport.purge(queue.name) >= 3
 
@@ -211,7 +211,7 @@ async def test_a_full_queue_refuses(harness, transport):
 
 
 async def test_a_publish_without_a_confirm_times_out(harness, transport):
-    """A broker that does not answer costs the publish timeout, not for ever."""
+    """A broker that does not answer costs no more than the publish timeout."""
     queue = harness.queue("work")
     await harness.declare(queue)
     hasty = await harness.transport(publish_timeout=0.2)
@@ -222,20 +222,20 @@ async def test_a_publish_without_a_confirm_times_out(harness, transport):
 
 
 async def test_a_publish_without_a_connection_fails_in_time(harness, transport):
-    """No broker within the publish timeout: BrokerUnavailableError."""
+    """Without a broker for the publish timeout, it raises BrokerUnavailableError."""
     queue = harness.queue("work")
     await harness.declare(queue)
     hasty = await harness.transport(publish_timeout=0.2)
     async with harness.outage():
         with pytest.raises((BrokerUnavailableError, PublishTimeoutError)):
-            # the first one may have been on its way when the connection broke
+            # the first one may have been in flight when the connection was lost
             await hasty.publish(to(queue))
         with pytest.raises(BrokerUnavailableError):
             await hasty.publish(to(queue))
 
 
 async def test_a_publish_waits_for_the_connection_to_come_back(harness, transport):
-    """Within the publish timeout an outage delays a publish and does not fail it."""
+    """An outage shorter than the publish timeout delays a publish, and does not fail it."""
     queue = harness.queue("work")
     await harness.declare(queue)
     changes = []
@@ -250,7 +250,7 @@ async def test_a_publish_waits_for_the_connection_to_come_back(harness, transpor
 
 
 async def test_replace_acknowledges_after_the_confirm(harness, transport):
-    """What replaces a message is there, and the message itself is gone."""
+    """The new message is in its queue, and the original one is acknowledged."""
     queue, other = harness.queue("work"), harness.queue("other")
     await harness.declare(queue, other)
     await harness.send(queue, b"old", b"next")
@@ -277,7 +277,7 @@ async def test_replace_keeps_the_message_when_the_publish_fails(harness, transpo
 
 
 async def test_replace_of_a_stale_delivery_leaves_two_messages(harness, transport):
-    """The publish comes first: a lost channel in between repeats the message."""
+    """The publish comes first: a channel lost after it repeats the message."""
     queue, other = harness.queue("work"), harness.queue("other")
     await harness.declare(queue, other)
     await harness.send(queue, b"old")

@@ -6,12 +6,12 @@ import itertools
 import pytest
 
 from stem_amqp.errors import BrokerRefusedError, StaleDeliveryError, TopologyMissingError
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.publication import Publication
 
 
 @pytest.fixture
 async def queue(harness, transport):
-    """Give a quorum queue with an explicit delivery limit, as all of ours have."""
+    """Return a quorum queue with an explicit delivery limit, as all of ours have."""
     queue = harness.queue("work", x_delivery_limit=1000)
     await harness.declare(queue)
     return queue
@@ -32,7 +32,7 @@ def consume(harness, transport, queue):
 
 
 async def test_messages_arrive_in_order(harness, queue, consume):
-    """First in, first out."""
+    """The queue is first in, first out."""
     bodies = [str(number).encode() for number in range(50)]
     await harness.send(queue, *bodies)
     inbox, _ = await consume(prefetch=50)
@@ -41,7 +41,7 @@ async def test_messages_arrive_in_order(harness, queue, consume):
 
 
 async def test_prefetch_limits_what_is_unsettled(harness, queue, consume):
-    """No more than prefetch deliveries are open, and each settled one makes room."""
+    """At most prefetch deliveries are unsettled, and each settled one makes room."""
     await harness.send(queue, b"1", b"2", b"3", b"4", b"5")
     inbox, consumer = await consume(prefetch=2)
     first, _ = await inbox.until(2)
@@ -55,7 +55,7 @@ async def test_prefetch_limits_what_is_unsettled(harness, queue, consume):
 
 
 async def test_settling_in_any_way_makes_room(harness, queue, consume):
-    """Ack, nack and reject each free a place of the prefetch."""
+    """Ack, nack and reject each free one place of the prefetch."""
     await harness.send(queue, b"1", b"2", b"3", b"4")
     inbox, _ = await consume(prefetch=1)
     await (await inbox.until(1))[0].ack()
@@ -67,7 +67,7 @@ async def test_settling_in_any_way_makes_room(harness, queue, consume):
 
 
 async def test_settling_out_of_order_settles_the_right_ones(harness, queue, consume):
-    """Each delivery is settled alone, whatever the order."""
+    """Each delivery is settled alone, in any order."""
     await harness.send(queue, *[str(number).encode() for number in range(10)])
     inbox, consumer = await consume(prefetch=10)
     deliveries = await inbox.until(10)
@@ -80,7 +80,7 @@ async def test_settling_out_of_order_settles_the_right_ones(harness, queue, cons
 
 @pytest.mark.parametrize("way", ["nack", "reject"])
 async def test_a_returned_message_is_next_and_marked_as_redelivered(harness, queue, consume, way):
-    """What is requeued goes to the front and says that it was delivered before."""
+    """A requeued message goes to the front, and its delivery is marked as redelivered."""
     await harness.send(queue, b"1", b"2", b"3")
     inbox, _ = await consume(prefetch=1)
     (first,) = await inbox.until(1)
@@ -94,7 +94,7 @@ async def test_a_returned_message_is_next_and_marked_as_redelivered(harness, que
 
 
 async def test_several_returned_messages_keep_their_order(harness, queue, consume):
-    """Returned one after the other from the first, they come again in that order."""
+    """If they are returned in their order, they are delivered again in that order."""
     await harness.send(queue, b"1", b"2", b"3", b"4")
     inbox, consumer = await consume(prefetch=3)
     deliveries = await inbox.until(3)
@@ -116,7 +116,7 @@ async def test_consumers_share_the_work(harness, queue, consume):
 
 
 async def test_a_stopped_consumer_can_still_settle(harness, queue, consume):
-    """After stop nothing more is delivered, and what was can be acknowledged."""
+    """After stop no message is delivered, and earlier deliveries can be acknowledged."""
     await harness.send(queue, b"1", b"2", b"3")
     inbox, consumer = await consume(prefetch=2)
     first, second = await inbox.until(2)
@@ -131,8 +131,8 @@ async def test_a_stopped_consumer_can_still_settle(harness, queue, consume):
     await consumer.close()
 
 
-async def test_a_closed_consumer_gives_back_what_is_unsettled(harness, queue, consume):
-    """Close returns the open deliveries, and they cannot be settled any more."""
+async def test_a_closed_consumer_requeues_unsettled_deliveries(harness, queue, consume):
+    """Close requeues unsettled deliveries, which cannot be settled afterwards."""
     await harness.send(queue, b"1", b"2")
     inbox, consumer = await consume()
     first, second = await inbox.until(2)
@@ -146,8 +146,8 @@ async def test_a_closed_consumer_gives_back_what_is_unsettled(harness, queue, co
     assert (delivery.body, delivery.redelivered) == (b"2", True)
 
 
-async def test_a_closed_transport_gives_back_what_is_unsettled(harness, queue):
-    """Closing the transport is closing all its consumers."""
+async def test_a_closed_transport_requeues_unsettled_deliveries(harness, queue):
+    """Closing the transport closes all its consumers."""
     await harness.send(queue, b"1")
     other = await harness.transport()
     inbox = harness.inbox()
@@ -159,14 +159,14 @@ async def test_a_closed_transport_gives_back_what_is_unsettled(harness, queue):
     await harness.ready(queue, 1)
 
 
-async def test_consuming_a_queue_that_is_not_there_is_an_error(harness, transport):
+async def test_consuming_a_queue_that_does_not_exist_is_an_error(harness, transport):
     """The error names the queue, and other consumers go on."""
     with pytest.raises(TopologyMissingError, match="absent"):
         await transport.consume(harness.name("absent"), print, prefetch=1, tag="c1")
 
 
 async def test_consume_declares_what_is_missing(harness, transport):
-    """With a redeclare hook a missing queue is brought back before consuming."""
+    """With a redeclare hook a missing queue is declared before consuming."""
     queue = harness.queue("late")
     transport.redeclare = lambda: harness.declare(queue)
     inbox = harness.inbox()
@@ -177,7 +177,7 @@ async def test_consume_declares_what_is_missing(harness, transport):
 
 
 async def test_an_exclusive_consumer_of_a_classic_queue_is_the_only_one(harness, transport):
-    """A second consumer is refused beside an exclusive one, and may come when it is gone."""
+    """A second consumer is refused while an exclusive one exists, and accepted afterwards."""
     queue = harness.queue("classic", x_queue_type="classic")
     await harness.declare(queue)
 
@@ -193,14 +193,14 @@ async def test_an_exclusive_consumer_of_a_classic_queue_is_the_only_one(harness,
 
 
 async def test_a_quorum_queue_has_no_exclusive_consumers(harness, transport, queue):
-    """RabbitMQ ignores the wish there: a single active consumer is what such a queue offers."""
+    """RabbitMQ ignores the argument; such a queue offers a single active consumer."""
     await transport.consume(queue.name, print, prefetch=1, tag="first", exclusive=True)
     second = await transport.consume(queue.name, print, prefetch=1, tag="second", exclusive=True)
     assert second.consuming
 
 
 async def test_a_single_active_consumer_is_followed_by_the_next(harness, transport):
-    """Only the first consumer gets messages until it goes."""
+    """Only the first consumer gets messages until it is closed."""
     queue = harness.queue("one-by-one", x_single_active_consumer=True)
     await harness.declare(queue)
     first, second = harness.inbox(), harness.inbox()
@@ -227,8 +227,8 @@ async def test_higher_priorities_come_first(harness, transport):
     assert bodies == [b"c", b"d", b"a", b"e", b"b"]
 
 
-async def test_browsing_takes_nothing_away(harness, transport, queue):
-    """Looking twice shows the same in the same order."""
+async def test_browsing_removes_nothing(harness, transport, queue):
+    """A second browse shows the same messages in the same order."""
     bodies = [str(number).encode() for number in range(20)]
     await harness.send(queue, *bodies)
     for _ in range(2):
@@ -237,8 +237,8 @@ async def test_browsing_takes_nothing_away(harness, transport, queue):
         await harness.ready(queue, 20)
 
 
-async def test_what_is_settled_while_browsing_is_gone(harness, transport, queue):
-    """A browser may settle some; the others stay in order, also when it stops half way."""
+async def test_what_is_settled_while_browsing_is_removed(harness, transport, queue):
+    """A browser may settle some; the others stay in order, also if it stops halfway."""
     await harness.send(queue, *[str(number).encode() for number in range(6)])
     async with transport.browse(queue.name) as deliveries:
         async for delivery in deliveries:
@@ -251,8 +251,8 @@ async def test_what_is_settled_while_browsing_is_gone(harness, transport, queue)
         assert [delivery.body async for delivery in deliveries] == [b"0", b"2", b"4", b"5"]
 
 
-async def test_a_browser_that_fails_gives_everything_back(harness, transport, queue):
-    """An exception inside the block comes through, and nothing is lost."""
+async def test_a_browser_that_fails_requeues_everything(harness, transport, queue):
+    """An exception inside the block is raised, and no message is lost."""
     await harness.send(queue, b"1", b"2")
 
     async def fail_half_way():
@@ -265,7 +265,7 @@ async def test_a_browser_that_fails_gives_everything_back(harness, transport, qu
     await harness.ready(queue, 2)
 
 
-async def test_browsing_a_queue_that_is_not_there_is_an_error(harness, transport):
+async def test_browsing_a_queue_that_does_not_exist_is_an_error(harness, transport):
     """The error names the queue."""
     with pytest.raises(TopologyMissingError, match="absent"):
         async with transport.browse(harness.name("absent")):
@@ -273,7 +273,7 @@ async def test_browsing_a_queue_that_is_not_there_is_an_error(harness, transport
 
 
 async def test_a_subscription_receives_replies_for_its_block(harness, transport):
-    """The queue takes messages by its name, needs no settling, and goes with the block."""
+    """The queue takes messages by its name, needs no settling, and is deleted with the block."""
     inbox, name = harness.inbox(), harness.name("reply")
     async with transport.subscribe(name, inbox, expires=60.0) as address:
         assert address == name
@@ -289,8 +289,8 @@ async def test_a_subscription_receives_replies_for_its_block(harness, transport)
     await harness.eventually(gone, "the end of the reply queue")
 
 
-async def test_everybody_who_subscribes_to_a_fanout_exchange_gets_a_copy(harness, transport):
-    """A subscription can be bound to an exchange, and is found by its name all the same."""
+async def test_every_subscriber_of_a_fanout_exchange_gets_a_copy(harness, transport):
+    """A subscription can be bound to an exchange, and is still reached by its name."""
     control = harness.exchange("control", "fanout")
     await harness.declare(exchanges=[control])
     other = await harness.transport()
@@ -306,7 +306,7 @@ async def test_everybody_who_subscribes_to_a_fanout_exchange_gets_a_copy(harness
     assert (one.bodies, two.bodies) == ([b"all", b"one"], [b"all"])
 
 
-async def test_subscribing_to_an_exchange_that_is_not_there_is_an_error(harness, transport):
+async def test_subscribing_to_an_exchange_that_does_not_exist_is_an_error(harness, transport):
     """The error names the exchange."""
     with pytest.raises(TopologyMissingError, match="absent"):
         async with transport.subscribe(

@@ -7,14 +7,14 @@ import pytest
 from stem_amqp.delay import LEVELS, binding_key, delivery_key, exact_units, route, ttl_ms
 from stem_amqp.topology.entities import Binding, Exchange, Queue
 from stem_amqp.topology.names import Names
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.publication import Publication
 
 AT_LEAST_ONCE = {"x_dead_letter_strategy": "at-least-once", "x_overflow": "reject-publish"}
 
 
 @pytest.fixture
 def with_dead_letters(harness, transport):
-    """Declare a work queue with these arguments, and a dead-letter queue behind it."""
+    """Declare a work queue with these arguments, and its dead-letter queue."""
 
     async def declare(**arguments):
         dead = harness.exchange("dead", "direct")
@@ -33,7 +33,7 @@ def with_dead_letters(harness, transport):
 
 
 async def the_dead_letter(harness, dlq):
-    """Return the one dead letter."""
+    """Return the only dead letter."""
     await harness.ready(dlq, 1)
     (delivery,) = await harness.contents(dlq)
     return delivery
@@ -44,7 +44,7 @@ async def the_dead_letter(harness, dlq):
 async def test_a_refused_message_becomes_a_dead_letter(
     harness, transport, with_dead_letters, way, strategy
 ):
-    """Nack or reject without requeue dead-letters, and the headers tell the story."""
+    """Nack or reject without requeue dead-letters, and the headers have the history."""
     work, dlq = await with_dead_letters(**strategy)
     await transport.publish(
         Publication(
@@ -75,7 +75,7 @@ async def test_a_refused_message_becomes_a_dead_letter(
 
 
 async def test_without_a_routing_key_a_dead_letter_keeps_its_own(harness, transport):
-    """The key that a message came with routes it on."""
+    """The original routing key of the message is used."""
     dead, dlq = harness.exchange("dead", "direct"), harness.queue("dlq")
     work = harness.queue("work", x_dead_letter_exchange=dead.name)
     binding = Binding(source=dead.name, destination=dlq.name, key=work.name)
@@ -87,8 +87,8 @@ async def test_without_a_routing_key_a_dead_letter_keeps_its_own(harness, transp
     assert (await the_dead_letter(harness, dlq)).routing_key == work.name
 
 
-async def test_without_a_dead_letter_exchange_a_refused_message_is_gone(harness, transport):
-    """Nack without requeue then forgets it."""
+async def test_without_a_dead_letter_exchange_a_refused_message_is_dropped(harness, transport):
+    """Nack without requeue then drops it."""
     work = harness.queue("work")
     await harness.declare(work)
     await harness.send(work, b"1", b"2")
@@ -117,7 +117,7 @@ async def test_a_message_expires_after_the_queues_ttl(harness, transport, with_d
 
 
 async def test_a_message_can_expire_through_several_queues(harness, transport):
-    """Each death is recorded, newest first; the first one stays on record."""
+    """Each death is recorded, newest first; the first one is kept too."""
     second = harness.queue("second", x_message_ttl=100, x_dead_letter_exchange="")
     last = harness.queue("last")
     second = harness.queue(
@@ -145,7 +145,7 @@ async def test_a_message_can_expire_through_several_queues(harness, transport):
 async def test_returns_beyond_the_delivery_limit_make_a_dead_letter(
     harness, transport, with_dead_letters
 ):
-    """A message is delivered once more than the limit says, then its reason is delivery_limit."""
+    """A message is delivered once more than the limit, and then has the reason delivery_limit."""
     work, dlq = await with_dead_letters(x_delivery_limit=2)
     await harness.send(work, b"poison")
     inbox = harness.inbox()
@@ -180,7 +180,7 @@ async def test_a_consumer_that_dies_counts_towards_the_delivery_limit(
 async def test_a_full_queue_that_drops_dead_letters_its_oldest(
     harness, transport, with_dead_letters
 ):
-    """With drop-head the head makes room, with the reason maxlen."""
+    """With drop-head the oldest message is dropped, with the reason maxlen."""
     work, dlq = await with_dead_letters(x_max_length=2, x_overflow="drop-head")
     await harness.send(work, b"1", b"2", b"3")
     letter = await the_dead_letter(harness, dlq)
@@ -189,7 +189,7 @@ async def test_a_full_queue_that_drops_dead_letters_its_oldest(
 
 
 async def test_a_dead_letter_without_a_route_takes_the_alternate_exchange(harness, transport):
-    """The broker's own routing knows alternate exchanges too."""
+    """The broker's internal routing uses alternate exchanges too."""
     parked, parking = harness.queue("parked"), harness.exchange("parking", "fanout")
     dead = harness.exchange("dead", "direct", alternate_exchange=parking.name)
     work = harness.queue("work", x_dead_letter_exchange=dead.name, **AT_LEAST_ONCE)
@@ -234,7 +234,7 @@ def delay_topology(harness, names, work):
 
 
 async def test_decimal_delays_are_never_early(harness, transport):
-    """One hop, two hops, and a digit of zero in between: each arrives when it is due."""
+    """With one hop, two hops, and a zero digit in between, each arrives when it is due."""
     names, work = Names(harness.prefix), harness.queue("work")
     queues, exchanges, bindings = delay_topology(harness, names, work)
     await harness.declare(*queues, work, exchanges=exchanges, bindings=bindings)

@@ -1,4 +1,4 @@
-"""A broker that refuses messages: the channel is given up, and no confirm with it."""
+"""A broker that refuses messages: the channel is replaced, and no confirm is lost."""
 
 import asyncio
 
@@ -6,13 +6,13 @@ import pytest
 from support import eventually
 
 from stem_amqp.errors import PublishRefusedError
-from stem_amqp.transport.amqp import lanes
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.amqp import publishing_channels
+from stem_amqp.transport.publication import Publication
 
 
 @pytest.fixture
 async def full(rabbitmq):
-    """A transport, a queue that refuses a second message, and how to publish to it."""
+    """Return a transport, a queue that refuses a second message, and a function that publishes."""
     transport = await rabbitmq.transport()
     queue = rabbitmq.queue("full", x_max_length=1, x_overflow="reject-publish")
     await rabbitmq.declare(queue)
@@ -32,12 +32,12 @@ async def full(rabbitmq):
 
 
 def channel_of(transport):
-    """Return the channel on which the transport publishes now."""
-    return transport._publisher._lanes.ready("")
+    """Return the channel on which the transport currently publishes."""
+    return transport._publisher._channels.ready("")
 
 
 async def test_refused_messages_do_not_use_up_channels(full):
-    """One that was just opened serves on, however much is refused."""
+    """A newly opened channel stays in use, for any number of refusals."""
     transport, _, publish = full
     first = channel_of(transport)
     for _ in range(5):
@@ -49,10 +49,10 @@ async def test_refused_messages_do_not_use_up_channels(full):
 async def test_after_a_refusal_the_next_message_goes_over_another_channel(
     rabbitmq, full, monkeypatch
 ):
-    """The old one is closed when it owes no confirm."""
+    """The old channel is closed when it has no outstanding confirm."""
     transport, queue, publish = full
     first = channel_of(transport)
-    monkeypatch.setattr(lanes, "RENEWAL", 0.0)
+    monkeypatch.setattr(publishing_channels, "RENEWAL", 0.0)
     answers = await asyncio.gather(*(publish() for _ in range(50)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {PublishRefusedError}
     await eventually(lambda: not first.open, "the old channel's end")
@@ -62,7 +62,7 @@ async def test_after_a_refusal_the_next_message_goes_over_another_channel(
 
 
 async def accepted(publish):
-    """Say whether a message was taken."""
+    """Return whether a message was accepted."""
     try:
         await publish()
     except PublishRefusedError:

@@ -1,15 +1,16 @@
-"""The contract of a transport: what is declared, and where messages go."""
+"""The contract of a transport: declarations and routing."""
 
 import pytest
 
 from stem_amqp.errors import TopologyMismatchError, TopologyMissingError
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
-from stem_amqp.transport.base import Publication, QueueStatus
+from stem_amqp.transport.base import QueueStatus
+from stem_amqp.transport.publication import Publication
 
 
 @pytest.fixture
 def route(harness, transport):
-    """Publish one message for each key or headers, and tell what came into which queue."""
+    """Publish one message for each key or headers, and return what arrived in which queue."""
 
     async def publish(exchange, messages, *queues):
         for key, headers in messages:
@@ -37,7 +38,7 @@ def pass_on(exchange, target, key="#"):
 
 
 async def test_a_topic_exchange_matches_words(harness, route):
-    """A star is one word, a hash any number of them, none included."""
+    """A star is one word, a hash is any number of words, including none."""
     exchange = harness.exchange("topic")
     star, hashed, inner = harness.queue("star"), harness.queue("hash"), harness.queue("inner")
     everything = harness.queue("all")
@@ -65,7 +66,7 @@ async def test_a_topic_exchange_matches_words(harness, route):
 
 
 async def test_a_direct_exchange_matches_the_whole_key(harness, route):
-    """Words mean nothing to it, nor do stars."""
+    """Words and stars have no meaning to it."""
     exchange = harness.exchange("direct", "direct")
     exact, star = harness.queue("exact"), harness.queue("star")
     rest, alternate = harness.queue("rest"), harness.exchange("rest", "fanout")
@@ -100,7 +101,7 @@ async def test_a_fanout_exchange_ignores_the_key(harness, route):
 
 
 async def test_a_headers_exchange_matches_all_or_any(harness, route):
-    """x-match says whether every header must match or one is enough."""
+    """x-match says whether all headers must match or one is enough."""
     exchange = harness.exchange("headers", "headers")
     both, either, rest = harness.queue("both"), harness.queue("either"), harness.queue("rest")
     await harness.declare(
@@ -124,7 +125,7 @@ async def test_a_headers_exchange_matches_all_or_any(harness, route):
 
 
 async def test_an_alternate_exchange_takes_what_has_no_route(harness, route):
-    """With an alternate exchange a missing binding is no error, at any exchange on the way."""
+    """With an alternate exchange at any hop, a missing binding is no error."""
     rescue = harness.exchange("rescue", "fanout")
     inner = harness.exchange("inner", alternate_exchange=rescue.name)
     outer = harness.exchange("outer", alternate_exchange=rescue.name)
@@ -144,7 +145,7 @@ async def test_an_alternate_exchange_takes_what_has_no_route(harness, route):
 
 
 async def test_bound_exchanges_give_each_queue_one_copy_and_no_loop(harness, route):
-    """However many ways lead to a queue, a message comes there once; a circle ends."""
+    """A message arrives once in each queue, over any number of paths; a cycle ends."""
     one, two = harness.exchange("one"), harness.exchange("two", "fanout")
     queue, side = harness.queue("work"), harness.queue("side")
     await harness.declare(
@@ -176,7 +177,7 @@ async def test_a_new_binding_counts_at_once(harness, transport, route):
 
 
 async def test_declaring_again_changes_nothing(harness, transport):
-    """The same entities can be declared any number of times, and messages stay."""
+    """Repeated declarations of the same entities are accepted, and messages stay."""
     queue, exchange = harness.queue("work", x_delivery_limit=7), harness.exchange("tasks")
     declared = await harness.declare(
         queue, exchanges=[exchange], bindings=[bind(exchange, queue, "k")]
@@ -187,7 +188,7 @@ async def test_declaring_again_changes_nothing(harness, transport):
 
 
 async def test_a_queue_with_other_arguments_is_a_mismatch(harness, transport):
-    """The error names the queue, the argument and both values, and says what to do."""
+    """The error names the queue, the argument, both values and the remedy."""
     await harness.declare(harness.queue("work", x_message_ttl=1000))
     wanted = harness.queue("work", x_message_ttl=2000)
     with pytest.raises(TopologyMismatchError) as caught:
@@ -208,8 +209,8 @@ async def test_an_exchange_of_another_type_is_a_mismatch(harness, transport):
         assert part in str(caught.value)
 
 
-async def test_missing_names_what_is_not_there(harness, transport):
-    """Exchanges and queues that are declared are not missing, the others are."""
+async def test_missing_names_the_missing_entities(harness, transport):
+    """Declared exchanges and queues are not missing, and the others are."""
     there, absent = harness.queue("there"), harness.queue("absent")
     exchange, nowhere = harness.exchange("there"), harness.exchange("absent")
     await harness.declare(there, exchanges=[exchange])
@@ -219,7 +220,7 @@ async def test_missing_names_what_is_not_there(harness, transport):
 
 
 async def test_status_counts_messages_and_consumers(harness, transport):
-    """What is ready and who consumes; None for a queue that is not there."""
+    """It has ready messages and consumers, and None for a queue that does not exist."""
     queue, absent = harness.queue("work"), harness.queue("absent")
     await harness.declare(queue)
     await harness.send(queue, b"1", b"2", b"3")
@@ -233,7 +234,7 @@ async def test_status_counts_messages_and_consumers(harness, transport):
 
 
 async def test_purge_drops_what_is_ready_and_counts_it(harness, transport):
-    """Deliveries that are not settled stay."""
+    """Unsettled deliveries stay."""
     queue = harness.queue("work")
     await harness.declare(queue)
     await harness.send(queue, b"1", b"2", b"3")
@@ -249,14 +250,14 @@ async def test_purge_drops_what_is_ready_and_counts_it(harness, transport):
     assert [one.body for one in await harness.contents(queue)] == [b"1"]
 
 
-async def test_purging_a_queue_that_is_not_there_is_an_error(harness, transport):
+async def test_purging_a_queue_that_does_not_exist_is_an_error(harness, transport):
     """The error names the queue."""
     with pytest.raises(TopologyMissingError, match="absent"):
         await transport.purge(harness.name("absent"))
 
 
-async def test_delete_removes_what_is_there_and_ignores_the_rest(harness, transport):
-    """Deleting takes full queues and bound exchanges away, and can be repeated."""
+async def test_delete_removes_existing_entities_and_ignores_missing_ones(harness, transport):
+    """Full queues and bound exchanges are deleted, and the call can be repeated."""
     queue, exchange = harness.queue("work"), harness.exchange("tasks")
     declared = await harness.declare(
         queue, exchanges=[exchange], bindings=[bind(exchange, queue, "k")]
@@ -273,8 +274,8 @@ async def test_delete_removes_what_is_there_and_ignores_the_rest(harness, transp
     )
 
 
-async def test_a_user_of_the_transport_goes_on_after_a_failed_declare(harness, transport):
-    """A mismatch closes nothing that others use."""
+async def test_a_user_of_the_transport_continues_after_a_failed_declare(harness, transport):
+    """A mismatch closes no channel that others use."""
     queue = harness.queue("work")
     await harness.declare(queue)
     inbox = harness.inbox()

@@ -1,4 +1,4 @@
-"""Every code block of the documentation, and what is done with it by its language."""
+"""Every code block of the documentation, and the handling of its language."""
 
 import configparser
 import json
@@ -12,17 +12,17 @@ from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, FencedCod
 from documented.console import run_console, run_script
 from documented.page import close_page, open_page
 from documented.python_block import compile_only, run_python
-from stem_amqp.topology.load import load_topology
+from stem_amqp.topology.file.load import load_topology
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/*.md", "docs/**/*.md", "topology/README.md", "examples/*/*.md")
 
 
 def read_yaml(example):
-    """Load a topology file as `STEM_TOPOLOGY` would; other YAML only has to be YAML."""
+    """Load a topology file as `STEM_TOPOLOGY` does; other YAML only has to be valid."""
     text = str(example.parsed)
     content = yaml.safe_load(text)
-    if set(content) & {"keys", "services"}:
+    if set(content) & {"keys", "services", "livenessProbe"}:
         return
     if not set(content) & {"version", "extends"}:  # a part of a file
         text = f"version: 1\n{text}"
@@ -47,7 +47,7 @@ def read_ini(example):
 
 
 def nothing(example):
-    """Leave a block alone, for the reason that stands beside its language."""
+    """Leave a block alone, for the reason that is noted with its language."""
 
 
 LANGUAGES = {
@@ -61,13 +61,13 @@ LANGUAGES = {
     "json": read_json,
     "toml": read_toml,
     "ini": read_ini,
-    # The site draws it, and its build fails where it cannot.
+    # The site renders it, and the build of the site fails on an error.
     "mermaid": nothing,
-    # tests/integration/test_postgres.py asks and grants the like, in a database that has the tables.
+    # tests/integration/test_postgres.py runs similar statements, in a database with the tables.
     "sql": nothing,
     # advanced.config: tests/faults/conftest.py starts nodes with it.
     "erlang": nothing,
-    # What a program prints or a log says; a page that runs its commands compares them in `console`.
+    # The output of a program or a log; a page that runs its commands compares it in `console`.
     "text": nothing,
 }
 LEXERS = (
@@ -77,13 +77,13 @@ LEXERS = (
 
 
 def unknown(example):
-    """Fail: nothing is skipped because nobody knows what it is."""
+    """Fail, so that no block of an unknown language is skipped."""
     language = example.region.lexemes["arguments"]
     return f"the language {language!r} is none of {', '.join(LANGUAGES)}"
 
 
 def parse(document):
-    """Find the blocks of a page."""
+    """Yield the blocks of a page."""
     for lexer in LEXERS:
         for region in lexer(document):
             region.parsed = region.lexemes["source"]

@@ -1,4 +1,4 @@
-"""Commands in the documentation: they exist, with the options that they are given."""
+"""Commands in the documentation: they exist, and so do their options."""
 
 import re
 import shlex
@@ -16,14 +16,17 @@ NOT_RUN = {
     "uvicorn": "tests/integration/test_web_shop.py starts it",
     "curl": "of the shell",
     "rabbitmqctl": "an administrator's, on the broker's host",
+    "mermaidx": "another project's, which draws Mermaid",
     "rabbitmq-diagnostics": "an administrator's, on the broker's host",
     "redis-cli": "an administrator's",
+    "promtool": "tests/unit/test_monitoring_examples.py runs it",
     "createuser": "an administrator's",
     "createdb": "an administrator's",
     "psql": "an administrator's",
     "celery": "another framework's",
     "dramatiq": "another framework's",
     "taskiq": "another framework's",
+    "opentelemetry-instrument": "tests/unit/observability/test_tracing_automatic.py runs it",
     "node": "takes the screenshots, by hand",
     "cp": "of the shell",
     "cd": "of the shell",
@@ -32,17 +35,17 @@ NOT_RUN = {
     "umask": "of the shell",
     "kill": "of the shell",
 }
-"""Every other program that a page may name, and why its lines are only read."""
+"""Every other program that a page may name, and why its lines are only parsed."""
 OPERATORS = {"&&", "||", "|", ";", "&"}
 REDIRECTIONS = {">", ">>", "<", "2>"}
 ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
 
 
 def commands_of(line):
-    """Split a line of shell into its commands, each a list of words.
+    """Return the commands of a line of shell, each as a list of words.
 
     Raises:
-        ValueError: a quotation has no end.
+        ValueError: a quotation mark is missing.
     """
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -60,7 +63,7 @@ def commands_of(line):
 
 
 def check(line):
-    """Return what is wrong with a line of shell, or None."""
+    """Return the error in a line of shell, or None."""
     for program, *words in commands_of(line):
         if program == "stem-amqp":
             wrong = wrong_use(words)
@@ -72,9 +75,9 @@ def check(line):
 
 
 def wrong_use(words, *, whole=True):
-    """Return what is wrong with the words after ``stem-amqp``, or None.
+    """Return the error in the words after ``stem-amqp``, or None.
 
-    In a sentence, where they are not ``whole``, arguments may be left out.
+    In a sentence, where they are not ``whole``, arguments may be missing.
     """
     if not words or words[0] in {"--help", "--version", "COMMAND"}:
         return None
@@ -91,7 +94,7 @@ def wrong_use(words, *, whole=True):
 
 
 def wrong_words(command, name, words, whole):
-    """Return what is wrong with the words of one command, or None."""
+    """Return the error in the words of one command, or None."""
     context = command.make_context(name, [], resilient_parsing=True)
     context.resilient_parsing = False
     try:

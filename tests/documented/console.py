@@ -1,10 +1,10 @@
-"""Blocks of commands: `sh` has one a line, `console` has them after `$`, with what they print."""
+"""Blocks of commands: `sh` has one per line, `console` has them after `$`, with their output."""
 
 from documented.commands import check
 
 
 def joined(text):
-    """Return the lines of a block, continued ones as one."""
+    """Return the lines of a block, with continued lines joined."""
     return text.replace("\\\n", " ").splitlines()
 
 
@@ -16,7 +16,7 @@ def run_script(example):
 
 
 def run_console(example):
-    """Check every command of a session, and on a page with a shell run it and compare."""
+    """Check every command of a session; on a page with a shell, run it and compare its output."""
     page = example.namespace["page"]
     steps = []
     for line in joined(str(example.parsed)):

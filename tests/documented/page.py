@@ -14,14 +14,14 @@ from support import eventually
 from documented.shell import Shell
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Page:
-    """What the blocks of a page share.
+    """The state that the blocks of a page share.
 
-    ``Stem()`` uses an in-memory broker of the page's own, and modules that the page shows can be
-    imported. Coroutines run in an event loop that goes on between the blocks.
+    ``Stem()`` uses the page's own in-memory broker, and modules that the page shows can be
+    imported. Coroutines run in an event loop that keeps running between the blocks.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Page:
         self._thread.start()
         self._kept = []
         self.shell = None
-        # Not Sybil's, where pytest's own fixtures take names such as `request`
+        # Sybil's own namespace is not used: pytest's fixtures take names such as `request` there
         self.namespace = {
             "__name__": "__page__",
             "page": self,
@@ -67,7 +67,7 @@ class Page:
         self._environment.setenv(name, value)
 
     def script(self, text):
-        """Run a program of its own beside the page's files: for what changes its whole process."""
+        """Run a separate program in the page's folder, for code that changes its whole process."""
         ran = subprocess.run(
             [sys.executable, self.write("script.py", text)],
             env=os.environ | {"PYTHONPATH": f"{self.folder}:{ROOT}"},
@@ -79,11 +79,11 @@ class Page:
         assert ran.returncode == 0, ran.stderr
 
     def forget(self, file):
-        """Have a module imported anew."""
+        """Remove a module, so that it is imported again."""
         sys.modules.pop(Path(file).stem, None)
 
     def await_(self, coroutine, timeout=PATIENCE):
-        """Run a coroutine in the page's loop."""
+        """Run a coroutine in the page's event loop."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result(timeout)
@@ -109,7 +109,7 @@ class Page:
         self._kept.append((holding, over))
 
     async def run_worker(self, stem, *queues):
-        """Connect an application and let a worker run for the rest of the page."""
+        """Connect an application and run a worker for the rest of the page."""
         await self.keep(stem)
         await self.keep(stem.worker(queues or None).running())
 
@@ -120,14 +120,14 @@ class Page:
             await holding
 
     def open_shell(self):
-        """Run the page's commands from here on, on a RabbitMQ, in a namespace of their own."""
+        """Run the following commands of the page on RabbitMQ, in a namespace of their own."""
         self.shell = Shell(self.folder, self.rabbitmq_url())
         for name, value in self.shell.settings.items():
             self._environment.setenv(name, value)
         self._environment.delenv("STEM_BACKEND_URL")
 
     def close(self):
-        """End everything that the page has begun."""
+        """End everything that the page has started."""
         try:
             self.await_(self._release())
             if self.shell is not None:
@@ -154,11 +154,11 @@ async def until(handle, state):
 
 
 def open_page(namespace):
-    """Begin a page: Sybil's set-up."""
+    """Open a page, as Sybil's set-up."""
     page = Page()
     namespace["page"] = page
 
 
 def close_page(namespace):
-    """End a page: Sybil's teardown."""
+    """Close a page, as Sybil's teardown."""
     namespace["page"].close()

@@ -1,4 +1,4 @@
-"""Blocks of Python: run in the page's namespace, with `await` wherever it stands."""
+"""Blocks of Python, run in the page's namespace, with `await` at any place."""
 
 import ast
 import inspect
@@ -9,18 +9,18 @@ from sybil.evaluators.python import pad
 FILE_NAME = re.compile(r"# ((?:\w+/)*\w+\.py)\n")
 
 WITH_SCRIPTS = {"views.py"}
-"""Files that a program of the page's own runs, see `page.script`; so it does those in packages."""
+"""Files that a separate program runs, see `page.script`, and the packages whose files it runs."""
 
 
 def run_python(example):
-    """Run a block; one that begins with a file's name is that file from then on."""
+    """Run a block; a block that begins with a file's name is written to that file."""
     page = example.namespace["page"]
     page.rabbitmq_url = example.namespace["rabbitmq_url"]
     named = FILE_NAME.match(example.parsed)
     if named:
         page.write(named[1], str(example.parsed))
         elsewhere = named[1] in WITH_SCRIPTS or "/" in named[1]
-        if page.shell is not None or elsewhere:  # something else runs it
+        if page.shell is not None or elsewhere:  # a separate program runs it
             compile(example.parsed, named[1], "exec")
             return
         page.forget(named[1])
@@ -38,7 +38,7 @@ def run_python(example):
 
 
 def compile_only(example):
-    """Check the syntax of another framework's code: that framework is not installed here."""
+    """Check the syntax of another framework's code, which is not installed here."""
     framework = example.region.lexemes["arguments"].split()[1]
     compile(example.parsed, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if framework not in example.parsed:

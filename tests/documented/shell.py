@@ -1,4 +1,4 @@
-"""Runs the commands of a page, and compares what they print with what the page shows."""
+"""Execution of a page's commands, and comparison of their output with the page."""
 
 import asyncio
 import os
@@ -11,16 +11,15 @@ import uuid
 from pathlib import Path
 
 from documented.commands import NOT_RUN, commands_of
-from stem_amqp.assembly import entities_of
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 60.0
 ANY = "…"
 READY = re.compile(r".* is ready: ").match
 
 
 class Shell:
-    """A shell in a page's folder, on a namespace of its own of a RabbitMQ."""
+    """A shell in a page's folder, with its own namespace of a RabbitMQ."""
 
     def __init__(self, folder, broker_url):
         self.folder = folder
@@ -31,7 +30,7 @@ class Shell:
     def run(self, command, expected):
         """Run a command; return how its output differs from the expected lines, or None.
 
-        A worker goes on in the background until the page ends; its log has to show the lines.
+        A worker runs in the background until the page ends; its log has to contain the lines.
         """
         [words, *others] = commands_of(command)
         if words[0] in NOT_RUN and words[0] != "python":
@@ -97,15 +96,15 @@ class Shell:
 
     async def _remove(self):
         app = runpy.run_path(str(self.folder / "shop.py"))["stem"]
-        app.settings = app.settings.replace(provision="none", backend_url="memory://")
+        app.reconfigure(provision="none", backend_url="memory://")
         async with app:
-            await app.connected.transport.delete(entities_of(app))
+            await app.connected.transport.delete(app.blueprint.entities)
 
 
 def differs(command, output, expected):
-    """Return how output differs from the lines shown, in which `…` is anything, or None.
+    """Return how output differs from the lines, in which `…` matches any text, or None.
 
-    A line that is only `…` stands for any number of lines.
+    A line that is only `…` matches any number of lines.
     """
     parts = [
         r"(?:.*\n)*?"

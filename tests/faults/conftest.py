@@ -1,4 +1,4 @@
-"""A node of the fault tests' own, crews on it, and the table of what they counted."""
+"""Fixtures of the fault tests: a private node, crews on it, and the table of their counts."""
 
 import contextlib
 import os
@@ -9,26 +9,26 @@ from faults.harness.crew import crew_on
 from faults.harness.node import installed_version, private_node
 
 from stem_amqp.errors import BrokerUnavailableError
-from stem_amqp.testing.debian_package import install_package
-from stem_amqp.testing.private_rabbitmq import SERVER_VARIABLE, find_programs
+from stem_amqp.servers.debian_package import install_package
+from stem_amqp.servers.rabbitmq.private import SERVER_VARIABLE, find_programs
 
 TALLIES = []
 SOONER = "{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 15000}]}"
-"""What docs/outages.md advises: repeat an unconfirmed dead letter sooner than after 180 s.
+"""The advice of docs/outages.md: repeat an unconfirmed dead letter sooner than after 180 s.
 
-A node that starts dead-letters what is due before every work queue has its leader, and hears no
-confirm of those."""
+A starting node dead-letters due messages before every work queue has a leader, and gets no confirm
+for those."""
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what adds to the account, so that ``-m account`` makes the whole table."""
+    """Mark the tests that add to the account, so that ``-m account`` prints the whole table."""
     for item in items:
         if "account" in getattr(item, "fixturenames", ()):
             item.add_marker("account")
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Show the account of each fault, as a table in Markdown."""
+    """Print the account of each fault as a table in Markdown."""
     if TALLIES:
         terminalreporter.section(f"what became of every task, RabbitMQ {installed_version()}")
         terminalreporter.write_line(table(TALLIES))
@@ -36,7 +36,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def rabbitmq_installed():
-    """Make sure that nodes of our own can be started."""
+    """Check that private nodes can be started."""
     try:
         find_programs()
     except BrokerUnavailableError as error:
@@ -49,14 +49,14 @@ def rabbitmq_installed():
 
 @pytest.fixture(scope="session")
 def broken_node(rabbitmq_installed):
-    """One node for all that breaks nodes, in whatever state the test before has left it."""
+    """Yield one node for all tests that break nodes, in the state that the last test left."""
     with private_node(advanced=SOONER) as node:
         yield node
 
 
 @pytest.fixture
 def node(broken_node):
-    """A node that works, for a test to break."""
+    """Return a running node, which the test may break."""
     if not broken_node.answers():
         broken_node.kill()
         broken_node.start()
@@ -65,7 +65,7 @@ def node(broken_node):
 
 @pytest.fixture
 def make_crew(node, tmp_path):
-    """Make crews on the node."""
+    """Yield a function that makes crews on the node."""
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: node.answers() or (node.kill(), node.start()))
 
@@ -79,7 +79,7 @@ def make_crew(node, tmp_path):
 
 @pytest.fixture
 def account():
-    """Add a tally to the table, and fail if a task is lost."""
+    """Return a function that adds a tally to the table, and fails if a task is lost."""
 
     def account(tally):
         TALLIES.append(tally)

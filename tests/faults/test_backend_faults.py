@@ -1,17 +1,17 @@
-"""The result backend down, slow and full: tasks wait for it, and none is lost."""
+"""Test that tasks wait for a result backend that is down, slow or full, and that none is lost."""
 
 import asyncio
 
 import pytest
-from faults.harness.account import until
 from faults.harness.proxy import proxy_to
+from support import until
 
-pytestmark = pytest.mark.timeout(120)  # on nodes of their own, so not again for another broker
+pytestmark = pytest.mark.timeout(300)  # uses private nodes: not marked as rabbitmq
 
 
 @pytest.fixture
 def crew_with(make_crew, private_redis):
-    """Make crews that keep their results in a Redis, behind a proxy."""
+    """Yield a function that makes crews with results in a Redis behind a proxy."""
     with proxy_to(private_redis.port) as proxy:
 
         def make(fault):
@@ -24,7 +24,7 @@ def crew_with(make_crew, private_redis):
 
 
 def stored(crew, redis):
-    """Return how many tasks have succeeded, as the Redis has it."""
+    """Return the number of tasks that have succeeded according to the Redis."""
 
     async def look():
         from redis.asyncio import Redis
@@ -40,7 +40,7 @@ def stored(crew, redis):
 def test_a_backend_that_goes_and_comes_back_loses_no_task_and_no_result(
     crew_with, private_redis, account
 ):
-    """While it is away nothing is acknowledged, since no outcome is durable."""
+    """Nothing is acknowledged while the backend is unavailable, since no outcome is durable."""
     crew = crew_with("Redis killed and started")
     crew.under_load()
     private_redis.stop()
@@ -52,7 +52,7 @@ def test_a_backend_that_goes_and_comes_back_loses_no_task_and_no_result(
 
 
 def test_a_slow_backend_only_makes_slow(crew_with, private_redis, account):
-    """A fifth of a second for each answer, and as much for each question."""
+    """A delay of 200 ms in each direction neither loses nor repeats a task."""
     crew = crew_with("Redis slow: 200 ms each way")
     crew.under_load()
     crew.slow(0.2)
@@ -64,8 +64,8 @@ def test_a_slow_backend_only_makes_slow(crew_with, private_redis, account):
     assert stored(crew, private_redis) >= tally.acknowledged
 
 
-def test_a_full_backend_holds_the_tasks_until_there_is_room(crew_with, private_redis, account):
-    """It refuses to store; the worker neither drops a result nor acknowledges without it."""
+def test_a_full_backend_holds_the_tasks_until_it_has_room(crew_with, private_redis, account):
+    """While the backend refuses to store, the worker neither drops results nor acknowledges."""
     crew = crew_with("Redis full")
     crew.under_load()
     configure(private_redis, "1")
@@ -78,7 +78,7 @@ def test_a_full_backend_holds_the_tasks_until_there_is_room(crew_with, private_r
 
 
 def configure(redis, most):
-    """Limit the memory of a Redis, in bytes; 0 is no limit."""
+    """Limit the memory of a Redis, in bytes; 0 means no limit."""
 
     async def limit():
         from redis.asyncio import Redis

@@ -1,22 +1,28 @@
-"""The broker stopped, killed, frozen and alarmed under load: every acknowledged task runs."""
+"""Test the broker stopped, killed, frozen and alarmed under load: every acknowledged task runs."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
+import aio_pika
 import pytest
-from faults.harness.account import until
+from faults.harness.crew import HERE
 from faults.harness.node import installed_version
+from support import until
 
+from stem_amqp import Stem
 from stem_amqp.errors import BrokerError, PublishTimeoutError, ResultTimeoutError
+from stem_amqp.health.examination import check_health
 
-pytestmark = pytest.mark.timeout(120)  # on nodes of their own, so not again for another broker
+pytestmark = pytest.mark.timeout(300)  # uses private nodes: not marked as rabbitmq
 
 
 @pytest.mark.releases
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_broker_that_goes_and_comes_back_loses_nothing(node, make_crew, account, how):
-    """Shut down in good order, and killed with SIGKILL."""
+    """No task is lost when the broker is shut down cleanly or killed with SIGKILL."""
     crew = make_crew(f"broker: {how} and start")
     crew.under_load()
     getattr(node, how)()
@@ -27,11 +33,11 @@ def test_a_broker_that_goes_and_comes_back_loses_nothing(node, make_crew, accoun
     assert not tally.dead
 
 
-def test_delayed_tasks_are_there_after_the_broker_was_killed(node, make_crew, account):
-    """They wait in the broker's queues, not in anybody's memory."""
+def test_delayed_tasks_survive_a_kill_of_the_broker(node, make_crew, account):
+    """Delayed tasks are stored in the broker's queues, not in the memory of a process."""
     crew = make_crew("delayed tasks, broker killed and started")
     producer = crew.produce(count=200, rate=400, delay=6.0)
-    assert producer.wait(20) == 0
+    assert producer.wait(60) == 0
     assert not crew.ledger.read("finished")
     node.kill()
     node.start()
@@ -42,7 +48,7 @@ def test_delayed_tasks_are_there_after_the_broker_was_killed(node, make_crew, ac
 
 
 def test_connections_closed_by_the_operator_come_back(node, make_crew, account):
-    """All of them, three times."""
+    """The processes reconnect after all connections were closed, three times."""
     crew = make_crew("operator closes all connections, 3 times")
     crew.under_load()
     for _ in range(3):
@@ -55,11 +61,12 @@ def test_connections_closed_by_the_operator_come_back(node, make_crew, account):
 def test_a_queue_deleted_under_its_consumer_is_declared_and_consumed_again(
     node, make_crew, account
 ):
-    """The broker cancels the consumer; who enqueues meanwhile is told that there is no queue."""
+    """The broker cancels the consumer; an enqueue in the meantime can raise `UnroutableError`."""
     crew = make_crew("queue deleted under its consumer")
     crew.under_load()
     assert crew.end(crew.producers) == [0]
-    until(lambda: not crew.ledger.outstanding(), "every task")  # what is in the queue goes with it
+    # The messages of a queue are deleted with it
+    until(lambda: not crew.ledger.outstanding(), "every task")
     node.ctl("delete_queue", f"{crew.namespace}.q")
     crew.produce()
     crew.ledger.recovered()
@@ -67,19 +74,26 @@ def test_a_queue_deleted_under_its_consumer_is_declared_and_consumed_again(
     assert set(tally.refused) <= {"UnroutableError"}
 
 
-def test_a_delay_whose_queue_is_gone_parks_its_tasks(node, make_crew, account):
-    """They end in the parking queue, and hold up no other delay."""
-    crew = make_crew("queue gone while tasks are delayed")
-    assert crew.produce(count=50, rate=500, delay=3.0).wait(20) == 0
-    node.ctl("delete_queue", f"{crew.namespace}.q")
+def test_a_delay_whose_queue_was_deleted_parks_its_tasks(node, make_crew, account):
+    """Tasks whose work queue was deleted are parked after their delay, and block no other delay."""
+    crew = make_crew("queue deleted while tasks are delayed")
+    assert crew.produce(count=50, rate=500, delay=6.0).wait(60) == 0
+    asyncio.run(delete_queue(node, f"{crew.namespace}.q"))
     parked = f"{crew.namespace}.unroutable"
     until(lambda: crew.numbers(parked) == set(crew.ledger.read("acknowledged")), "parked tasks")
     tally = account(crew.count(also=parked))
     assert tally.queued == tally.acknowledged == 50
 
 
-def test_no_call_hangs_on_a_frozen_broker(node, make_crew, account):
-    """SIGSTOP: every connection stays open, and nothing answers. It goes on where it was."""
+async def delete_queue(node, name):
+    """Delete a queue at once: a tool of RabbitMQ takes seconds to start, in which a delay can end."""
+    async with await aio_pika.connect(node.url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(name)
+
+
+def test_every_call_ends_on_a_frozen_broker(node, make_crew, account):
+    """Every call ends in time while SIGSTOP keeps connections open and unanswered."""
     quick = {
         "STEM_AMQP_HEARTBEAT": "2s",
         "STEM_PUBLISH_TIMEOUT": "2s",
@@ -93,21 +107,21 @@ def test_no_call_hangs_on_a_frozen_broker(node, make_crew, account):
 
 
 async def calls_while_frozen(node, crew):
-    """Make every kind of call to a broker that does not answer."""
+    """Assert that every kind of call to a frozen broker ends in time with an error."""
     times = {"publish_timeout": 1.0, "connect_timeout": 1.0}
     stem = crew.stem(**times)
     async with stem:
         node.freeze()
         try:
-            with at_most(2.0), pytest.raises(PublishTimeoutError):
+            with at_most(8.0), pytest.raises(PublishTimeoutError):
                 await stem.enqueue("note", {"number": -1})
-            with at_most(2.0), pytest.raises(BrokerError):
+            with at_most(8.0), pytest.raises(BrokerError):
                 await stem.connected.transport.status([stem.names.work("q")])
-            with at_most(2.0), pytest.raises(ResultTimeoutError):
+            with at_most(8.0), pytest.raises(ResultTimeoutError):
                 await stem.handle("no-task").result(timeout=1.0)
-            with at_most(2.0), pytest.raises(BrokerError):
+            with at_most(8.0), pytest.raises(BrokerError):
                 await crew.stem(**times).connect()
-            with at_most(4.0):
+            with at_most(9.0):
                 await stem.close()
         finally:
             node.thaw()
@@ -115,7 +129,7 @@ async def calls_while_frozen(node, crew):
 
 @contextmanager
 def at_most(seconds):
-    """Fail if the block takes longer."""
+    """Fail if the block takes longer than a number of seconds."""
     start = time.monotonic()
     yield
     assert time.monotonic() - start < seconds
@@ -126,7 +140,7 @@ def at_most(seconds):
 def test_an_alarm_blocks_producers_while_workers_acknowledge(
     node, make_crew, account, tmp_path, kind
 ):
-    """Enqueueing ends in time with an error that says why; the queue is drained meanwhile."""
+    """An enqueue fails in time with an error that names the alarm; workers drain the queue."""
     alarm = getattr(node, f"{kind}_alarm")
     crew = make_crew(
         f"{kind} alarm",
@@ -134,12 +148,12 @@ def test_an_alarm_blocks_producers_while_workers_acknowledge(
         FAULTS_PAUSE="0.1",
         STEM_PUBLISH_TIMEOUT="1s",
     )
-    assert crew.produce(count=800, rate=2000).wait(20) == 0
+    assert crew.produce(count=800, rate=2000).wait(60) == 0
     try:
         alarm(on=True)
         asyncio.run(refusal_under_alarm(crew))
-        crew.work(concurrency=10)  # not before: a slow machine would be done by now
-        until(lambda: node.messages(crew.namespace) == 0, "an empty queue", 30)
+        crew.work(concurrency=10)  # started late: on a slow machine it would have finished by now
+        until(lambda: node.messages(crew.namespace) == 0, "an empty queue", 60)
         assert not crew.ledger.outstanding()
     finally:
         alarm(on=False)
@@ -149,15 +163,74 @@ def test_an_alarm_blocks_producers_while_workers_acknowledge(
     assert tally.repeated == 0
 
 
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_health_is_not_green_in_an_alarm(node, kind):
+    """The check needs no management API: an alarm delays the return of an unroutable message."""
+    stem = Stem(broker_url=node.url, namespace="alarmed", backend_url="memory://")
+    alarm = getattr(node, f"{kind}_alarm")
+
+    def resources():
+        report = asyncio.run(check_health(stem, timeout=20))
+        return next(check for check in report.checks if check.name == "resources")
+
+    assert resources().ok
+    alarm(on=True)
+    try:
+        found = resources()
+        assert not found.ok
+        assert "publishers are blocked" in found.detail
+        assert "memory or disk alarm" in found.detail
+    finally:
+        alarm(on=False)
+    assert resources().ok
+
+
+def test_commands_about_workers_name_an_alarm(node, make_crew, account):
+    """They publish a question, which the broker does not take; `top` and `events` go on."""
+    crew = make_crew("memory alarm, commands about workers")
+    crew.under_load()
+    node.memory_alarm(on=True)
+    try:
+        for name in ("workers", "running"):
+            ended = command(crew, name, "application:stem")
+            assert (ended.returncode, ended.stdout) == (4, "")
+            assert "error: no worker can be asked during an alarm" in ended.stderr
+            assert "memory or disk alarm" in ended.stderr
+        listening = command(crew, "events", "application:stem", "--for", "4s")
+        assert listening.returncode == 0
+        assert "send no events: no worker can be asked during an alarm" in listening.stderr
+        top = command(crew, "top", "application:stem", "--once")
+        assert top.returncode == 0
+        assert "workers: not available, the broker blocks publishers" in top.stdout
+    finally:
+        node.memory_alarm(on=False)
+    crew.ledger.recovered()
+    account(crew.finish())
+
+
+def command(crew, *words):
+    """Run a command of the command line on a crew's application, and return how it ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "stem_amqp", *words],
+        cwd=HERE,
+        env=crew.environment | {"COLUMNS": "160", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
 async def refusal_under_alarm(crew):
-    """Enqueue until the alarm is heard of."""
+    """Assert that an enqueue fails with an error that names the alarm."""
     async with crew.stem(publish_timeout=1.0) as stem:
         with pytest.raises(PublishTimeoutError, match="memory or disk alarm"):
             await stem.enqueue("note", {"number": -1})
 
 
 def test_results_by_reply_survive_an_alarm(node, make_crew, account):
-    """The replies are blocked as well: tasks wait unsettled for the end of the alarm."""
+    """The alarm blocks replies too: tasks stay unsettled until it ends."""
     crew = make_crew("memory alarm, results in replies", STEM_PUBLISH_TIMEOUT="1s")
     crew.under_load()
     try:
@@ -170,8 +243,8 @@ def test_results_by_reply_survive_an_alarm(node, make_crew, account):
 
 
 @pytest.mark.releases
-def test_a_consumer_timeout_gives_the_task_back_and_the_worker_goes_on(node, make_crew, account):
-    """Who does not acknowledge in time loses the channel; since RabbitMQ 4.3 only the consumer."""
+def test_a_consumer_timeout_requeues_the_task_and_the_worker_continues(node, make_crew, account):
+    """A late acknowledgement costs the worker its channel; since RabbitMQ 4.3 only the consumer."""
     node.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1500).")
     node.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 300).")
     try:
@@ -191,7 +264,7 @@ def test_a_consumer_timeout_gives_the_task_back_and_the_worker_goes_on(node, mak
 
 
 async def linger(crew, seconds):
-    """Enqueue three tasks that take too long the first time."""
+    """Enqueue three tasks that exceed the consumer timeout in their first run."""
     async with crew.stem() as stem:
         for number in (1, 2, 3):
             await stem.enqueue("linger", {"number": number, "seconds": seconds}, queue="q")

@@ -1,22 +1,22 @@
-"""A task that kills its process: it is found out, and those that were prefetched with it are not hurt."""
+"""Test the quarantine: a task that kills its process is detected, and other tasks run."""
 
 import asyncio
 import collections
 import signal
-import subprocess
 import sys
 import textwrap
 import uuid
 
 import pytest
+from forked_python import start_python
 from support import eventually
 
 from stem_amqp import Stem
-from stem_amqp.assembly import create_transport, entities_of
+from stem_amqp.assembly import create_transport
 from stem_amqp.dead_letter import ALL, DeadLetters
-from stem_amqp.message import ATTEMPT, REASON
-from stem_amqp.topology.load import parse_topology
-from stem_amqp.transport.amqp.features import NATIVE_RETRY, has
+from stem_amqp.messages.message import ATTEMPT, REASON
+from stem_amqp.topology.file.load import parse_topology
+from stem_amqp.transport.features import NATIVE_RETRY, has
 
 APPLICATION = """
     import os, signal, sys
@@ -38,7 +38,7 @@ APPLICATION = """
         os.kill(os.getpid(), signal.SIGKILL)
 
     def in_child() -> bool:
-        return sys.modules["__main__"].__spec__.name == "stem_amqp.cli.isolated"
+        return sys.modules["__main__"].__spec__.name == "stem_amqp.isolated"
 
     def effect(name: str) -> dict:
         where = "child" if in_child() else "worker"
@@ -86,7 +86,7 @@ SETTINGS = {"STEM_LOG_LEVEL": "INFO", "STEM_QUARANTINE_AFTER": "2"}
 
 @pytest.fixture
 async def stem(stem_broker_url, tmp_path):
-    """The producer of an application whose results the worker's processes can see."""
+    """Yield an application that enqueues; its results are in a file shared with the worker."""
     stem = Stem(
         broker_url=stem_broker_url,
         namespace=f"t-{uuid.uuid4().hex[:8]}",
@@ -95,12 +95,12 @@ async def stem(stem_broker_url, tmp_path):
     stem.task("note", queue="q")(lambda number: None)
     yield stem
     async with stem:
-        await stem.connected.transport.delete(entities_of(stem))
+        await stem.connected.transport.delete(stem.blueprint.entities)
 
 
 @pytest.fixture
 def start(stem, stem_broker_url, tmp_path, monkeypatch):
-    """Start a worker as in production; it is started again whenever it is killed."""
+    """Yield a function that starts a worker as in production, after the last one has ended."""
     (tmp_path / "application.py").write_text(textwrap.dedent(APPLICATION))
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
@@ -111,16 +111,16 @@ def start(stem, stem_broker_url, tmp_path, monkeypatch):
 
     def start():
         for worker in started:
-            worker.wait(30)
-        command = [sys.executable, "-m", "stem_amqp", "worker", "application:stem"]
+            worker.wait(60)
+        command = ["-m", "stem_amqp", "worker", "application:stem"]
         with (tmp_path / "log").open("ab") as log:
-            started.append(subprocess.Popen([*command, "-Q", "q"], cwd=tmp_path, stderr=log))
+            started.append(start_python(*command, "-Q", "q", cwd=tmp_path, stderr=log))
         return started[-1]
 
     yield start
     for worker in started:
         worker.send_signal(signal.SIGTERM)
-        worker.wait(30)
+        worker.wait(60)
 
 
 async def letters(stem):
@@ -129,12 +129,12 @@ async def letters(stem):
         return [delivery async for delivery in deliveries]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("how", "said"), [("kill", "killed by SIGKILL"), ("exit", "exit code 7")])
-async def test_a_task_that_kills_its_process_is_dead_lettered_and_its_neighbours_run(
+async def test_a_task_that_kills_its_process_is_dead_lettered_and_the_others_run(
     stem, start, tmp_path, how, said
 ):
-    """After a few deliveries in vain each runs alone; who dies there is the culprit."""
+    """After some failed deliveries each message runs alone; the one that kills is dead-lettered."""
     deaths, book = 0, tmp_path / "book"
     async with stem:
         calls = [stem.prepare("note", {"number": number}) for number in range(4)]
@@ -146,14 +146,14 @@ async def test_a_task_that_kills_its_process_is_dead_lettered_and_its_neighbours
                 deaths += 1
                 assert deaths <= 5, (tmp_path / "log").read_text()
                 worker = start()
-        await eventually(lambda: empty(stem), "an empty queue", timeout=40)
+        await eventually(lambda: empty(stem), "an empty queue", timeout=60)
         (letter,) = found
         assert letter.headers[REASON] == "crashed"
         assert said in letter.headers["stem-error"]
         assert letter.type == "poison"
         for number, handle in zip((0, 1, None, 2, 3), handles, strict=True):
             if number is not None:
-                assert await handle.result(timeout=20) == number
+                assert await handle.result(timeout=60) == number
     assert deaths == 2
     ran = collections.Counter(int(line) for line in book.read_text().split())
     assert set(ran) == set(range(4))
@@ -166,17 +166,17 @@ queues: {q: {native_retry: {min: 100ms}, retry: {max_retries: 1}}}
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_on_a_queue_with_native_retries_its_retries_come_first(
     stem, start, tmp_path, monkeypatch
 ):
-    """RabbitMQ counts failures and deaths alike: only what exceeds the retries is under suspicion.
+    """RabbitMQ counts failures and deaths alike: only deliveries beyond the retries are suspected.
 
-    A release without native retries refuses the worker, with the reason.
+    On a release without native retries the worker does not start, and logs the reason.
     """
     (tmp_path / "topology.yaml").write_text(NATIVE)
     monkeypatch.setenv("STEM_TOPOLOGY", "topology.yaml")
-    stem.topology = parse_topology(NATIVE)
+    stem.reconfigure(topology=parse_topology(NATIVE))
     transport = create_transport(stem.settings)
     broker = await transport.connect()
     await transport.close()
@@ -184,7 +184,7 @@ async def test_on_a_queue_with_native_retries_its_retries_come_first(
         worker = start()
         assert await asyncio.to_thread(worker.wait, 30) == 5
         assert "needs RabbitMQ 4.3.1" in (tmp_path / "log").read_text()
-        stem.topology = parse_topology("version: 1")
+        stem.reconfigure(topology=parse_topology("version: 1"))
         return
     deaths = 0
     async with stem:
@@ -202,20 +202,20 @@ async def test_on_a_queue_with_native_retries_its_retries_come_first(
 
 
 async def empty(stem):
-    """Say whether the work queue has nothing to deliver, and nothing is under way."""
+    """Return whether the work queue has no ready messages."""
     name = stem.names.work("q")
     return (await stem.connected.transport.status([name]))[name].ready == 0
 
 
-async def test_an_application_that_cannot_be_imported_is_said_to_be_one(stem, caplog):
-    """Made inside of a function, as here: its messages run in the worker, under the broker's limit."""
-    from stem_amqp.worker.quarantine import Quarantine
+async def test_an_application_that_cannot_be_imported_is_named_as_such(stem, caplog):
+    """Messages of an application made in a function run in the worker, up to the broker's limit."""
+    from stem_amqp.worker.isolation.quarantine import Quarantine
 
     delivery = type("Delivery", (), {"redelivered": True, "headers": {"x-delivery-count": 9}})()
     quarantine = Quarantine(stem, stem.settings)
     assert not quarantine.suspects(delivery)
     assert not quarantine.suspects(delivery)
-    assert caplog.text.count("no attribute of a module") == 1
+    assert caplog.text.count("not an attribute of a module") == 1
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ async def test_an_application_that_cannot_be_imported_is_said_to_be_one(stem, ca
     ],
 )
 async def test_what_is_suspected(stem, monkeypatch, headers, redelivered, suspected):
-    """A quorum queue counts its deliveries; a classic one says only that there was one before."""
-    from stem_amqp.worker.quarantine import Quarantine
+    """A quorum queue counts deliveries; a classic queue only marks a redelivery."""
+    from stem_amqp.worker.isolation.quarantine import Quarantine
 
     monkeypatch.setattr(sys.modules[__name__], "application", stem, raising=False)
     delivery = type("Delivery", (), {"redelivered": redelivered, "headers": headers})()
@@ -242,7 +242,7 @@ async def test_what_is_suspected(stem, monkeypatch, headers, redelivered, suspec
 
 
 async def restarted(stem, start, ends):
-    """Start the worker whenever it was killed, until a condition holds; return how often that was."""
+    """Restart the worker whenever it dies, until a condition holds; return the number of deaths."""
     deaths, worker = 0, start()
 
     async def ended():
@@ -257,12 +257,10 @@ async def restarted(stem, start, ends):
     return deaths
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("task", ["guarded", "guarded-sync"])
-async def test_a_guarded_block_is_carried_out_once_across_worker_and_child(
-    stem, start, tmp_path, task
-):
-    """What the worker noted before it died the child finds, and the child's own guards hold too."""
+async def test_a_guarded_block_runs_once_across_worker_and_child(stem, start, tmp_path, task):
+    """The child skips the block that the worker completed, and its own guards work too."""
     async with stem:
         handle = await stem.enqueue(task, {}, queue="q")
 
@@ -271,13 +269,13 @@ async def test_a_guarded_block_is_carried_out_once_across_worker_and_child(
             return record is not None and record.state.final
 
         assert await restarted(stem, start, ended) == 2
-        assert await handle.result(timeout=20) == {"charge": "worker"}
+        assert await handle.result(timeout=60) == {"charge": "worker"}
     assert (tmp_path / "book").read_text().splitlines() == ["charge worker", "ship child"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_child_that_dies_in_a_guarded_block_leaves_it_to_the_replay(stem, start, tmp_path):
-    """Nobody knows how far the block came, so a later run enters it, once the lease is over."""
+    """A later run enters the interrupted block once its lease has expired."""
     async with stem:
         handle = await stem.enqueue("dies-inside", {}, queue="q")
 
@@ -288,5 +286,5 @@ async def test_a_child_that_dies_in_a_guarded_block_leaves_it_to_the_replay(stem
         (letter,) = await letters(stem)
         assert letter.headers[REASON] == "crashed"
         assert (await DeadLetters(stem, "q").replay(ALL)).replayed == 1
-        assert await handle.result(timeout=40) == "done"
+        assert await handle.result(timeout=60) == "done"
     assert (tmp_path / "book").read_text().splitlines() == ["charge child", "charge worker"]

@@ -1,4 +1,4 @@
-"""Whatever comes in is run, postponed or a dead letter with a reason, and no worker stops for it.
+"""Any message is run, postponed or dead-lettered with a reason, and stops no worker.
 
 A long random run: ``STEM_TEST_FUZZ=20000 pytest tests/fuzz``.
 """
@@ -19,10 +19,10 @@ from support import eventually
 from stem_amqp import Stem, TaskContext
 from stem_amqp.dead_letter import DeadLetters
 from stem_amqp.errors import UnwritableError
-from stem_amqp.message import REASON
+from stem_amqp.messages.message import REASON
 from stem_amqp.states import Reason
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory.clock import ManualClock
+from stem_amqp.transport.publication import Publication
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -31,14 +31,14 @@ RETURNED = "task-succeeded"
 
 
 class OddError(Exception):
-    """One that cannot even be shown."""
+    """An exception that cannot even be shown."""
 
     def __str__(self) -> str:
         raise ValueError
 
 
 def tasks_of(app):
-    """Give an application tasks that fail in every way."""
+    """Add tasks to an application that fail in every way."""
 
     @app.task("work", queue="work")
     async def work(**given: Any) -> int:
@@ -61,8 +61,35 @@ def tasks_of(app):
         ctx.snooze(a if isinstance(a, (int, float)) and a >= 0 else 1e300)
 
 
+class Repeats(logging.Filter):
+    """A counter of the messages that the worker logs as copies of one that was processed."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+        self._log = logging.getLogger("stem_amqp.worker")
+        self._failures = logging.getLogger("stem_amqp.worker.failures")
+
+    def filter(self, record):
+        """Let only errors pass that are not about a dead letter."""
+        self.count += record.msg.startswith("%s is a repeated delivery")
+        return record.levelno >= logging.ERROR and " dead-lettered to " not in record.msg
+
+    def __enter__(self):
+        self._level = self._log.level
+        self._log.setLevel(logging.INFO)
+        self._log.addFilter(self)
+        self._failures.addFilter(self)
+        return self
+
+    def __exit__(self, *_):
+        self._log.removeFilter(self)
+        self._failures.removeFilter(self)
+        self._log.setLevel(self._level)
+
+
 class Field:
-    """A worker on an in-memory broker whose clock stands still, and what becomes of messages."""
+    """A worker on an in-memory broker whose clock stands still, and the outcomes of messages."""
 
     def __init__(self, backend_url):
         self.app = Stem(
@@ -71,8 +98,10 @@ class Field:
             namespace="f",
             clock=ManualClock(),
         )
+        self.app.reconfigure(unknown_task_wait=0)
         tasks_of(self.app)
         self.cases = 0
+        self.repeats = Repeats()
         self.seen = Counter()
         self.outcomes = Counter()
         for name in ("task-received", RETURNED):
@@ -80,8 +109,8 @@ class Field:
 
     @contextlib.contextmanager
     def working(self):
-        """Work for a block."""
-        with asyncio.Runner() as self.runner:
+        """Run the worker during a block."""
+        with asyncio.Runner() as self.runner, self.repeats:
             stack = contextlib.AsyncExitStack()
             self.runner.run(self._start(stack))
             try:
@@ -96,23 +125,25 @@ class Field:
         )
 
     def judge(self, messages):
-        """Send messages, and see that each has exactly one fate."""
-        self.runner.run(asyncio.wait_for(self._judge(messages), 30))
+        """Send messages, and check that each has exactly one outcome."""
+        self.runner.run(asyncio.wait_for(self._judge(messages), 60))
 
     async def _judge(self, messages):
         transport, names = self.app.connected.transport, self.app.names
         broker, sent, done = transport.broker, [], self.worker.statistics().done
         self.seen.clear()
+        self.repeats.count = 0
         for message in messages:
             publication = Publication(exchange=names.tasks, routing_key="work", **message)
             with contextlib.suppress(UnwritableError):
                 await transport.publish(publication)
                 sent.append(publication.body)
         settled = done + len(sent)
-        await eventually(lambda: self.worker.statistics().done >= settled, "all settled", 20)
+        await eventually(lambda: self.worker.statistics().done >= settled, "all settled", 60)
         dead = broker.messages(names.dlq("work"))
         delayed = [m for q in names.delay_queues() for m in broker.messages(q)]
         fate = Counter(dead=len(dead), delayed=len(delayed), returned=self.seen[RETURNED])
+        fate["repeated"] = self.repeats.count
         assert fate.total() == len(sent), fate
         assert self.worker.statistics().done == settled
         assert self.seen["task-received"] == len(sent), "delivered once"
@@ -129,7 +160,7 @@ class Field:
 
 @pytest.fixture(params=["memory", "sqlite", "rpc"])
 def field(request, tmp_path, caplog):
-    """A worker with each kind of result backend."""
+    """Yield a worker with each kind of result backend."""
     caplog.set_level(logging.ERROR, logger="stem_amqp")
     urls = {
         "memory": f"memory://{uuid.uuid4().hex}",
@@ -144,12 +175,12 @@ def field(request, tmp_path, caplog):
 
 
 def batches(**parts):
-    """Many messages at once."""
+    """Return many messages at once."""
     return st.lists(st.fixed_dictionaries(parts), min_size=BATCH, max_size=BATCH)
 
 
 def judged(field, examples, messages):
-    """Judge as many examples, and expect that nearly all could be sent at all."""
+    """Judge a number of examples, and check that nearly all of them could be sent."""
 
     @fuzzed(examples)
     @given(messages)
@@ -161,25 +192,25 @@ def judged(field, examples, messages):
 
 
 def test_bodies_of_any_kind(field):
-    """Bytes, JSON of any shape, task messages that are cut or spoilt."""
+    """The bodies are bytes, JSON of any shape, and task messages that are cut or damaged."""
     judged(field, 80, batches(body=BODIES))
     assert field.outcomes["undecodable"] > field.cases / 5
 
 
 def test_task_messages_with_spoilt_fields(field):
-    """What is nearly right goes the longest way into the worker."""
+    """Nearly valid messages reach the most code of the worker."""
     judged(field, 80, batches(body=spoilt()))
     assert {"returned", "delayed", "unknown-task", "invalid-arguments"} <= set(field.outcomes)
 
 
 def test_properties_and_headers_of_any_kind(field):
-    """Headers of ours with nonsense in them, forged deaths, tables, bytes, and the largest."""
+    """They include our headers with invalid values, forged deaths, tables, bytes and large ones."""
     messages = st.builds(lambda body, rest: {"body": body, **rest}, BODIES, PROPERTIES)
     judged(field, 60, st.lists(messages, min_size=BATCH, max_size=BATCH))
 
 
 def test_arguments_of_any_kind_end_clearly_where_they_are_enqueued(field):
-    """An argument is taken, or refused with an error of ours; nothing half-way."""
+    """An argument is accepted, or refused with a `StemError`."""
     from stem_amqp.errors import StemError
 
     async def enqueue(value):

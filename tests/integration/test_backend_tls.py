@@ -1,4 +1,4 @@
-"""Mutual TLS to real result backends: what is asked for, what is refused, and what is said of it."""
+"""Test mutual TLS to real result backends: what they require and refuse, and what errors say."""
 
 import asyncio
 import os
@@ -11,27 +11,27 @@ from certificates import Authority
 
 from stem_amqp import Stem
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError, StemError
-from stem_amqp.health import check_health
-from stem_amqp.testing.private_redis import private_redis as start_redis
+from stem_amqp.health.examination import check_health
+from stem_amqp.servers.redis.private import private_redis as start_redis
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """The authority that servers and clients trust."""
+    """Return the authority that servers and clients trust."""
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory):
-    """Another one, which nobody trusts."""
+    """Return another authority, which servers and clients do not trust."""
     return Authority(tmp_path_factory.mktemp("other"), "stranger")
 
 
 @pytest.fixture(scope="module")
 def redis_url(private_redis_installed, authority):
-    """A Redis that speaks nothing but TLS on its second port, and wants client certificates."""
+    """Yield the URL of a Redis whose second port needs TLS and a client certificate."""
     cert, key = authority.pair("redis")
-    # Its plain port is asked whether it is up; the one with TLS is what the tests use
+    # The plain port serves only to check that it runs; the tests use the TLS port
     tls = ("--tls-cert-file", str(cert), "--tls-key-file", str(key))
     tls += ("--tls-ca-cert-file", str(authority.path), "--tls-auth-clients", "yes")
     with start_redis(*tls, tls=True) as server:
@@ -40,7 +40,7 @@ def redis_url(private_redis_installed, authority):
 
 @pytest.fixture(scope="module")
 def postgres_url(own_postgres, authority):
-    """A role of a PostgreSQL that is let in through TLS and with a client certificate only."""
+    """Yield the URL of a PostgreSQL role that needs TLS and a client certificate."""
     cert, key = authority.pair("postgres")
     data = own_postgres.folder / "data"
     for source, name in ((cert, "server.crt"), (key, "server.key"), (authority.path, "root.crt")):
@@ -82,19 +82,19 @@ def postgres_url(own_postgres, authority):
 
 @pytest.fixture(params=["redis", "postgres"])
 def backend_url(request):
-    """The URL of each of them."""
+    """Return the URL of each backend."""
     return request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture
 def application(backend_url):
-    """Make applications with the TLS files of a test."""
+    """Return a function that makes applications with the TLS files of a test."""
 
     def make(**files):
         name = f"t-{uuid.uuid4().hex[:8]}"
         stem = Stem(broker_url=f"memory://{name}", namespace=name, backend_url=backend_url)
         named = {f"backend_tls_{part}": path for part, path in files.items()}
-        stem.settings = stem.settings.replace(**named)
+        stem.reconfigure(**named)
 
         @stem.task("work", queue="q")
         async def work(number: int) -> int:
@@ -106,13 +106,13 @@ def application(backend_url):
 
 
 async def result_of(stem):
-    """Have a task run, and return its result."""
+    """Run a task, and return its result."""
     async with stem, stem.worker(["q"]).running():
-        return await (await stem.enqueue("work", {"number": 7}, queue="q")).result(timeout=20)
+        return await (await stem.enqueue("work", {"number": 7}, queue="q")).result(timeout=60)
 
 
 async def test_results_are_stored_through_mutual_tls(application, authority):
-    """With the three files of the settings, and with certificate and key in one."""
+    """It works with the three files of the settings, and with certificate and key in one file."""
     cert, key = authority.pair("client")
     assert await result_of(application(ca=authority.path, cert=cert, key=key)) == 7
     both = authority.folder / "both.pem"
@@ -121,7 +121,7 @@ async def test_results_are_stored_through_mutual_tls(application, authority):
 
 
 async def test_what_is_wrong_is_one_error_with_its_remedy(application, authority, stranger):
-    """A server that is not trusted; a client certificate that is missing, ended or a stranger's."""
+    """Each is an error: an untrusted server; a missing, expired or untrusted client certificate."""
     cert, key = authority.pair("client")
     ended, ended_key = authority.pair("client", days=-1, file="ended")
     foreign, foreign_key = stranger.pair("client")
@@ -143,7 +143,7 @@ async def test_what_is_wrong_is_one_error_with_its_remedy(application, authority
         text = str(caught.value)
         assert "geheim" not in text
         assert len(text.splitlines()) <= 4
-    # a file that is no certificate is found before anybody is asked
+    # an invalid certificate file is detected before anything connects
     nothing = authority.folder / "nothing.pem"
     nothing.write_text("nothing")
     with pytest.raises(ConfigurationError, match=r"STEM_BACKEND_TLS_CA: .*nothing\.pem"):
@@ -155,11 +155,11 @@ async def test_what_is_wrong_is_one_error_with_its_remedy(application, authority
 async def test_a_replaced_certificate_is_used_by_the_next_connection(
     application, authority, stranger
 ):
-    """Without a restart: the one that was there at the start is of no use any more."""
+    """The certificate files are read again for each connection, without a restart."""
     cert, key = stranger.pair("client", file="replaced")
     stem = application(ca=authority.path, cert=cert, key=key)
     good_cert, good_key = authority.pair("client", file="good")
-    stem.settings = stem.settings.replace(backend_tls_cert=good_cert, backend_tls_key=good_key)
+    stem.reconfigure(backend_tls_cert=good_cert, backend_tls_key=good_key)
     async with stem:
         backend = stem.connected.backend
         await backend.ping()
@@ -173,7 +173,7 @@ async def test_a_replaced_certificate_is_used_by_the_next_connection(
 
 
 async def drop_connections(backend):
-    """Lose the connections that are open, as in an outage."""
+    """Close the open connections, as in an outage."""
     pool = getattr(backend, "_pool", None)
     if pool is not None:
         pool._drop_idle()
@@ -185,10 +185,10 @@ async def drop_connections(backend):
     ("days", "ok", "warning", "word"),
     [(30, True, False, "left"), (10, True, True, "left"), (-1, False, False, "EXPIRED")],
 )
-async def test_health_tells_when_certificates_of_backends_end(
+async def test_health_reports_when_certificates_of_backends_expire(
     application, authority, days, ok, warning, word
 ):
-    """The server's own, and that of the client."""
+    """Health reports the server's certificate and that of the client."""
     cert, key = authority.pair("client", days=days, file=f"client{days}")
     stem = application(ca=authority.path, cert=cert, key=key)
     report = await check_health(stem, timeout=30)
@@ -203,14 +203,14 @@ async def test_health_tells_when_certificates_of_backends_end(
 
 
 async def test_tls_is_set_in_one_place(authority, postgres_url, redis_url):
-    """A URL that says otherwise is a mistake, before anybody is connected to."""
+    """A URL that contradicts the settings is an error before anything connects."""
     tls = {"backend_tls_ca": authority.path}
     for url, words in (
-        (f"{postgres_url}?sslmode=disable", "Say it in one place"),
-        (redis_url.replace("rediss", "redis"), "redis:// speaks no TLS"),
+        (f"{postgres_url}?sslmode=disable", "Set it in one place"),
+        (redis_url.replace("rediss", "redis"), "redis:// does not use TLS"),
     ):
         stem = Stem(broker_url=f"memory://{uuid.uuid4().hex}", backend_url=url)
-        stem.settings = stem.settings.replace(**tls)
+        stem.reconfigure(**tls)
         with pytest.raises(ConfigurationError, match=words):
             async with stem:
                 pass

@@ -1,37 +1,31 @@
-"""Finding a broker, starting a private one, and leaving nothing behind."""
+"""Test how a broker is found, and how a private one is started and leaves nothing behind."""
 
 import gc
-import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import aio_pika
 import pytest
+from support import until
 
 from stem_amqp.errors import BrokerError, BrokerUnavailableError
-from stem_amqp.testing import brokers, keeper, private_rabbitmq
-from stem_amqp.testing.brokers import Broker, NoBrokerError, find_broker
+from stem_amqp.servers import finder, keeper
+from stem_amqp.servers.answer import run_blocking
+from stem_amqp.servers.finder import Server, find_server
+from stem_amqp.servers.rabbitmq import private as private_rabbitmq
+from stem_amqp.servers.rabbitmq.handshake import broker_version
+from stem_amqp.servers.rabbitmq.kind import RABBITMQ, NoBrokerError
+from stem_amqp.servers.rabbitmq.private import Programs
 from stem_amqp.testing.cleanup import delete_namespace
-from stem_amqp.testing.handshake import broker_version, run_blocking
-from stem_amqp.testing.private_rabbitmq import Programs
-
-
-def eventually(holds, what, timeout=10.0):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
-        time.sleep(0.05)
 
 
 def processes():
-    """Return the parent of each process that runs; a zombie does not."""
+    """Return the parent of each running process, without zombies."""
     listing = subprocess.run(
         ["ps", "-eo", "pid=,ppid=,stat="], check=True, capture_output=True, text=True
     ).stdout
@@ -49,32 +43,32 @@ def family(pid):
 
 @contextmanager
 def ends_at_once(_wish):
-    """Be a way to a broker that never works."""
+    """Simulate a way to a broker that always fails."""
     raise BrokerUnavailableError("the cable is out")
     yield
 
 
 @contextmanager
 def works(_wish):
-    """Be a way to a broker that always works."""
-    yield Broker(url="amqp://somewhere/", origin="a test", version="4.3.0")
+    """Simulate a way to a broker that always works."""
+    yield Server(url="amqp://somewhere/", origin="a test", version="4.3.0")
 
 
 @contextmanager
 def must_not_be_tried(_wish):
-    """Be a way to a broker that comes too late."""
+    """Fail the test: an earlier way works."""
     raise AssertionError("an earlier broker worked, or an explicit one failed")
     yield
 
 
 @pytest.fixture
 def ways(monkeypatch):
-    """Replace the ways to a broker."""
+    """Return a function that replaces the ways to a broker."""
     monkeypatch.delenv("STEM_TEST_BROKER_URL", raising=False)
-    return lambda **finders: monkeypatch.setattr(brokers, "finders", lambda: finders)
+    return lambda **finders: monkeypatch.setattr(RABBITMQ, "ways", lambda: finders)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(450)
 def test_a_private_broker_starts_answers_and_leaves_nothing():
     """After the block there is no process, no folder and no listener."""
     try:
@@ -87,14 +81,14 @@ def test_a_private_broker_starts_answers_and_leaves_nothing():
         pids = family(node.keeper_pid)
         assert len(pids) >= 3, "the keeper, epmd and the broker"
     assert not node.folder.exists()
-    eventually(lambda: not pids & processes().keys(), "the end of every process")
-    with pytest.raises(BrokerUnavailableError, match="nobody listens"):
+    until(lambda: not pids & processes().keys(), "the end of every process")
+    with pytest.raises(BrokerUnavailableError, match="nothing listens"):
         broker_version(node.url)
 
 
 @pytest.fixture
 def programs(tmp_path):
-    """Return stand-ins for epmd and RabbitMQ, made of shell."""
+    """Return a function that makes shell scripts in place of epmd and RabbitMQ."""
 
     def make(server="exec sleep 600"):
         paths = {}
@@ -108,7 +102,7 @@ def programs(tmp_path):
 
 
 def test_a_folder_names_another_release(monkeypatch, tmp_path):
-    """Nothing but its programs is looked for, and what is missing is said."""
+    """Only the programs in the folder are used, and the error names a missing one."""
     monkeypatch.setenv("STEM_TEST_RABBITMQ_SERVER", str(tmp_path))
     for name in ("rabbitmq-server", "rabbitmqctl"):
         missing = f"STEM_TEST_RABBITMQ_SERVER is {tmp_path}, and there is no program .*/{name}$"
@@ -121,7 +115,7 @@ def test_a_folder_names_another_release(monkeypatch, tmp_path):
 
 
 def test_a_broker_ends_when_its_owner_is_killed(programs, tmp_path):
-    """SIGKILL leaves the owner no time to clean up; the keeper does it."""
+    """The keeper ends the broker when SIGKILL leaves its owner no time to clean up."""
     folder = tmp_path / "node"
     folder.mkdir()
     made = programs("sleep 600 & exec sleep 600")
@@ -129,8 +123,8 @@ def test_a_broker_ends_when_its_owner_is_killed(programs, tmp_path):
         import os, subprocess, sys, time
         keeper = subprocess.Popen(
             [sys.executable, {keeper.__file__!r}, str(os.getpid()), {str(folder)!r},
-             {str(made.epmd)!r}, {str(made.server)!r}],
-            env=os.environ | {{"ERL_EPMD_PORT": "1"}}, start_new_session=True)
+             "SIGKILL", {str(made.epmd)!r}, "--", {str(made.server)!r}],
+            start_new_session=True)
         print(keeper.pid, flush=True)
         time.sleep(600)
     """)
@@ -138,15 +132,15 @@ def test_a_broker_ends_when_its_owner_is_killed(programs, tmp_path):
         [sys.executable, "-c", owner], stdout=subprocess.PIPE, text=True
     ) as process:
         kept = int(process.stdout.readline())
-        eventually(lambda: len(family(kept)) == 4, "keeper, epmd, the broker and its child")
+        until(lambda: len(family(kept)) == 4, "keeper, epmd, the broker and its child")
         pids = family(kept)
         process.send_signal(signal.SIGKILL)
-    eventually(lambda: not pids & processes().keys(), "the end of every process")
-    eventually(lambda: not folder.exists(), "the end of the folder")
+    until(lambda: not pids & processes().keys(), "the end of every process")
+    until(lambda: not folder.exists(), "the end of the folder")
 
 
 def test_a_broker_that_ends_while_starting_shows_its_log(programs, monkeypatch):
-    """The reason stands in RabbitMQ's own log, so the error quotes it."""
+    """The error quotes RabbitMQ's own log, which has the reason."""
     made = programs("echo 'BOOT FAILED: no space left on device'; exit 1")
     monkeypatch.setattr(private_rabbitmq, "find_programs", lambda: made)
     with (
@@ -157,38 +151,38 @@ def test_a_broker_that_ends_while_starting_shows_its_log(programs, monkeypatch):
 
 
 def test_the_url_of_the_environment_wins(stem_broker_url, monkeypatch):
-    """Whoever names a broker gets it, and nothing else is tried."""
-    ways = dict.fromkeys(brokers.finders(), must_not_be_tried)
+    """A broker named by the environment is used, and nothing else is tried."""
+    ways = dict.fromkeys(RABBITMQ.ways(), must_not_be_tried)
     monkeypatch.setenv("STEM_TEST_BROKER_URL", stem_broker_url)
-    ways["STEM_TEST_BROKER_URL"] = brokers.finders()["STEM_TEST_BROKER_URL"]
-    monkeypatch.setattr(brokers, "finders", lambda: ways)
-    with find_broker() as broker:
+    ways["STEM_TEST_BROKER_URL"] = RABBITMQ.ways()["STEM_TEST_BROKER_URL"]
+    monkeypatch.setattr(RABBITMQ, "ways", lambda: ways)
+    with find_server(RABBITMQ) as broker:
         assert broker.url == stem_broker_url
         assert "guest:guest" not in broker.origin
 
 
 def test_a_named_broker_that_does_not_answer_is_an_error(monkeypatch, unused_port):
-    """Testing another broker than the named one would be a silent lie."""
+    """The tests do not silently use another broker than the named one."""
     url = f"amqp://me:secret@127.0.0.1:{unused_port}/"
     monkeypatch.setenv("STEM_TEST_BROKER_URL", url)
-    with pytest.raises(NoBrokerError) as caught, find_broker():
+    with pytest.raises(NoBrokerError) as caught, find_server(RABBITMQ):
         pytest.fail("there is no broker")
     assert list(caught.value.reasons) == ["STEM_TEST_BROKER_URL"]
-    assert "nobody listens there" in str(caught.value)
+    assert "nothing listens there" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_an_open_port_is_no_broker():
-    """Only an AMQP handshake counts: a listener that says nothing is refused in bounded time."""
+    """Only an AMQP handshake counts: a silent listener is rejected in bounded time."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(BrokerUnavailableError, match="no AMQP handshake within"):
             broker_version(f"amqp://guest:guest@127.0.0.1:{port}/", timeout=0.2)
-    gc.collect()  # a socket that the attempt left open would warn here
+    gc.collect()  # an open socket of the attempt would emit a warning here
 
 
-def test_wrong_credentials_are_told_apart_from_silence(stem_broker_url):
-    """A refused login is another mistake than a missing broker."""
+def test_wrong_credentials_are_distinguished_from_silence(stem_broker_url):
+    """A refused login is another error than a missing broker."""
     host = stem_broker_url.rpartition("@")[2]
     with pytest.raises(BrokerUnavailableError, match=r"(?i)auth|login") as caught:
         broker_version(f"amqp://nobody:wrong-word@{host}")
@@ -196,9 +190,9 @@ def test_wrong_credentials_are_told_apart_from_silence(stem_broker_url):
 
 
 def test_no_broker_says_what_was_tried_and_why_it_failed(ways):
-    """Every way and its reason, in order, and what to do about it."""
+    """The error names every way with its reason, in order, and the remedy."""
     ways(**{"a broker on Mars": ends_at_once, "one on Venus": ends_at_once})
-    with pytest.raises(NoBrokerError) as caught, find_broker():
+    with pytest.raises(NoBrokerError) as caught, find_server(RABBITMQ):
         pytest.fail("there is no broker")
     text = str(caught.value)
     assert text.index("a broker on Mars: the cable is out") < text.index("one on Venus")
@@ -207,52 +201,55 @@ def test_no_broker_says_what_was_tried_and_why_it_failed(ways):
 
 
 def test_the_first_way_that_works_is_taken(ways):
-    """A broker that is there is not started a second time."""
+    """No broker is started if one is found."""
     told = []
     ways(broken=ends_at_once, good=works, late=must_not_be_tried)
-    with find_broker(report=told.append) as broker:
+    with find_server(RABBITMQ, report=told.append) as broker:
         assert broker.url == "amqp://somewhere/"
     assert told == ["RabbitMQ 4.3.0: a test"]
 
 
 def test_an_error_of_the_block_is_not_a_broken_broker(ways):
-    """What happens while the broker is used reaches the caller as it is."""
+    """The caller gets the original exception."""
     ways(good=works, late=must_not_be_tried)
-    with pytest.raises(BrokerUnavailableError, match="later"), find_broker():
+    with pytest.raises(BrokerUnavailableError, match="later"), find_server(RABBITMQ):
         raise BrokerUnavailableError("later")
 
 
 @pytest.fixture
 def installations(ways, monkeypatch):
-    """Return a list of the installations that were asked for; nothing is installed."""
+    """Return a list that records the requested installations; nothing is installed."""
     asked = []
     monkeypatch.delenv("STEM_TEST_INSTALL", raising=False)
-    monkeypatch.setattr(brokers, "install_package", lambda *given: asked.append(given[0]))
-    monkeypatch.setattr(brokers, "_installed", works)
-    ways(**{"apt-get": brokers.finders()["apt-get"]})
+    monkeypatch.setattr(finder, "install_package", lambda *given: asked.append(given[0]))
+    monkeypatch.setattr(RABBITMQ, "private", works)
+    ways(**{"apt-get": RABBITMQ.ways()["apt-get"]})
     return asked
 
 
 @pytest.mark.parametrize("variable", [None, "0"])
 def test_packages_are_not_installed_unasked(installations, monkeypatch, variable):
-    """A test run of somebody who merely uses stem-amqp never changes the machine."""
+    """A test run of a user of stem-amqp never changes the machine."""
     if variable is not None:
         monkeypatch.setenv("STEM_TEST_INSTALL", variable)
-    with pytest.raises(NoBrokerError, match="set STEM_TEST_INSTALL=1 to allow it"), find_broker():
+    with (
+        pytest.raises(NoBrokerError, match="set STEM_TEST_INSTALL=1 to allow it"),
+        find_server(RABBITMQ),
+    ):
         pytest.fail("there is no broker")
     assert not installations
 
 
 def test_packages_are_installed_where_that_is_allowed(installations, monkeypatch):
-    """With the permission, the package is installed and then used privately."""
+    """With the permission, the package is installed, and then a private broker started."""
     monkeypatch.setenv("STEM_TEST_INSTALL", "1")
-    with find_broker() as broker:
+    with find_server(RABBITMQ) as broker:
         assert broker.origin == "a test"
     assert installations == ["rabbitmq-server"]
 
 
 def test_blocking_work_runs_beside_a_running_event_loop():
-    """Fixtures may be used from code that has a loop already, and errors come through."""
+    """Code with a running event loop can use the fixtures, and exceptions reach it."""
 
     async def inner():
         raise LookupError("from inside")
@@ -265,10 +262,10 @@ def test_blocking_work_runs_beside_a_running_event_loop():
 
 
 def test_pytest_loads_the_plugin_without_its_tools():
-    """Everyone's test run loads the plugin; only who asks for a broker pays for one."""
+    """Every pytest run loads the plugin; its tools are imported only when a broker is requested."""
     code = (
         "import sys, stem_amqp.testing.plugin\n"
-        "heavy = {'testcontainers', 'docker', 'stem_amqp.testing.brokers'} & set(sys.modules)\n"
+        "heavy = {'testcontainers', 'docker', 'stem_amqp.servers.finder'} & set(sys.modules)\n"
         "print(*heavy)"
     )
     done = subprocess.run(
@@ -281,8 +278,8 @@ def test_pytest_loads_the_plugin_without_its_tools():
     assert done.stdout.split() == []
 
 
-async def test_cleaning_up_deletes_what_is_there(stem_broker_url, stem_namespace):
-    """Queues go with their messages; what was never declared counts as deleted."""
+async def test_cleaning_up_deletes_existing_entities(stem_broker_url, stem_namespace):
+    """Queues are deleted with their messages; undeclared ones count as deleted."""
     exchange, queue = f"{stem_namespace.name}.tasks", f"{stem_namespace.name}.work"
     stem_namespace.delete_later(exchanges=[exchange], queues=[queue])
     async with await aio_pika.connect(stem_broker_url) as connection:
@@ -300,7 +297,7 @@ async def test_cleaning_up_deletes_what_is_there(stem_broker_url, stem_namespace
 
 
 async def test_cleaning_up_names_what_the_broker_keeps(stem_broker_url, stem_namespace):
-    """A queue that a connection holds cannot be deleted; the others are nevertheless."""
+    """A queue in exclusive use cannot be deleted; the other queues are."""
     held, free = f"{stem_namespace.name}.a-held", f"{stem_namespace.name}.b-free"
     stem_namespace.delete_later(queues=[held, free])
     async with await aio_pika.connect(stem_broker_url) as connection:
@@ -315,20 +312,19 @@ async def test_cleaning_up_names_what_the_broker_keeps(stem_broker_url, stem_nam
 
 @pytest.fixture
 def unused_port():
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
 def test_a_killed_owner_is_noticed_by_its_process_id(programs, tmp_path):
-    """A keeper whose parent is not the owner that it was given ends at once."""
+    """A keeper ends at once if its parent is not the owner that it was given."""
     made = programs()
     done = subprocess.run(
-        [sys.executable, keeper.__file__, "1", str(tmp_path), str(made.epmd), str(made.server)],
+        [sys.executable, keeper.__file__, "1", str(tmp_path), "SIGKILL", str(made.server)],
         check=False,
-        timeout=30,
-        env=os.environ | {"ERL_EPMD_PORT": "1"},
+        timeout=90,
     )
     assert done.returncode == 0
     assert not tmp_path.exists()

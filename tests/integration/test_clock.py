@@ -1,4 +1,4 @@
-"""Hours and months in no time: the in-memory broker with a clock that the test moves."""
+"""Test hours and months on the in-memory broker, with a clock that the test advances."""
 
 import uuid
 
@@ -19,8 +19,8 @@ def stem(clock):
     return Stem(broker_url=f"memory://{name}", backend_url=f"memory://{name}", clock=clock)
 
 
-async def test_a_retry_an_hour_away_runs_when_the_clock_says_so(stem, clock):
-    """No sooner, and without a wait of the test's own."""
+async def test_a_retry_in_an_hour_runs_when_the_clock_reaches_it(stem, clock):
+    """The retry does not run earlier, and the test does not wait."""
     attempts = []
 
     @stem.task("work", retry={"base": "1h", "max": "1h", "jitter": 0})
@@ -34,12 +34,12 @@ async def test_a_retry_an_hour_away_runs_when_the_clock_says_so(stem, clock):
         handle = await work.enqueue()
         await clock.advance_until(lambda: len(attempts) == 1, within=0)
         await clock.advance_until(lambda: len(attempts) == 2, within=4000)
-        assert await handle.result(timeout=5) == "done"
+        assert await handle.result(timeout=60) == "done"
     assert 3600 <= attempts[1][1] - attempts[0][1] < 3601
 
 
 async def test_a_delay_longer_than_the_digits_reenters_on_arrival(stem, clock):
-    """A year goes through the delay queues four times, and the task runs once, at its time."""
+    """A year's delay passes the delay queues four times, and the task runs once, at its time."""
     ran = []
 
     @stem.task("work")
@@ -50,13 +50,13 @@ async def test_a_delay_longer_than_the_digits_reenters_on_arrival(stem, clock):
         enqueued = clock.time()
         handle = await work.options(delay="365d", result_ttl="800d").enqueue()
         await clock.advance_until(lambda: bool(ran), within=366 * 86400)
-        await handle.result(timeout=5)
+        await handle.result(timeout=60)
     assert len(ran) == 1
     assert 365 * 86400 <= ran[0] - enqueued < 365 * 86400 + 2
 
 
 async def test_a_task_expires_while_it_waits(stem, clock):
-    """Two hours in a queue without a worker are too long for a task that expires in one."""
+    """A task that expires in an hour does not run after two hours in a queue without a worker."""
 
     @stem.task("work", expires="1h")
     async def work() -> None:
@@ -74,7 +74,7 @@ async def test_a_task_expires_while_it_waits(stem, clock):
 
 
 async def test_snoozes_of_a_day_spend_no_attempt(stem, clock):
-    """A task may wait for a week, a day at a time."""
+    """A task may wait for a week, one day at a time."""
     attempts = []
 
     @stem.task("work", max_retries=0)
@@ -86,5 +86,5 @@ async def test_snoozes_of_a_day_spend_no_attempt(stem, clock):
     async with stem, stem.worker().running():
         handle = await work.options(result_ttl="30d").enqueue()
         await clock.advance_until(lambda: len(attempts) == 7, within=8 * 86400)
-        await handle.result(timeout=5)
+        await handle.result(timeout=60)
     assert attempts == [0] * 7

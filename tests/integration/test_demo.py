@@ -1,4 +1,4 @@
-"""The demo as a whole: it closes its account, and leaves nothing behind however it ends."""
+"""Test the demo as a whole: its account is complete, and it leaves nothing behind."""
 
 import asyncio
 import os
@@ -12,7 +12,6 @@ import pytest
 from support import eventually
 
 from examples.orders.story import Story
-from stem_amqp.assembly import entities_of
 from stem_amqp.settings import Provision
 
 PROJECT = Path(__file__).parents[2]
@@ -21,12 +20,12 @@ ORDERS = 60
 
 @pytest.fixture
 def namespace():
-    """A namespace of this test."""
+    """Return a namespace for this test."""
     return f"t-{uuid.uuid4().hex[:8]}"
 
 
 async def start(broker_url, namespace, *arguments):
-    """Start the demo as people do, without a terminal."""
+    """Start the demo like a user, without a terminal."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STEM_")}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "examples.orders.demo", "--orders", str(ORDERS)),
@@ -39,7 +38,7 @@ async def start(broker_url, namespace, *arguments):
 
 
 async def left_behind(broker_url, namespace):
-    """Return which of the demo's exchanges and queues are on the broker."""
+    """Return the demo's exchanges and queues that exist on the broker."""
     story = Story(
         broker_url=broker_url,
         origin="",
@@ -49,9 +48,9 @@ async def left_behind(broker_url, namespace):
         folder=Path("unused"),
     )
     app = story.application(Provision.NONE)
-    app.settings = app.settings.replace(backend_url="memory://")
+    app.reconfigure(backend_url="memory://")
     async with app:
-        entities = entities_of(app)
+        entities = app.blueprint.entities
         missing = await app.connected.transport.missing(entities)
         return {one.name for one in (*entities.exchanges, *entities.queues)} - {
             one.name for one in missing
@@ -72,16 +71,16 @@ def workers_of(pid):
 
 
 def alive(pid):
-    """Say whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
 
 
-@pytest.mark.timeout(120)
-async def test_the_demo_closes_its_account_and_leaves_nothing(broker_url, namespace):
-    """Every order is accounted for twice: before the repair and after it."""
+@pytest.mark.timeout(300)
+async def test_the_demo_accounts_for_every_order_and_leaves_nothing(broker_url, namespace):
+    """Every order is accounted for before the repair and after it."""
     demo = await start(broker_url, namespace, "--seed", "4")
     output = (await demo.communicate())[0].decode()
     assert demo.returncode == 0, output
@@ -96,13 +95,13 @@ async def test_the_demo_closes_its_account_and_leaves_nothing(broker_url, namesp
         assert await left_behind(broker_url, namespace) == set()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
 )
 async def test_the_demo_cleans_up_when_it_is_interrupted(broker_url, namespace, number, code):
-    """Ctrl-C in the middle leaves no queue and no worker."""
+    """Ctrl-C during the demo leaves no queue and no worker."""
     demo = await start(broker_url, namespace)
     async for line in demo.stdout:
         if b"enqueued" in line:
@@ -117,10 +116,10 @@ async def test_the_demo_cleans_up_when_it_is_interrupted(broker_url, namespace, 
     assert await left_behind(broker_url, namespace) == set()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
 async def test_the_workers_of_a_killed_demo_end_by_themselves(broker_url, namespace):
-    """They see that their parent is gone; the next demo of the namespace removes the queues."""
+    """They end when their parent has ended; the next demo of the namespace deletes the queues."""
     demo = await start(broker_url, namespace)
     async for line in demo.stdout:
         if b"enqueued" in line:

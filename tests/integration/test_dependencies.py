@@ -1,6 +1,7 @@
-"""Dependencies in a worker: opened around each run, shared by a worker, closed on every outcome."""
+"""Test dependencies in a worker: opened for each run or shared, and closed on every outcome."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import sys
@@ -13,7 +14,6 @@ import pytest
 from support import eventually
 
 from stem_amqp import Depends, Shared, Stem, TaskContext, TaskFailedError
-from stem_amqp.assembly import entities_of
 
 FAST = {"base": "100ms", "jitter": 0, "max": "200ms"}
 
@@ -25,14 +25,14 @@ def journal():
 
 @pytest.fixture
 def memory():
-    """An application on an in-memory broker."""
+    """Return an application on an in-memory broker."""
     name = uuid.uuid4().hex
     return Stem(broker_url=f"memory://{name}", backend_url=f"memory://{name}", namespace="t")
 
 
 @pytest.fixture
 async def elsewhere(stem_broker_url):
-    """Make the application that another process runs, and remove its queue afterwards."""
+    """Yield the application that another process runs, and delete its queue afterwards."""
     app = Stem(
         broker_url=stem_broker_url,
         backend_url="memory://",
@@ -40,13 +40,13 @@ async def elsewhere(stem_broker_url):
     )
     app.task("work", queue="q")(lambda: None)
     yield app
-    app.settings = app.settings.replace(provision="none")
+    app.reconfigure(provision="none")
     async with app:
-        await app.connected.transport.delete(entities_of(app))
+        await app.connected.transport.delete(app.blueprint.entities)
 
 
 def opener(journal, name, *, fails=0):
-    """Return an async dependency that notes what happens to it, and fails a few times at first."""
+    """Return an async dependency that records its use, and whose first openings may fail."""
     left = [fails]
 
     async def open_it():
@@ -66,7 +66,7 @@ def opener(journal, name, *, fails=0):
 
 
 async def test_a_worker_opens_what_is_shared_once_and_closes_it_at_its_end(stem, journal):
-    """Two tasks at once wait for one opening, and each has a session of its own."""
+    """Two concurrent tasks share one opening, and each has its own session."""
     opening = asyncio.Event()
 
     async def pool():
@@ -91,7 +91,7 @@ async def test_a_worker_opens_what_is_shared_once_and_closes_it_at_its_end(stem,
             handles = [await work.enqueue(number) for number in range(3)]
             await eventually(lambda: journal == ["+pool"], "the opening")
             opening.set()
-            results = [await handle.result(timeout=20) for handle in handles]
+            results = [await handle.result(timeout=60) for handle in handles]
             assert results == ["pool 0 0", "pool 1 0", "pool 2 0"]
             assert len(set(map(id, seen))) == 3
             assert journal == ["+pool", *["-session"] * 3]
@@ -99,15 +99,15 @@ async def test_a_worker_opens_what_is_shared_once_and_closes_it_at_its_end(stem,
 
 
 async def test_a_plain_task_has_its_plain_dependencies_in_its_thread(stem, journal):
-    """Asynchronous ones live in the event loop, and see what the task ended with."""
+    """Asynchronous ones live in the event loop, and get the exception of the task."""
     loop_thread = threading.get_ident()
     client = opener(journal, "client")
 
     def connect():
-        database = sqlite3.connect(":memory:")  # which no other thread may use
-        yield database
-        database.execute("select 1")
-        database.close()
+        # which can be used only in its own thread
+        with contextlib.closing(sqlite3.connect(":memory:")) as database:
+            yield database
+            database.execute("select 1")
         journal.append("-database")
 
     async def shared():
@@ -121,7 +121,7 @@ async def test_a_plain_task_has_its_plain_dependencies_in_its_thread(stem, journ
         return [db.execute("select 5").fetchone()[0], client]
 
     async with stem, stem.worker().running():
-        assert await (await work.enqueue()).result(timeout=20) == [5, "client"]
+        assert await (await work.enqueue()).result(timeout=60) == [5, "client"]
     assert journal == [
         "+client",
         "!client ValueError",
@@ -134,7 +134,7 @@ async def test_a_plain_task_has_its_plain_dependencies_in_its_thread(stem, journ
 
 @pytest.mark.parametrize("kind", ["retry", "snooze", "reject"])
 async def test_dependencies_are_closed_before_the_outcome_is_settled(memory, journal, kind):
-    """A session sees the way in which the run ended, and can roll back."""
+    """A session gets the outcome of the run, and can roll back."""
 
     @memory.task("work", queue="q", retry=FAST)
     async def work(ctx: TaskContext, session=Depends(opener(journal, "s"))):
@@ -153,16 +153,16 @@ async def test_dependencies_are_closed_before_the_outcome_is_settled(memory, jou
         handle = await work.enqueue()
         if kind == "reject":
             with pytest.raises(TaskFailedError):
-                await handle.result(timeout=20)
+                await handle.result(timeout=60)
         else:
-            assert await handle.result(timeout=20) == "done"
+            assert await handle.result(timeout=60) == "done"
     assert journal[:3] == ["+s", f"!s {kind.capitalize()}", "-s"]
     signal = {"retry": "task-retried", "snooze": "task-snoozed", "reject": "task-dead-lettered"}
     assert journal[3] == signal[kind]
 
 
 async def test_an_opening_that_fails_is_an_error_of_the_task(memory, journal):
-    """The retry policy applies, also to what is shared: the next run tries again."""
+    """The retry policy applies to shared dependencies too: the next run opens them again."""
     away = opener(journal, "own", fails=1)
     away_too = opener(journal, "pool", fails=1)
 
@@ -173,14 +173,14 @@ async def test_an_opening_that_fails_is_an_error_of_the_task(memory, journal):
     errors = []
     memory.signals.task_retried.connect()(lambda event: errors.append(event.fields["error"]))
     async with memory, memory.worker().running():
-        # Both fail in the first run: the second finds both
-        assert await (await work.enqueue()).result(timeout=20) == 1
+        # Both fail in the first run; the second opens both
+        assert await (await work.enqueue()).result(timeout=60) == 1
     assert errors == ["ConnectionError: own is away"]
     assert journal == ["+own", "+pool", "-own", "-pool"]
 
 
 async def test_a_closing_that_fails_is_an_error_of_the_task(memory):
-    """Its work may not be durable: a commit for example has failed."""
+    """The work may not be durable: a commit may have failed."""
 
     async def commits():
         yield
@@ -192,14 +192,14 @@ async def test_a_closing_that_fails_is_an_error_of_the_task(memory):
 
     async with memory, memory.worker().running():
         with pytest.raises(TaskFailedError, match=r"retries-exhausted.*the commit failed"):
-            await (await work.enqueue()).result(timeout=20)
+            await (await work.enqueue()).result(timeout=60)
 
 
 async def test_the_time_limit_covers_opening_and_work_and_the_dependencies_are_closed(
     memory, journal, monkeypatch
 ):
-    """One that does not close holds up nothing for long, and its error hides the time limit."""
-    monkeypatch.setattr("stem_amqp.worker.resources.CLOSE_LIMIT", 0.1)
+    """A dependency that does not close delays the task little; the error is the time limit."""
+    monkeypatch.setattr("stem_amqp.worker.running.resources.CLOSE_LIMIT", 0.1)
 
     async def hangs():
         try:
@@ -221,14 +221,14 @@ async def test_the_time_limit_covers_opening_and_work_and_the_dependencies_are_c
     async with memory, memory.worker().running():
         for task in (slow, opens):
             with pytest.raises(TaskFailedError, match="longer than its time limit"):
-                await (await task.enqueue()).result(timeout=20)
+                await (await task.enqueue()).result(timeout=60)
     assert journal == ["+a", "!a CancelledError", "-a", "+b", "!b CancelledError", "-b"]
 
 
 async def test_a_plain_task_beyond_its_time_limit_closes_when_its_thread_comes_back(
     memory, journal
 ):
-    """Nobody waits for it, and nothing stays open."""
+    """The task ends before its thread, and the dependency is closed later."""
 
     @memory.task("slow", queue="q", max_retries=0, time_limit=0.1)
     def slow(a=Depends(opener(journal, "a"))):
@@ -237,13 +237,13 @@ async def test_a_plain_task_beyond_its_time_limit_closes_when_its_thread_comes_b
 
     async with memory, memory.worker().running():
         with pytest.raises(TaskFailedError, match="longer than its time limit"):
-            await (await slow.enqueue()).result(timeout=20)
+            await (await slow.enqueue()).result(timeout=60)
         await eventually(lambda: journal[-1:] == ["-a"], "the closing")
     assert journal == ["+a", "!a TimeLimitError", "-a"]
 
 
 async def test_a_task_that_is_cancelled_does_not_take_the_shared_opening_along(memory, journal):
-    """Another one waits for it too."""
+    """Another task waits for the same opening."""
     opening = asyncio.Event()
 
     async def pool():
@@ -262,17 +262,17 @@ async def test_a_task_that_is_cancelled_does_not_take_the_shared_opening_along(m
     async with memory, memory.worker().running():
         waits = await patient.enqueue()
         with pytest.raises(TaskFailedError, match="longer than its time limit"):
-            await (await hurried.enqueue()).result(timeout=20)
+            await (await hurried.enqueue()).result(timeout=60)
         opening.set()
-        assert await waits.result(timeout=20) == "pool"
+        assert await waits.result(timeout=60) == "pool"
     assert journal == ["+pool"]
 
 
 async def test_what_is_shared_closes_in_reverse_and_one_that_fails_stops_no_other(
     memory, journal, monkeypatch, caplog
 ):
-    """The worker stops all the same, and says so."""
-    monkeypatch.setattr("stem_amqp.worker.resources.CLOSE_LIMIT", 0.1)
+    """The worker stops nevertheless, and logs the errors."""
+    monkeypatch.setattr("stem_amqp.worker.running.resources.CLOSE_LIMIT", 0.1)
 
     async def fails():
         yield
@@ -288,14 +288,14 @@ async def test_what_is_shared_closes_in_reverse_and_one_that_fails_stops_no_othe
     async def work(first=Shared(opener(journal, "first")), last=Shared(hangs)): ...
 
     async with memory, memory.worker().running():
-        await (await work.enqueue()).result(timeout=20)
+        await (await work.enqueue()).result(timeout=60)
     assert journal == ["+first", "hangs", "fails", "-first"]
     assert "hangs did not close within" in caplog.text
     assert "fails could not be closed" in caplog.text
 
 
 async def test_a_replacement_counts_in_a_running_worker(memory, journal):
-    """For the tasks that start inside of the block."""
+    """The replacement applies to tasks that start within the block."""
     original = opener(journal, "real")
 
     @memory.task("work", queue="q")
@@ -304,12 +304,12 @@ async def test_a_replacement_counts_in_a_running_worker(memory, journal):
 
     async with memory, memory.worker().running():
         with memory.override(original, lambda: "fake"):
-            assert await (await work.enqueue()).result(timeout=20) == "fake"
-        assert await (await work.enqueue()).result(timeout=20) == "real"
+            assert await (await work.enqueue()).result(timeout=60) == "fake"
+        assert await (await work.enqueue()).result(timeout=60) == "real"
 
 
 async def test_a_plain_call_inside_of_a_task_shares_what_the_worker_has(memory, journal):
-    """Of an async function as of a plain one."""
+    """This holds for async and for plain functions."""
     pool = opener(journal, "pool")
 
     @memory.task("inner", queue="q")
@@ -329,8 +329,8 @@ async def test_a_plain_call_inside_of_a_task_shares_what_the_worker_has(memory, 
         return inner_plain()
 
     async with memory, memory.worker().running():
-        assert await (await outer.enqueue()).result(timeout=20) == ["pool", "pool"]
-        assert await (await outer_plain.enqueue()).result(timeout=20) == "pool"
+        assert await (await outer.enqueue()).result(timeout=60) == ["pool", "pool"]
+        assert await (await outer_plain.enqueue()).result(timeout=60) == "pool"
     assert journal == ["+pool", "-pool"]
 
 
@@ -356,7 +356,7 @@ APPLICATION = """
         os.environ["WORKER"] = str(os.getpid())
         async with stem, stem.worker().running():
             handles = [await work.enqueue(number) for number in range(2)]
-            print(*[await handle.result(timeout=50) for handle in handles], sep=", ")
+            print(*[await handle.result(timeout=60) for handle in handles], sep=", ")
 
     if __name__ == "__main__":
         asyncio.run(main())
@@ -364,7 +364,7 @@ APPLICATION = """
 
 
 async def test_each_process_of_the_pool_has_what_it_shares(tmp_path, stem_broker_url, elsewhere):
-    """It is opened in the process, and closed when that ends."""
+    """The dependency is opened in the child process, and closed when the process ends."""
     file = tmp_path / "app.py"
     file.write_text(textwrap.dedent(APPLICATION))
     process = await asyncio.create_subprocess_exec(

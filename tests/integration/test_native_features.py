@@ -1,6 +1,6 @@
-"""What only some releases of RabbitMQ have: asked for, it works on those, and the others refuse it.
+"""Test features that only some releases of RabbitMQ have; the other releases refuse them.
 
-Each test asserts the one or the other by the release that it finds, so that it runs on all of them.
+Each test asserts one or the other for the release that it finds, so it runs on all releases.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ import pytest
 from support import eventually
 
 from stem_amqp import Retry, Settings, Snooze, Stem, TaskContext
-from stem_amqp.assembly import create_transport, entities_of
+from stem_amqp.assembly import create_transport
 from stem_amqp.dead_letter import DeadLetters, Selection
 from stem_amqp.errors import FeatureMissingError, TaskFailedError, TopologyMismatchError
-from stem_amqp.management import Management
-from stem_amqp.message import ATTEMPT, DELIVERY_COUNT
-from stem_amqp.topology.load import parse_topology
-from stem_amqp.transport.amqp.features import (
+from stem_amqp.management.client import Management
+from stem_amqp.messages.message import ATTEMPT, DELIVERY_COUNT
+from stem_amqp.topology.file.load import parse_topology
+from stem_amqp.transport.features import (
     CONSUMER_TIMEOUT,
     NATIVE_RETRY,
     STRICT_PRIORITY,
@@ -37,11 +37,11 @@ version: 1
 queues:
   q: {native_retry: {min: 200ms, max: 500ms}, retry: {max_retries: %d}, prefetch: 10}
 """
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 async def release(stem):
-    """Return what the application's broker says of itself."""
+    """Return the broker information of the application's broker."""
     transport = create_transport(stem.settings)
     try:
         return await transport.connect()
@@ -50,7 +50,7 @@ async def release(stem):
 
 
 async def refusal(stem):
-    """Connect, and return the text of the refusal; nothing may have been declared."""
+    """Connect, and return the text of the refusal; assert that nothing was declared."""
     with pytest.raises(FeatureMissingError) as caught:
         await stem.connect()
     transport = create_transport(stem.settings)
@@ -63,7 +63,7 @@ async def refusal(stem):
 
 @pytest.fixture
 async def rabbit(stem_broker_url):
-    """Make applications on RabbitMQ; what they have declared is removed, whatever it was."""
+    """Yield a function that makes applications on RabbitMQ, and delete their entities."""
     made = []
     namespace = f"t-{uuid.uuid4().hex[:8]}"
 
@@ -82,12 +82,12 @@ async def rabbit(stem_broker_url):
     for stem in made:
         transport = create_transport(stem.settings)
         await transport.connect()
-        await transport.delete(entities_of(stem))
+        await transport.delete(stem.blueprint.entities)
         await transport.close()
 
 
 def asked(stem, queue):
-    """Ask the management API beside the broker for a queue; None where there is no such API."""
+    """Return a queue from the management API beside the broker; None if there is no such API."""
     api = Management.of(stem.settings)
     broker = urllib.parse.urlsplit(stem.settings.broker_url[0].get_secret_value())
     port = (broker.port or 5672) + 10_000
@@ -96,7 +96,7 @@ def asked(stem, queue):
     pair = base64.b64encode(f"{api.user}:{api.password}".encode()).decode()
     request.add_header("Authorization", f"Basic {pair}")
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
     except urllib.error.URLError as error:
         if isinstance(error, urllib.error.HTTPError):
@@ -105,7 +105,7 @@ def asked(stem, queue):
 
 
 async def told(stem, field):
-    """Ask the management API for the work queue until it tells a field, which takes it seconds."""
+    """Return the work queue from the management API once it has a field, which takes seconds."""
 
     async def look():
         queue = await asyncio.to_thread(asked, stem, stem.names.work("q"))
@@ -115,7 +115,7 @@ async def told(stem, field):
 
 
 async def test_native_retries_are_delayed_by_the_queue_and_counted_by_rabbitmq(rabbit, tmp_path):
-    """The attempts count up, the waits grow, the body stays signed, and no delay queue is used."""
+    """The attempts count up, the delays grow, the body stays signed, and no delay queue is used."""
     keys = tmp_path / "keys.yaml"
     secret = base64.b64encode(os.urandom(32)).decode()
     keys.write_text(
@@ -151,7 +151,7 @@ async def test_native_retries_are_delayed_by_the_queue_and_counted_by_rabbitmq(r
 
 
 async def test_spent_native_retries_end_in_the_dead_letter_queue(rabbit):
-    """With the last failure, the number of the attempt, and the way back to attempt 0."""
+    """The dead letter has the last error and attempt, and its replay begins at attempt 0."""
     stem = rabbit(NATIVE % 2)
     attempts = []
 
@@ -176,7 +176,7 @@ async def test_spent_native_retries_end_in_the_dead_letter_queue(rabbit):
 
 
 async def test_a_wait_of_its_own_goes_through_the_delay_queues_and_keeps_the_count(rabbit):
-    """Snooze spends no attempt, Retry(delay=…) one, and both keep what RabbitMQ had counted."""
+    """Snooze spends no attempt, Retry(delay=…) one, and both keep the broker's count."""
     stem = rabbit(NATIVE % 5)
     steps = []
 
@@ -202,7 +202,7 @@ async def test_a_wait_of_its_own_goes_through_the_delay_queues_and_keeps_the_cou
 
 
 async def test_native_retries_are_not_taken_for_crashes(rabbit, monkeypatch):
-    """A task that fails more often than quarantine_after stays in the worker's own process."""
+    """A task that fails more often than quarantine_after runs in the worker's own process."""
     stem = rabbit(NATIVE % 4, quarantine_after=1)
     processes = []
 
@@ -215,15 +215,15 @@ async def test_native_retries_are_not_taken_for_crashes(rabbit, monkeypatch):
     if not has(await release(stem), NATIVE_RETRY):
         assert "native_retry" in await refusal(stem)
         return
-    # only an application that a module holds could run in a process of its own
+    # only an application that a module holds could run in a child process
     monkeypatch.setattr(sys.modules[__name__], "application", stem, raising=False)
     async with stem, stem.worker(["q"]).running():
         await (await flaky.enqueue()).result(timeout=PATIENCE)
     assert processes == [os.getpid()] * 5
 
 
-async def test_what_was_returned_politely_is_not_suspected(rabbit, monkeypatch):
-    """On every release: a deploy is no reason to run a task in a process of its own."""
+async def test_a_message_returned_by_nack_is_not_suspected(rabbit, monkeypatch):
+    """On every release, a task requeued by a stopping worker does not run in a child process."""
     stem = rabbit("version: 1\nqueues: {q: }", grace_period=0, quarantine_after=2)
     processes = []
 
@@ -244,7 +244,7 @@ async def test_what_was_returned_politely_is_not_suspected(rabbit, monkeypatch):
 
 
 async def test_a_deploy_spends_no_native_attempt(rabbit):
-    """What a stopping worker returns politely comes back at once, as the same attempt."""
+    """A message that a stopping worker requeues returns at once, with the same attempt."""
     stem = rabbit(NATIVE % 1, grace_period=0)
     attempts = []
     hold = asyncio.Event()
@@ -270,7 +270,7 @@ async def test_a_deploy_spends_no_native_attempt(rabbit):
 
 
 async def test_the_consumer_timeout_of_a_queue_is_known_to_the_broker(rabbit):
-    """From RabbitMQ 3.12 on: a worker holds what it has for so long; before, the file is refused."""
+    """From RabbitMQ 3.12 on the queue has the timeout; earlier releases refuse the topology."""
     stem = rabbit("version: 1\nqueues: {q: {consumer_timeout: 2h}}")
     if not has(await release(stem), CONSUMER_TIMEOUT):
         text = await refusal(stem)
@@ -283,7 +283,7 @@ async def test_the_consumer_timeout_of_a_queue_is_known_to_the_broker(rabbit):
             assert queue["arguments"]["x-consumer-timeout"] == 7_200_000
     changed = rabbit("version: 1\nqueues: {q: {consumer_timeout: 3h}}")
     if (await release(stem)).version < (4, 3):
-        # it takes the declaration, and leaves the queue as it is: only a plan tells
+        # it accepts the declaration and does not change the queue: only a plan shows the difference
         async with changed:
             queue = await asyncio.to_thread(asked, stem, stem.names.work("q"))
             if queue is not None:
@@ -293,8 +293,8 @@ async def test_the_consumer_timeout_of_a_queue_is_known_to_the_broker(rabbit):
         await changed.connect()
 
 
-async def test_strict_priorities_put_the_highest_first(rabbit):
-    """32 levels, the highest first, and a task without one in the middle, at 4."""
+async def test_strict_priorities_deliver_the_highest_first(rabbit):
+    """Of 32 levels the highest comes first; a task without a priority has level 4."""
     stem = rabbit("version: 1\nqueues: {q: {strict_priority: true, prefetch: 1, concurrency: 1}}")
     order = []
 
@@ -317,7 +317,7 @@ async def test_strict_priorities_put_the_highest_first(rabbit):
 
 
 async def test_a_single_active_consumer_hands_over(rabbit):
-    """On every release: the second worker gets nothing until the first one stops."""
+    """On every release, the second worker gets no delivery until the first one stops."""
     stem = rabbit(
         "version: 1\nqueues: {q: {single_active_consumer: true, prefetch: 1, concurrency: 1}}"
     )

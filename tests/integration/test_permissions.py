@@ -1,4 +1,4 @@
-"""The documented users: each can do its work, and nothing else."""
+"""Test the documented users: each can do its work, and nothing else."""
 
 import asyncio
 import base64
@@ -15,25 +15,25 @@ import pytest
 from support import eventually
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
-from stem_amqp.control import revoke
 from stem_amqp.dead_letter import DeadLetters, Selection
 from stem_amqp.errors import BrokerRefusedError
+from stem_amqp.observability.registry.listing import list_workers
 from stem_amqp.states import TaskState
 from stem_amqp.topology.entities import Entities, Queue
-from stem_amqp.transport.base import Publication
-from stem_amqp.worker import persist
+from stem_amqp.topology.paused_tasks import paused_task
+from stem_amqp.transport.publication import Publication
+from stem_amqp.worker.follow_up import persist
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 FAST = {"base": "100ms", "jitter": 0, "max": "100ms"}
 
 
 class Administration:
-    """The management API of a broker, for the three commands of the documentation.
+    """The management API of a broker, for the three documented commands.
 
     Args:
-        url: its AMQP URL, with the administrator's user and password.
-        management_url: its management API.
+        url: the broker's AMQP URL, with the administrator's user and password.
+        management_url: the URL of its management API.
     """
 
     def __init__(self, url, management_url):
@@ -48,7 +48,7 @@ class Administration:
         request = urllib.request.Request(
             f"{self._api}/{path}", data=body, headers=self._headers, method=method
         )
-        with urllib.request.urlopen(request, timeout=20):
+        with urllib.request.urlopen(request, timeout=60):
             pass
 
     def add_user(self, name, password):
@@ -62,7 +62,7 @@ class Administration:
         self._ask("PUT", f"permissions/%2F/{name}", document)
 
     def set_topic_permissions(self, name, exchange, write, read):
-        # newer management APIs know permissions for exchanges only that are there
+        # newer management APIs set topic permissions only for existing exchanges
         self._ask("PUT", f"exchanges/%2F/{exchange}", {"type": "topic", "durable": True})
         document = {"exchange": exchange, "write": write, "read": read}
         self._ask("PUT", f"topic-permissions/%2F/{name}", document)
@@ -70,20 +70,20 @@ class Administration:
 
 @pytest.fixture(scope="module")
 def administration(managed):
-    """A broker whose users may be made."""
+    """Return the administration of a broker on which users may be created."""
     return Administration(*managed)
 
 
 @pytest.fixture(scope="module")
 def documented():
-    """The lines of the documentation that set permissions: command, user and the rest."""
+    """Return the documentation's lines that set permissions: command, user and arguments."""
     lines = re.findall(r"^rabbitmqctl (set\w+) -p / (.+)$", PAGE.read_text(), re.MULTILINE)
     return [(command, *shlex.split(rest)) for command, rest in lines]
 
 
 @pytest.fixture(scope="module")
 def users(documented, administration):
-    """Make the documented users for a namespace of this module, and remove them afterwards."""
+    """Yield the documented users, created for a namespace of this module, and delete them."""
     mark = uuid.uuid4().hex[:8]
     made = {}
     try:
@@ -101,7 +101,7 @@ def users(documented, administration):
 
 
 def define_tasks(stem):
-    """Give an application its tasks: one that fails, retries and enqueues, and one of another queue."""
+    """Add tasks to an application: one fails, retries and enqueues, one is in another queue."""
 
     @stem.task("work", queue="orders", max_retries=1, retry=FAST)
     async def work(number: int = 0) -> int:
@@ -113,14 +113,14 @@ def define_tasks(stem):
 
     @stem.task("mail", queue="emails")
     async def mail() -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 @pytest.fixture(scope="module")
 def as_user(users, administration):
-    """Make applications that log in as a documented user, in the users' namespace or another.
+    """Yield a function that makes applications that log in as a documented user.
 
-    The namespace is deployed by its own user, another one beside it by the administrator.
+    The user ``provisioner`` deploys the users' namespace, the administrator another one.
     """
     mark, made = users
     where = urlsplit(administration.url)
@@ -132,7 +132,7 @@ def as_user(users, administration):
             url = where._replace(netloc=f"{name}:{password}@{where.hostname}:{where.port or 5672}")
             url = url.geturl()
         stem = Stem(broker_url=url, namespace=namespace, backend_url=backend_url)
-        stem.settings = stem.settings.replace(provision=provision)
+        stem.reconfigure(provision=provision)
 
         define_tasks(stem)
         return stem
@@ -150,7 +150,7 @@ def as_user(users, administration):
     async def remove():
         for stem in deployed:
             async with stem:
-                await stem.connected.transport.delete(entities_of(stem))
+                await stem.connected.transport.delete(stem.blueprint.entities)
 
     asyncio.run(deploy())
     yield make
@@ -168,26 +168,27 @@ async def dead(letters, task_id):
 
 
 async def test_every_role_can_do_its_work(as_user):
-    """Deploy, enqueue, run, retry, dead-letter, look, replay, drop, revoke: each as its own user."""
+    """Deploy, enqueue, run, retry, dead-letter, list, replay, purge and revoke work."""
     producer = as_user("producer", backend_url="rpc://")
     worker = as_user("rpc-worker", backend_url="rpc://")
     operator = as_user("operator")
     async with worker, producer, operator, worker.worker().running():
         handle = await producer.enqueue("work", {"number": 1})
-        assert await handle.result(timeout=20) == 1
+        assert await handle.result(timeout=60) == 1
         later = await producer.enqueue("work", {"number": 2}, delay=0.2)
-        assert await later.result(timeout=20) == 2
+        assert await later.result(timeout=60) == 2
         failing = await producer.enqueue("work", {"number": -1})
         letters, chosen = DeadLetters(operator, "orders"), Selection(ids=frozenset({failing.id}))
         assert (await dead(letters, failing.id)).attempt == 1
         assert (await letters.replay(chosen)).replayed == 1
         assert (await dead(letters, failing.id)).replays == 1
         assert await letters.purge(chosen) == 1
-        await revoke(operator, failing.id)
+        assert (await operator.revoke(failing.id)).heard
+        assert (await operator.revoke_all(task="w*", queue="emails")).heard
 
 
 async def test_a_worker_with_another_backend_needs_no_default_exchange(as_user):
-    """The stricter of the two patterns for workers."""
+    """The stricter of the two patterns for workers suffices."""
     producer, worker, operator = as_user("producer"), as_user("worker"), as_user("operator")
     async with worker, producer, operator, worker.worker().running():
         await producer.enqueue("work", {"number": 1})
@@ -196,10 +197,103 @@ async def test_a_worker_with_another_backend_needs_no_default_exchange(as_user):
         assert (letter.reason, letter.attempt) == ("retries-exhausted", 1)
 
 
+@pytest.mark.parametrize("role", ["worker", "rpc-worker"])
+async def test_an_operator_lists_workers_and_follows_events(as_user, role, caplog):
+    """A worker that may not use the default exchange answers with a heartbeat."""
+    worker, operator, seen = as_user(role), as_user("operator"), []
+    names, versions = operator.names, {"orders": 1}
+    async with worker, operator, worker.worker(name=f"w-{role}").running():
+
+        async def follow():
+            async for event in operator.events(event="succeeded"):
+                seen.extend([event.task])
+
+        following = asyncio.create_task(follow())
+        listing = await list_workers(
+            operator.connected.transport, names, versions, seal=None, wait=3.0
+        )
+        assert [one.heartbeat.name for one in listing.workers] == [f"w-{role}"]
+
+        async def received():
+            await worker.enqueue("work")
+            return seen
+
+        await eventually(received)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    assert "refuses events" not in caplog.text
+
+
+@pytest.mark.parametrize("role", ["worker", "rpc-worker"])
+async def test_an_operator_commands_workers(as_user, role):
+    """A worker that may not use the default exchange answers through the events exchange."""
+    worker, operator = as_user(role), as_user("operator")
+    async with worker, operator, worker.worker(name=f"w-{role}").running():
+        answers = await operator.control.ping(queues="orders", timeout="20s")
+        assert set(answers.values) == {f"w-{role}"}
+        assert answers.complete
+
+
+@pytest.mark.parametrize("role", ["commander", "operator"])
+async def test_commands_that_last_need_the_documented_permissions(as_user, role):
+    """Pauses and revocations are stored, obeyed by a restricted worker, and withdrawn."""
+    worker, operator = as_user("worker"), as_user(role)
+    async with worker, operator, worker.worker(name="w").running():
+        control = operator.control
+        for pause in ({"queue": "emails"}, {"task": "mail"}):
+            paused = await control.pause(**pause, timeout="60s")
+            assert (set(paused.values), paused.stored) == ({"w"}, "rabbitmq")
+            assert (await control.resume(**pause, timeout="60s")).complete
+        revoked = await control.revoke(uuid.uuid4().hex, lifetime="1s", timeout="60s")
+        assert set(revoked.values) == {"w"}
+        many = await control.revoke_all(queue="emails", lifetime="1s", timeout="60s")
+        assert set(many.values) == {"w"}
+        did = [one.kind for one in (await control.history())[-6:]]
+        assert did == ["pause"] * 4 + ["revoke"] * 2
+
+
+async def test_who_may_not_write_to_the_control_exchange_commands_nobody(as_user, users):
+    """A producer's user cannot even declare the queue for answers, and stores nothing."""
+    worker, producer = as_user("worker"), as_user("producer")
+    administrator = as_user(namespace=f"p-{users[0]}")
+    async with worker, producer, administrator, worker.worker().running() as running:
+        before = await administrator.control.history()
+        for command in (
+            producer.control.shutdown(),
+            producer.control.pause(queue="orders"),
+            producer.control.resume(queue="orders"),
+            producer.control.revoke(uuid.uuid4().hex),
+            producer.revoke(uuid.uuid4().hex),
+            producer.revoke_all(queue="orders"),
+        ):
+            with pytest.raises(BrokerRefusedError):
+                await command
+        assert not running.shut_down_by_command
+        assert await administrator.control.history() == before
+
+
+async def test_who_may_only_ask_changes_nothing_that_lasts(as_user, users, administration):
+    """Without the permissions on the directives, a ping is answered, and a pause is refused."""
+    mark, made = users
+    made["asker"] = (f"asker-{mark}", secrets.token_urlsafe())
+    administration.add_user(*made["asker"])
+    administration.set_permissions(
+        f"asker-{mark}",
+        rf"^p-{mark}\.control\.ask-",
+        rf"^p-{mark}\.control(\.ask-.+)?$",
+        rf"^p-{mark}\.(events|control\.ask-.+)$",
+    )
+    worker, asker = as_user("worker"), as_user("asker")
+    async with worker, asker, worker.worker(name="w").running():
+        assert set((await asker.control.ping(timeout="60s")).values) == {"w"}
+        with pytest.raises(BrokerRefusedError, match=r"control\.directives"):
+            await asker.control.pause(queue="orders")
+
+
 async def test_what_a_worker_may_not_publish_is_dead_lettered_by_rabbitmq(
     as_user, users, administration, monkeypatch, caplog
 ):
-    """A worker without the rights to retry and to dead-letter loses nothing, and keeps working."""
+    """A worker that may neither retry nor dead-letter loses no task, and continues."""
     mark, made = users
     made["narrow"] = (f"narrow-{mark}", secrets.token_urlsafe())
     administration.add_user(*made["narrow"])
@@ -243,7 +337,7 @@ async def consume(stem, queue):
 
 
 async def browse(stem, queue):
-    """Try to look into a queue."""
+    """Try to browse a queue."""
     async with stem.connected.transport.browse(queue) as deliveries:
         await anext(deliveries, None)
 
@@ -289,23 +383,25 @@ ALLOWED = {
         "enqueue for emails",
         "command",
     },
+    "commander": {"command"},
+    "scheduler": {"enqueue", "enqueue for emails"},
 }
 
 
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("user", ALLOWED)
 async def test_no_role_can_do_what_is_not_its_work(as_user, user, deed):
-    """The broker refuses it; and what is allowed here is refused in another namespace."""
+    """The broker refuses it, and refuses every action in another namespace."""
     stem = as_user(user)
     admin = as_user(namespace=stem.names.namespace.replace("p-", "other-"))
     async with admin, stem:
         for names in (stem.names, admin.names):
-            # Where a queue is empty, nobody asks whether it may be looked into
+            # The permission is checked only if the queue has a message
             await admin.connected.transport.publish(letter_for(names))
         if deed not in ALLOWED[user]:
             with pytest.raises(BrokerRefusedError):
                 await DEEDS[deed](stem, stem.names)
-        elif deed != "command":  # without a worker nobody hears it
+        elif deed != "command":  # without a worker no queue receives it
             await DEEDS[deed](stem, stem.names)
         with pytest.raises(BrokerRefusedError):
             await DEEDS[deed](stem, admin.names)
@@ -317,7 +413,7 @@ def letter_for(names):
 
 
 async def test_topic_permissions_hold_a_producer_to_its_queues(as_user):
-    """The other line for producers: now or later."""
+    """The documented alternative for producers refuses a publish to another queue."""
     producer = as_user("producer")
     async with producer:
         await producer.enqueue("work")
@@ -326,5 +422,28 @@ async def test_topic_permissions_hold_a_producer_to_its_queues(as_user):
 
 
 def test_the_documented_users_are_the_ones_that_are_tested(documented):
-    """A new role in the documentation gets its test."""
+    """Every role of the documentation has a test."""
     assert {user for _, user, *_ in documented} == {*ALLOWED, "rpc-worker", "provisioner"}
+
+
+async def test_a_worker_may_hold_the_messages_of_a_paused_task(as_user, users):
+    """It declares their queue, moves them there, and consumes them after the resume."""
+    worker, administrator = as_user("worker"), as_user(namespace=f"p-{users[0]}")
+    entities = paused_task(administrator.names, "emails", "mail")
+    held = entities.queues[0].name
+
+    async def ready():
+        found = (await administrator.connected.transport.status([held]))[held]
+        return None if found is None else found.ready
+
+    async def is_ready(number):
+        return await ready() == number
+
+    async with administrator, worker, worker.worker(["emails"]).running():
+        assert (await administrator.control.pause(task="mail", timeout="60s")).complete
+        await administrator.enqueue("mail", queue="emails")
+        await eventually(lambda: is_ready(1))
+        await administrator.control.resume(task="mail")
+        await eventually(lambda: is_ready(0))
+    async with administrator:
+        await administrator.connected.transport.delete(entities)

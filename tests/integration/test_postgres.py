@@ -1,4 +1,4 @@
-"""The result backend in PostgreSQL: its statements, its schema, its rights, its waiting."""
+"""Test the result backend in PostgreSQL: statements, schema, permissions and waiting."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from support import eventually
+from support import eventually, report_ends
 
 import stem_amqp
 from stem_amqp import Stem
@@ -22,30 +22,38 @@ from stem_amqp.errors import (
     ResultTimeoutError,
     TaskFailedError,
 )
-from stem_amqp.message import new_id
-from stem_amqp.results import postgres_schema
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
-from stem_amqp.results.memory import MemoryBackend, MemoryStore
-from stem_amqp.results.postgres import PostgresBackend
-from stem_amqp.results.postgres_address import parse_address
-from stem_amqp.results.postgres_index import PostgresIndexes
-from stem_amqp.results.postgres_schema import MIGRATIONS, migrate, schema_sql
+from stem_amqp.results.memory.backend import MemoryBackend, MemoryStore
+from stem_amqp.results.postgres import schema as postgres_schema
+from stem_amqp.results.postgres.address import parse_address
+from stem_amqp.results.postgres.backend import PostgresBackend
+from stem_amqp.results.postgres.index import PostgresIndexes
+from stem_amqp.results.postgres.schema import MIGRATIONS, migrate, schema_sql
+from stem_amqp.servers.postgres.login import execute
 from stem_amqp.states import TaskState
-from stem_amqp.testing.postgres_answer import execute
 from stem_amqp.transport.memory import ManualClock
+
+TABLES = (
+    "stem_tasks",
+    "stem_groups",
+    "stem_group_members",
+    "stem_group_expansions",
+    "stem_keys",
+)
 
 RUNNING, SUCCEEDED = TaskState.RUNNING, TaskState.SUCCEEDED
 
 
 @pytest.fixture
 def url(stem_postgres_url):
-    """Name the session's database."""
+    """Return the URL of the session's database."""
     return stem_postgres_url
 
 
 @pytest.fixture
 async def empty(url):
-    """Name a database that is empty, and drop it afterwards."""
+    """Yield the URL of an empty database, and drop it afterwards."""
     name = f"stem_test_{uuid.uuid4().hex[:8]}"
     execute(url, f"CREATE DATABASE {name}")
     yield urlsplit(url)._replace(path=f"/{name}").geturl()
@@ -54,7 +62,7 @@ async def empty(url):
 
 @pytest.fixture
 async def opened():
-    """Open backends, and close them afterwards."""
+    """Yield a function that opens backends, and close them afterwards."""
     backends = []
     own = f"t-{uuid.uuid4().hex[:8]}"
 
@@ -70,7 +78,7 @@ async def opened():
 
 
 def change(task_id, state=SUCCEEDED, **values):
-    """Return a change of a task."""
+    """Return a transition of a task."""
     defaults = {"task": "shop.sync", "queue": "orders", "at": time.time()}
     if state is SUCCEEDED:
         defaults["result"] = b"1"
@@ -78,7 +86,7 @@ def change(task_id, state=SUCCEEDED, **values):
 
 
 async def ask(url, query, *arguments):
-    """Return what a query returns, over a connection of its own."""
+    """Return the rows of a query, over a separate connection."""
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetch(query, *arguments)
@@ -87,7 +95,7 @@ async def ask(url, query, *arguments):
 
 
 async def test_results_survive_a_reopening(url, opened):
-    """Everything of a record and of a group is there for another process."""
+    """Another process finds every field of a record and of a group."""
     first = await opened(url)
     progress = Progress(fraction=0.5, message="half ☃\0", data=[1, "\0"], at=2.0)
     meta = {"tenant": "ä\0"}
@@ -95,7 +103,7 @@ async def test_results_survive_a_reopening(url, opened):
     await first.report_progress([ProgressUpdate(task_id="t1", progress=progress)])
     await first.transition([change("t1", result=b'{"a":1}', meta=meta)])
     await first.create_group("g1", 1, ttl=60)
-    await first.report_member("g1", "t1", SUCCEEDED)
+    await report_ends(first, "g1", 0)
     await first.claim_group("g1", "t1")
     record, group = await first.get("t1"), await first.get_group("g1")
     await first.close()
@@ -105,7 +113,7 @@ async def test_results_survive_a_reopening(url, opened):
         assert await backend.get("t1") == record
         assert await backend.get_group("g1") == group
     assert (record.result, record.progress, record.meta) == (b'{"a":1}', progress, meta)
-    assert (dict(group.members), group.claimed_by) == ({"t1": SUCCEEDED}, "t1")
+    assert (group.done, group.complete, group.claimed_by) == (1, True, "t1")
 
 
 async def test_two_namespaces_never_see_each_other(url, opened):
@@ -128,7 +136,7 @@ async def test_two_namespaces_never_see_each_other(url, opened):
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_any_batch_has_the_same_outcome_as_in_memory(url, opened, seed):
-    """Batches in which tasks repeat at random leave the records that one by one they would."""
+    """Random batches with repeated tasks leave the same records as single transitions."""
     dice, clock = random.Random(seed), ManualClock()
     backend = await opened(url, clock)
     model = MemoryBackend(MemoryStore(), clock)
@@ -176,9 +184,9 @@ async def test_writers_of_the_same_tasks_never_deadlock(url, opened):
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(url, opened):
-    """A change that cannot be written undoes its batch, and the next one is stored."""
+    """A transition that cannot be written rolls back its batch, and the next batch is stored."""
     backend = await opened(url)
-    for bad in (change("t2", meta={"a": object()}), change("t2", worker="a\0b")):
+    for bad in (change("t2", meta={"a": object()}), change("t2", attempt=2**80)):
         with pytest.raises((TypeError, asyncpg.DataError)):
             await backend.transition([change("t1"), change("t1"), bad])
         assert await backend.get("t1") is None
@@ -187,7 +195,7 @@ async def test_a_batch_is_stored_whole_or_not_at_all(url, opened):
 
 
 async def test_the_usual_life_of_a_task_touches_no_index(empty, opened):
-    """Most updates are HOT: they leave the indexes alone, and their dead rows need no vacuum."""
+    """Most updates are HOT: they change no index, and their dead rows need no vacuum."""
     backend = await opened(empty)
     for _ in range(20):
         ids = [new_id() for _ in range(100)]
@@ -211,8 +219,8 @@ CHILD = """
 import asyncio, sys, time
 from stem_amqp.clock import SystemClock
 from stem_amqp.results.base import Transition
-from stem_amqp.results.postgres import PostgresBackend
-from stem_amqp.results.postgres_address import parse_address
+from stem_amqp.results.postgres.backend import PostgresBackend
+from stem_amqp.results.postgres.address import parse_address
 from stem_amqp.states import TaskState
 
 def change(task_id, result):
@@ -230,7 +238,7 @@ asyncio.run(main())
 
 
 async def child(url, namespace, body):
-    """Run code with a backend in another process, and return what it wrote."""
+    """Run code with a backend in another process, and return the words that it printed."""
     code = CHILD.format(body=textwrap.indent(textwrap.dedent(body), "    "))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code, url, namespace),
@@ -243,7 +251,7 @@ async def child(url, namespace, body):
 
 
 async def test_two_processes_wake_each_other(url, opened):
-    """A waiter is woken by what another process stores, in both directions."""
+    """A transition of another process wakes a waiter, in both directions."""
     backend = await opened(url)
     waiting = asyncio.create_task(backend.wait("from-child", 30))
     body = """
@@ -258,7 +266,7 @@ async def test_two_processes_wake_each_other(url, opened):
 
 
 async def test_an_idle_backend_holds_no_listening_connection(url, opened):
-    """Only who waits listens, over one connection for any number of waits; and forgets after."""
+    """A backend listens only while it waits, over one connection, and forgets ended waits."""
     backend = await opened(url)
     await backend.transition([change("t1")])
     await backend.wait("t1")
@@ -277,48 +285,49 @@ async def test_an_idle_backend_holds_no_listening_connection(url, opened):
 
 
 async def test_behind_a_transaction_pooler_waiting_asks_now_and_then(url, opened):
-    """Without LISTEN and prepared statements everything works, and a waiter wakes all the same."""
+    """Everything works without LISTEN and prepared statements; a waiter polls and finds the end."""
     backend, other = await opened(f"{url}?pooler=transaction"), await opened(url)
     waiting = asyncio.create_task(backend.wait("t1", 20))
     batch = [change("t1", RUNNING), change("t1", RUNNING, attempt=1), change("t2", RUNNING)]
     assert await backend.transition(batch) == [True] * 3
     await backend.create_group("g1", 1, ttl=60)
-    assert (await backend.report_member("g1", "t1", SUCCEEDED)).complete
+    assert (await report_ends(backend, "g1", 0)).complete
     await other.transition([change("t1", attempt=1)])
     stored = time.monotonic()
     assert (await waiting).state is SUCCEEDED
-    assert time.monotonic() - stored < 3
+    assert time.monotonic() - stored < 15
     assert backend._watch._connection is None
 
 
 async def test_expired_records_are_removed_while_others_are_written(url, opened, monkeypatch):
-    """A store that nobody purges does not grow for ever; a large heap goes in several steps."""
-    monkeypatch.setattr("stem_amqp.results.postgres._PURGE_LIMIT", 20)
+    """Expired records are removed without a purge; many of them in several steps."""
+    monkeypatch.setattr("stem_amqp.results.postgres.backend._PURGE_LIMIT", 20)
     clock = ManualClock()
     backend = await opened(url, clock)
     await backend.transition([change(str(number), ttl=10) for number in range(50)])
-    await backend.create_group("g1", 1, ttl=10)
-    await backend.report_member("g1", "t1", SUCCEEDED)
+    await backend.create_group("g1", 0, ttl=10, sealed=False)
+    await backend.expand_group("g1", 1, addition="a")
+    await report_ends(backend, "g1", 0)
     await backend.claim_key("k1", "t1", ttl=10)
 
     async def left():
         counts = []
-        for table in ("stem_tasks", "stem_groups", "stem_group_members", "stem_keys"):
+        for table in TABLES:
             query = f"SELECT count(*) FROM {table} WHERE namespace = $1"
             counts.append((await ask(url, query, backend._namespace))[0][0])
         return counts
 
     async def only_the_new_one():
-        return await left() == [1, 0, 0, 0]
+        return await left() == [1, 0, 0, 0, 0]
 
-    assert await left() == [50, 1, 1, 1]
+    assert await left() == [50, 1, 1, 1, 1]
     clock.advance(3600)
     await backend.transition([change("new")])
     await eventually(only_the_new_one, "the end of what has expired")
 
 
 async def test_a_cancelled_call_leaves_the_pool_whole(url, opened):
-    """Whoever is cancelled in the middle takes no connection along."""
+    """A cancelled call does not take its connection out of the pool."""
     backend = await opened(f"{url}?pool_size=2")
     for _ in range(10):
         calls = [asyncio.create_task(backend.get("t1")) for _ in range(4)]
@@ -332,13 +341,13 @@ async def test_a_cancelled_call_leaves_the_pool_whole(url, opened):
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_trusted(url, opened, monkeypatch):
-    """A firewall that forgot it tells nobody: it is replaced before it costs a timeout."""
+    """It is replaced before use, since a firewall may have dropped it silently."""
     backend = await opened(url)
     await backend.ping()
     ((first, _),) = backend._pool._idle
     await backend.ping()
     assert backend._pool._idle[0][0] is first
-    monkeypatch.setattr("stem_amqp.results.postgres_pool.IDLE_LIMIT", 0.0)
+    monkeypatch.setattr("stem_amqp.results.postgres.pool.IDLE_LIMIT", 0.0)
     await backend.ping()
     ((second, _),) = backend._pool._idle
     assert first.is_closed()
@@ -346,21 +355,21 @@ async def test_a_connection_that_was_idle_for_long_is_not_trusted(url, opened, m
 
 
 async def test_too_old_a_server_is_refused(empty, opened, monkeypatch):
-    """The server's release is looked at before anything is created."""
-    monkeypatch.setattr("stem_amqp.results.postgres_schema.OLDEST_SERVER", 99)
+    """The server's version is checked before anything is created."""
+    monkeypatch.setattr("stem_amqp.results.postgres.schema.OLDEST_SERVER", 99)
     with pytest.raises(ConfigurationError, match="99 is the oldest"):
         await opened(empty)
 
 
 async def test_ten_processes_can_open_an_empty_database_at_once(empty, opened):
-    """The schema is made by one of them, and the others wait for it."""
+    """One process creates the schema, and the others wait for it."""
     backends = await asyncio.gather(*(opened(empty) for _ in range(10)))
     await asyncio.gather(*(backend.ping() for backend in backends))
     assert (await ask(empty, "SELECT version FROM stem_schema")) == [(len(MIGRATIONS),)]
 
 
 async def test_an_older_schema_is_migrated_and_a_newer_one_refused(empty, opened, monkeypatch):
-    """Each release brings the schema to its own version, and never back."""
+    """Each release migrates the schema to its own version, and refuses a newer one."""
     backend = await opened(empty)
     await backend.transition([change("t1")])
     known = len(MIGRATIONS)
@@ -381,7 +390,7 @@ VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('stem_ta
 
 
 async def test_tables_of_before_lists_get_their_index_while_older_workers_go_on(empty, opened):
-    """It is built beside an open transaction's writer, also where a build was broken off before."""
+    """The index is built while others write, also after an interrupted build."""
     backend = await opened(empty)
     await backend.close()
     await ask(empty, "DROP INDEX stem_tasks_by_creation")
@@ -404,7 +413,7 @@ async def test_tables_of_before_lists_get_their_index_while_older_workers_go_on(
 
 
 async def test_two_processes_that_build_the_same_index_do_not_disturb_each_other(empty, opened):
-    """One of them does it; whoever failed is done the next time."""
+    """One process builds it; one that failed succeeds the next time."""
     backends = [await opened(empty) for _ in range(2)]
     await ask(empty, "DROP INDEX stem_tasks_by_creation")
     indexes = [PostgresIndexes(backend._pool) for backend in backends]
@@ -415,7 +424,7 @@ async def test_two_processes_that_build_the_same_index_do_not_disturb_each_other
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(empty):
-    """All of a migration is there, or nothing."""
+    """A migration is applied completely or not at all."""
     connection = await asyncpg.connect(empty)
     with pytest.raises(asyncpg.PostgresSyntaxError):
         await migrate(connection, "db", (*MIGRATIONS, "no SQL"))
@@ -423,8 +432,22 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty):
     await connection.close()
 
 
+async def test_a_database_of_the_first_releases_gets_groups_that_count(empty, opened):
+    """The tables of groups are made anew, since nothing used them; other records are kept."""
+    connection = await asyncpg.connect(empty)
+    await migrate(connection, "db", MIGRATIONS[:2])
+    await connection.execute("INSERT INTO stem_groups VALUES ('stem', 'g1', 1, 1e12)")
+    await connection.execute("INSERT INTO stem_keys VALUES ('stem', 'k1', 'owner', 1e12)")
+    await connection.close()
+    backend = await opened(empty)
+    assert await ask(empty, "SELECT owner FROM stem_keys") == [("owner",)]
+    await backend.create_group("g1", 2, ttl=60, sealed=False)
+    assert await backend.expand_group("g1", 1, addition="a") == 2
+    assert (await report_ends(backend, "g1", 0, 1, 2)).done == 3
+
+
 async def test_tables_of_another_program_are_left_alone(empty, opened):
-    """A table that only has our name is not used."""
+    """A table that has the name but other columns is not used."""
     await ask(empty, "CREATE TABLE stem_tasks (id integer)")
     with pytest.raises(ConfigurationError, match=r"(?s)another program.*search_path"):
         await opened(empty)
@@ -436,7 +459,7 @@ async def test_tables_of_another_program_are_left_alone(empty, opened):
 
 @pytest.fixture
 async def role(empty):
-    """Make a role that may connect and nothing else, and give its URL."""
+    """Yield the URL of a role that may only connect."""
     name = f"stem_role_{uuid.uuid4().hex[:8]}"
     await ask(empty, f"CREATE ROLE {name} LOGIN PASSWORD 'geheim'")
     await ask(empty, "REVOKE CREATE ON SCHEMA public FROM public")
@@ -446,8 +469,8 @@ async def role(empty):
     await ask(empty, f"DROP ROLE {name}")
 
 
-async def test_a_role_that_may_not_create_is_told_what_to_do_and_it_works(empty, role, opened):
-    """The error names the SQL and the grants; with both the role needs no more rights."""
+async def test_the_remedy_for_a_role_that_may_not_create_works(empty, role, opened):
+    """The error names the SQL and the grants; with both the role needs no more permissions."""
     name, restricted = role
     with pytest.raises(ConfigurationError, match="permission denied") as caught:
         await opened(restricted)
@@ -466,8 +489,10 @@ async def test_a_role_that_may_not_create_is_told_what_to_do_and_it_works(empty,
     await eventually(lambda: "t1" in backend._waiters)
     assert await backend.transition([change("t1", ttl=5)]) == [True]
     assert (await waiting).state is SUCCEEDED
-    await backend.create_group("g1", 1, ttl=5)
-    await backend.report_member("g1", "t1", SUCCEEDED)
+    await backend.create_group("g1", 0, ttl=5, sealed=False)
+    await backend.expand_group("g1", 1, addition="a")
+    await report_ends(backend, "g1", 0)
+    await backend.seal_group("g1")
     assert await backend.claim_group("g1", "t1")
     clock.advance(6)
     assert await backend.purge_expired() == 2
@@ -478,9 +503,9 @@ async def test_a_role_that_may_not_create_is_told_what_to_do_and_it_works(empty,
 
 
 async def test_the_module_writes_the_schema(empty, opened):
-    """What it writes creates the schema that this release uses."""
+    """The SQL that the module prints creates the schema of this release."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "stem_amqp.results.postgres_schema"),
+        *(sys.executable, "-m", "stem_amqp.results.postgres.schema"),
         cwd=Path(stem_amqp.__file__).parent.parent,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -493,7 +518,7 @@ async def test_the_module_writes_the_schema(empty, opened):
 
 
 async def test_tasks_of_an_application_end_in_postgresql(url):
-    """An application enqueues, a worker runs, and the results and failures are in the table."""
+    """The table has the results and failures of tasks that a worker ran."""
     stem = Stem(broker_url=f"memory://{uuid.uuid4().hex}", backend_url=url, namespace="t-app")
 
     @stem.task("half", max_retries=0)
@@ -504,11 +529,11 @@ async def test_tasks_of_an_application_end_in_postgresql(url):
 
     async with stem, stem.worker().running():
         handles = [await half.enqueue(number) for number in range(20)]
-        results = [await handle.result(timeout=10) for handle in handles[::2]]
+        results = [await handle.result(timeout=60) for handle in handles[::2]]
         assert results == list(range(10))
         for handle in handles[1::2]:
             with pytest.raises(TaskFailedError, match="odd"):
-                await handle.result(timeout=10)
+                await handle.result(timeout=60)
     states = await ask(
         url,
         "SELECT state, count(*) FROM stem_tasks WHERE namespace = 't-app' GROUP BY 1 ORDER BY 1",

@@ -1,4 +1,4 @@
-"""The topology on a broker: what is declared, and that messages find their way through it."""
+"""Test the topology on a broker: what is declared, and how messages are routed through it."""
 
 import asyncio
 import dataclasses
@@ -10,16 +10,17 @@ import pytest
 
 from stem_amqp.delay import exact_units, route
 from stem_amqp.errors import TopologyMismatchError, TopologyMissingError, UnroutableError
-from stem_amqp.provision import apply, ensure, verify
+from stem_amqp.provision.apply import apply, ensure
+from stem_amqp.provision.verify import verify
 from stem_amqp.settings import Provision
 from stem_amqp.topology.compile import compile_topology
 from stem_amqp.topology.entities import Entities
-from stem_amqp.topology.load import parse_topology
+from stem_amqp.topology.file.load import parse_topology
 from stem_amqp.topology.names import Names
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
+from stem_amqp.transport.publication import Publication
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 TOPOLOGY = """
 version: 1
 queues:
@@ -38,7 +39,7 @@ bindings:
 
 @pytest.fixture(scope="session")
 def rabbitmq_url(request):
-    """The URL of a RabbitMQ: the session's, or the one that the environment names."""
+    """Return the URL of a RabbitMQ: the session's, or the one that the environment names."""
     try:
         return request.getfixturevalue("stem_broker_url")
     except pytest.FixtureLookupError:
@@ -47,7 +48,7 @@ def rabbitmq_url(request):
 
 @pytest.fixture(params=["memory", "rabbitmq"])
 async def transport(request):
-    """A connected transport of each kind."""
+    """Yield a connected transport of each kind."""
     if request.param == "memory":
         transport = MemoryTransport(MemoryBroker())
     else:
@@ -67,13 +68,13 @@ async def transport(request):
 
 @pytest.fixture
 def names():
-    """A namespace of the test's own."""
+    """Return the names of a new namespace."""
     return Names(f"t-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture
 async def entities(transport, names):
-    """A compiled topology that is deleted after the test."""
+    """Yield a compiled topology, and delete it from the broker after the test."""
     entities = compile_topology(parse_topology(TOPOLOGY % names.namespace), names)
     yield entities
     await transport.delete(entities)
@@ -81,7 +82,7 @@ async def entities(transport, names):
 
 @pytest.fixture
 async def applied(transport, entities):
-    """The topology, standing on the broker."""
+    """Return the topology after it was declared on the broker."""
     await apply(transport, entities)
     return entities
 
@@ -110,17 +111,17 @@ async def first(transport, queue, *, settle):
 
 
 async def ack(delivery):
-    """Settle as done."""
+    """Acknowledge a delivery."""
     await delivery.ack()
 
 
 async def reject(delivery):
-    """Settle as failed for good."""
+    """Reject a delivery without requeueing it."""
     await delivery.reject(requeue=False)
 
 
 async def ready(transport, entities):
-    """Return the queues that have messages ready, with their number."""
+    """Return the queues that have ready messages, with their number."""
     status = await transport.status([queue.name for queue in entities.queues])
     return {
         name: queue.ready for name, queue in status.items() if queue is not None and queue.ready
@@ -128,7 +129,7 @@ async def ready(transport, entities):
 
 
 async def until_ready(transport, entities, expected):
-    """Wait until just these messages are ready."""
+    """Wait until exactly these messages are ready."""
     deadline = time.monotonic() + PATIENCE
     while (found := await ready(transport, entities)) != expected:
         assert time.monotonic() < deadline, f"ready: {found}, not {expected}"
@@ -143,7 +144,7 @@ async def test_apply_twice_is_as_good_as_once(transport, entities):
 
 
 async def test_several_processes_may_apply_at_once(transport, entities):
-    """A deployment starts all its workers together."""
+    """A deployment starts all its workers concurrently."""
     async with asyncio.TaskGroup() as group:
         for _ in range(3):
             group.create_task(apply(transport, entities))
@@ -151,7 +152,7 @@ async def test_several_processes_may_apply_at_once(transport, entities):
 
 
 async def test_verify_fails_before_and_passes_after_apply(transport, entities, names):
-    """Verify declares nothing; it says how much is missing, and names the first."""
+    """Verify declares nothing; its error counts the missing entities, and names the first."""
     with pytest.raises(TopologyMissingError, match="stem-amqp topology apply") as caught:
         await verify(transport, entities)
     text = str(caught.value)
@@ -164,7 +165,7 @@ async def test_verify_fails_before_and_passes_after_apply(transport, entities, n
 
 
 async def test_ensure_in_verify_mode_declares_nothing(transport, entities):
-    """Those who deploy the topology on its own keep their broker as it is."""
+    """In verify mode connecting does not change a broker whose topology is deployed separately."""
     for mode in (Provision.NONE, Provision.VERIFY):
         try:
             await ensure(mode, transport, entities)
@@ -175,7 +176,7 @@ async def test_ensure_in_verify_mode_declares_nothing(transport, entities):
 
 
 async def test_verify_names_a_single_queue_that_is_missing(transport, applied, names):
-    """After a deletion by hand, the message names what was deleted and nothing else."""
+    """After a deletion by hand, the error names the deleted queue and nothing else."""
     gone = [queue for queue in applied.queues if queue.name == names.work("a")]
     await transport.delete(Entities(queues=tuple(gone)))
     with pytest.raises(TopologyMissingError) as caught:
@@ -186,13 +187,13 @@ async def test_verify_names_a_single_queue_that_is_missing(transport, applied, n
 
 
 async def test_a_queue_with_other_arguments_is_a_readable_mismatch(transport, applied, names):
-    """What cannot be changed in place is refused with the queue's name and the argument."""
+    """Arguments that cannot be changed in place are an error with the queue and the argument."""
     changed = parse_topology("version: 1\nqueues: {a: {ttl: 5s}}")
     with pytest.raises(TopologyMismatchError) as caught:
         await apply(transport, compile_topology(changed, names))
     assert names.work("a") in str(caught.value)
     assert "x-message-ttl" in str(caught.value)
-    # the transport is as good as before
+    # the transport still works
     await publish(transport, names.tasks, "a", b"still there")
     await until_ready(transport, applied, {names.work("a"): 1})
 
@@ -211,13 +212,13 @@ async def test_an_exchange_of_another_type_is_a_readable_mismatch(transport, app
 
 @pytest.mark.parametrize("queue", ["a", "b.a", "old", "full"])
 async def test_a_task_lands_in_its_work_queue_only(transport, applied, names, queue):
-    """The routing key is the logical queue, and a name with dots is no pattern."""
+    """The routing key is the logical queue, and a name with dots is not a pattern."""
     await publish(transport, names.tasks, queue, b"task")
     await until_ready(transport, applied, {names.work(queue): 1})
 
 
 async def test_a_task_for_an_unknown_queue_comes_back_to_its_producer(transport, applied, names):
-    """It is not parked: the producer is the one who can do something about it."""
+    """The message is not parked: the producer gets an error."""
     with pytest.raises(UnroutableError):
         await publish(transport, names.tasks, "nowhere", b"task")
     assert await ready(transport, applied) == {}
@@ -227,7 +228,7 @@ async def test_a_task_for_an_unknown_queue_comes_back_to_its_producer(transport,
 async def test_a_delay_ends_in_its_own_queue_and_not_before_its_time(
     transport, applied, names, queue
 ):
-    """0.3 s are one hop through one queue, and b.a is not a."""
+    """A delay of 0.3 s passes one queue, and b.a is another queue than a."""
     way = route(exact_units(0.3), queue)
     started = time.monotonic()
     await publish(transport, names.delay_exchange(way.level), way.routing_key, b"later")
@@ -238,7 +239,7 @@ async def test_a_delay_ends_in_its_own_queue_and_not_before_its_time(
 
 
 async def test_a_delay_of_two_digits_takes_two_hops(transport, applied, names):
-    """1.2 s wait in the queue of one second and then in that of two tenths."""
+    """A delay of 1.2 s passes the queue of one second and then that of two tenths."""
     way = route(exact_units(1.2), "a")
     started = time.monotonic()
     await publish(transport, names.delay_exchange(way.level), way.routing_key, b"later")
@@ -250,7 +251,7 @@ async def test_a_delay_of_two_digits_takes_two_hops(transport, applied, names):
 async def test_a_delay_with_zeros_behind_passes_through_them_without_a_hop(
     transport, applied, names
 ):
-    """A second is one queue: its zero tenths pass on from exchange to exchange."""
+    """A second is one queue: for its zero tenths the message is routed between exchanges only."""
     way = route(exact_units(1), "b.a")
     assert way.level == 1
     started = time.monotonic()
@@ -260,7 +261,7 @@ async def test_a_delay_with_zeros_behind_passes_through_them_without_a_hop(
 
 
 async def test_a_longer_delay_does_not_hold_up_a_shorter_one(transport, applied, names):
-    """Each queue has one TTL, so nothing waits behind another's longer wait."""
+    """Each queue has one TTL, so no message waits behind one with a longer delay."""
     for seconds in (1000, 0.2):
         way = route(exact_units(seconds), "a")
         body = str(seconds).encode()
@@ -272,14 +273,14 @@ async def test_a_longer_delay_does_not_hold_up_a_shorter_one(transport, applied,
 
 @pytest.mark.parametrize("queue", ["a", "b.a", "old"])
 async def test_a_rejected_task_lands_in_its_own_dead_letter_queue(transport, applied, names, queue):
-    """Quorum and classic queues dead-letter by the logical queue's key."""
+    """Quorum and classic queues dead-letter with the key of the logical queue."""
     await publish(transport, names.tasks, queue, b"bad")
     await first(transport, names.work(queue), settle=reject)
     await until_ready(transport, applied, {names.dlq(queue): 1})
 
 
 async def test_a_delay_that_ends_at_a_missing_queue_is_parked(transport, applied, names):
-    """It lands in the unroutable queue, and the delay queue goes on for the others."""
+    """The message is parked in the unroutable queue, and the delay queue still serves others."""
     for queue in ("gone", "a"):
         way = route(exact_units(0.1), queue)
         await publish(transport, names.delay_exchange(way.level), way.routing_key, queue.encode())
@@ -287,7 +288,7 @@ async def test_a_delay_that_ends_at_a_missing_queue_is_parked(transport, applied
 
 
 async def test_a_dead_letter_without_its_queue_is_parked(transport, applied, names):
-    """A dead-letter queue deleted by hand loses nothing."""
+    """Deleting a dead-letter queue by hand loses no message."""
     gone = [queue for queue in applied.queues if queue.name == names.dlq("a")]
     await transport.delete(Entities(queues=tuple(gone)))
     await publish(transport, names.tasks, "a", b"bad")

@@ -1,4 +1,4 @@
-"""Finding a Redis for tests, starting a private one, and leaving nothing behind."""
+"""Test how a Redis is found, and how a private one is started and leaves nothing behind."""
 
 import os
 import signal
@@ -6,63 +6,56 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from contextlib import contextmanager
 
 import pytest
+from support import until
 
 from stem_amqp.errors import BackendUnavailableError, BrokerUnavailableError
-from stem_amqp.testing import program_keeper, redis_server
-from stem_amqp.testing.private_redis import PrivateRedis
-from stem_amqp.testing.private_redis import private_redis as start_redis
-from stem_amqp.testing.redis_server import NoRedisError, RedisServer, find_redis, redis_version
-
-
-def eventually(holds, what, timeout=10.0):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
-        time.sleep(0.02)
+from stem_amqp.servers import finder, keeper
+from stem_amqp.servers.finder import FinderOptions, Server, find_server
+from stem_amqp.servers.redis.kind import REDIS, NoRedisError, redis_version
+from stem_amqp.servers.redis.private import PrivateRedis
+from stem_amqp.servers.redis.private import private_redis as start_redis
 
 
 @contextmanager
 def ends_at_once(_wish):
-    """Be a way to a Redis that never works."""
+    """Simulate a way to a Redis that always fails."""
     raise BackendUnavailableError("the cable is out")
     yield
 
 
 @contextmanager
 def works(_wish):
-    """Be a way to a Redis that always works."""
-    yield RedisServer(url="redis://somewhere/", origin="a test", version="8.0.0")
+    """Simulate a way to a Redis that always works."""
+    yield Server(url="redis://somewhere/", origin="a test", version="8.0.0")
 
 
 @contextmanager
 def must_not_be_tried(_wish):
-    """Be a way to a Redis that comes too late."""
+    """Fail the test: an earlier way works."""
     raise AssertionError("an earlier Redis worked, or an explicit one failed")
     yield
 
 
 @pytest.fixture
 def ways(monkeypatch):
-    """Replace the ways to a Redis."""
+    """Return a function that replaces the ways to a Redis."""
     monkeypatch.delenv("STEM_TEST_REDIS_URL", raising=False)
-    return lambda **finders: monkeypatch.setattr(redis_server, "finders", lambda: finders)
+    return lambda **finders: monkeypatch.setattr(REDIS, "ways", lambda: finders)
 
 
 @pytest.fixture
 def unused_port():
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
 def test_a_private_redis_starts_stops_and_leaves_nothing(private_redis_installed):
-    """It keeps its data over a restart, and takes its folder and its process with it at the end."""
+    """It keeps its data over a restart, and removes its folder and its process at the end."""
     with start_redis() as server:
         assert redis_version(server.url)
         assert server.folder.is_dir()
@@ -77,7 +70,7 @@ def test_a_private_redis_starts_stops_and_leaves_nothing(private_redis_installed
 
 
 def test_a_private_redis_that_does_not_start_shows_its_log(private_redis_installed):
-    """The reason stands in Redis' own log, so the error quotes it."""
+    """The error quotes Redis' own log, which has the reason."""
     with (
         pytest.raises(BackendUnavailableError, match=r"(?s)did not start.*no-such-option"),
         start_redis("--no-such-option", "1"),
@@ -86,14 +79,14 @@ def test_a_private_redis_that_does_not_start_shows_its_log(private_redis_install
 
 
 def test_a_server_ends_when_its_owner_is_killed(tmp_path):
-    """SIGKILL leaves the owner no time to clean up; the keeper does it."""
+    """The keeper ends the server when SIGKILL leaves its owner no time to clean up."""
     folder = tmp_path / "node"
     folder.mkdir()
     owner = textwrap.dedent(f"""
         import os, subprocess, sys, time
         subprocess.Popen(
-            [sys.executable, {program_keeper.__file__!r}, str(os.getpid()), {str(folder)!r},
-             "/bin/sh", "-c", "echo $$ > pid; exec sleep 600"], start_new_session=True)
+            [sys.executable, {keeper.__file__!r}, str(os.getpid()), {str(folder)!r},
+             "SIGKILL", "/bin/sh", "-c", "echo $$ > pid; exec sleep 600"], start_new_session=True)
         print("started", flush=True)
         time.sleep(600)
     """)
@@ -102,22 +95,22 @@ def test_a_server_ends_when_its_owner_is_killed(tmp_path):
     ) as process:
         process.stdout.readline()
         note = folder / "pid"
-        eventually(lambda: note.exists() and note.read_text().strip(), "the server's start")
+        until(lambda: note.exists() and note.read_text().strip(), "the server's start")
         pid = int(note.read_text())
         os.kill(pid, 0)
         process.send_signal(signal.SIGKILL)
-    eventually(lambda: not folder.exists(), "the end of the folder")
+    until(lambda: not folder.exists(), "the end of the folder")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
 def test_the_url_of_the_environment_wins(stem_redis_url, monkeypatch):
-    """Whoever names a Redis gets it, and nothing else is tried."""
-    ways = dict.fromkeys(redis_server.finders(), must_not_be_tried)
+    """A Redis named by the environment is used, and nothing else is tried."""
+    ways = dict.fromkeys(REDIS.ways(), must_not_be_tried)
     monkeypatch.setenv("STEM_TEST_REDIS_URL", stem_redis_url)
-    ways["STEM_TEST_REDIS_URL"] = redis_server.finders()["STEM_TEST_REDIS_URL"]
-    monkeypatch.setattr(redis_server, "finders", lambda: ways)
-    with find_redis() as server:
+    ways["STEM_TEST_REDIS_URL"] = REDIS.ways()["STEM_TEST_REDIS_URL"]
+    monkeypatch.setattr(REDIS, "ways", lambda: ways)
+    with find_server(REDIS) as server:
         assert server.url == stem_redis_url
 
 
@@ -126,18 +119,18 @@ def test_the_url_of_the_environment_wins(stem_redis_url, monkeypatch):
     [("redis://:geheim@127.0.0.1:{port}/0", "refused"), ("redis://:geheim@", "names no host")],
 )
 def test_a_named_redis_that_does_not_answer_is_an_error(monkeypatch, unused_port, url, words):
-    """Testing another Redis than the named one would be a silent lie."""
+    """The tests do not silently use another Redis than the named one."""
     monkeypatch.setenv("STEM_TEST_REDIS_URL", url.format(port=unused_port))
-    with pytest.raises(NoRedisError, match=words) as caught, find_redis():
+    with pytest.raises(NoRedisError, match=words) as caught, find_server(REDIS):
         pytest.fail("there is no Redis")
     assert list(caught.value.reasons) == ["STEM_TEST_REDIS_URL"]
     assert "geheim" not in str(caught.value)
 
 
 def test_no_redis_says_what_was_tried_and_why_it_failed(ways):
-    """Every way and its reason, in order, and what to do about it."""
+    """The error names every way with its reason, in order, and the remedy."""
     ways(**{"a Redis on Mars": ends_at_once, "one on Venus": ends_at_once})
-    with pytest.raises(NoRedisError) as caught, find_redis():
+    with pytest.raises(NoRedisError) as caught, find_server(REDIS):
         pytest.fail("there is no Redis")
     text = str(caught.value)
     assert text.index("a Redis on Mars: the cable is out") < text.index("one on Venus")
@@ -145,53 +138,51 @@ def test_no_redis_says_what_was_tried_and_why_it_failed(ways):
 
 
 def test_the_first_way_that_works_is_taken(ways):
-    """A Redis that is there is not started a second time."""
+    """No Redis is started if one is found."""
     told = []
     ways(broken=ends_at_once, good=works, late=must_not_be_tried)
-    with find_redis(report=told.append) as server:
+    with find_server(REDIS, report=told.append) as server:
         assert server.url == "redis://somewhere/"
     assert told == ["Redis 8.0.0: a test"]
 
 
 def test_an_installed_redis_is_started_privately(private_redis_installed):
-    """Where none runs, one of our own does."""
-    wish = redis_server.Wish(install=False, report=print)
-    with redis_server.finders()["installed Redis"](wish) as server:
+    """If no Redis runs, a private one is started."""
+    wish = FinderOptions(install=False, report=print)
+    with REDIS.ways()["installed Redis"](wish) as server:
         assert redis_version(server.url) == server.version
 
 
 @pytest.mark.parametrize(("allowed", "expected"), [("1", ["redis-server"]), ("0", [])])
 def test_packages_are_installed_only_where_that_is_allowed(ways, monkeypatch, allowed, expected):
-    """A test run of somebody who merely uses stem-amqp never changes the machine."""
+    """A test run of a user of stem-amqp never changes the machine."""
     asked = []
     monkeypatch.setenv("STEM_TEST_INSTALL", allowed)
-    monkeypatch.setattr(
-        redis_server, "install_package", lambda package, _report: asked.append(package)
-    )
-    monkeypatch.setattr(redis_server, "_installed", works)
-    ways(**{"apt-get": redis_server.finders()["apt-get"]})
+    monkeypatch.setattr(finder, "install_package", lambda package, _report: asked.append(package))
+    monkeypatch.setattr(REDIS, "private", works)
+    ways(**{"apt-get": REDIS.ways()["apt-get"]})
     if expected:
-        with find_redis() as server:
+        with find_server(REDIS) as server:
             assert server.origin == "a test"
     else:
-        with pytest.raises(NoRedisError, match="set STEM_TEST_INSTALL=1"), find_redis():
+        with pytest.raises(NoRedisError, match="set STEM_TEST_INSTALL=1"), find_server(REDIS):
             pytest.fail("there is no Redis")
     assert asked == expected
 
 
 def test_a_package_that_cannot_be_installed_is_a_reason(ways, monkeypatch):
-    """What the tools shared with RabbitMQ's finder raise ends in the same list."""
+    """An error of the shared installation helper is one of the listed reasons."""
 
     def fails(_package, _report):
         raise BrokerUnavailableError("no apt-get on this machine")
 
     monkeypatch.setenv("STEM_TEST_INSTALL", "1")
-    monkeypatch.setattr(redis_server, "install_package", fails)
-    ways(**{"apt-get": redis_server.finders()["apt-get"]})
-    with pytest.raises(NoRedisError, match="apt-get: no apt-get"), find_redis():
+    monkeypatch.setattr(finder, "install_package", fails)
+    ways(**{"apt-get": REDIS.ways()["apt-get"]})
+    with pytest.raises(NoRedisError, match="apt-get: no apt-get"), find_server(REDIS):
         pytest.fail("there is no Redis")
 
 
 def test_stopping_what_was_never_started_is_no_error(tmp_path):
-    """A fixture may clean up whatever happened before."""
+    """A fixture can clean up whatever happened before."""
     PrivateRedis("redis-server", tmp_path).stop()

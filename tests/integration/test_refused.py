@@ -1,4 +1,4 @@
-"""What the broker refuses while a delivery is settled: it is loud, loses nothing, and frees its slot."""
+"""Test what the broker refuses while a delivery is settled: it is reported, and nothing is lost."""
 
 import time
 import uuid
@@ -10,11 +10,11 @@ from stem_amqp import Stem, TaskContext
 from stem_amqp.clock import timestamp
 from stem_amqp.dead_letter import ALL, DeadLetters
 from stem_amqp.errors import BrokerRefusedError, PublishRefusedError
-from stem_amqp.message import TaskMessage
+from stem_amqp.messages.message import TaskMessage
 from stem_amqp.topology.entities import Entities, Queue
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory import MemoryBroker
-from stem_amqp.worker import persist
+from stem_amqp.transport.publication import Publication
+from stem_amqp.worker.follow_up import persist
 
 FAST = {"base": "100ms", "jitter": 0, "max": "100ms"}
 
@@ -23,7 +23,7 @@ FAST = {"base": "100ms", "jitter": 0, "max": "100ms"}
 async def test_what_is_refused_for_long_is_dead_lettered_by_rabbitmq_itself(
     monkeypatch, caplog, how
 ):
-    """Its slot is free for others, its state says why, and a replay is a new life."""
+    """The slot is free for other tasks, the state has the reason, and a replay runs again."""
     name, heard, runs = uuid.uuid4().hex, [], []
     stem = Stem(broker_url=f"memory://{name}", backend_url=f"memory://{name}")
     broker = MemoryBroker.named(name)
@@ -48,7 +48,7 @@ async def test_what_is_refused_for_long_is_dead_lettered_by_rabbitmq_itself(
             bad = await work.enqueue(good=False)
             (letter,) = await eventually(lambda: DeadLetters(stem, "q").list(), "the dead letter")
             assert (letter.id, letter.reason) == (bad.id, "rejected")
-            await (await work.enqueue(good=True)).result(timeout=10)
+            await (await work.enqueue(good=True)).result(timeout=60)
             (event,) = await eventually(lambda: heard, "the signal")
             assert (event.id, event.fields["error"]) == (bad.id, "access refused")
             assert worker.statistics().settle_refused == 1
@@ -62,7 +62,7 @@ async def test_what_is_refused_for_long_is_dead_lettered_by_rabbitmq_itself(
 
 
 async def test_a_refusal_that_passes_in_time_costs_nothing(monkeypatch):
-    """A permission that is given within the minute: the task is retried as if nothing had been."""
+    """The task is retried normally if the permission is given within a minute."""
     name, runs = uuid.uuid4().hex, []
     stem = Stem(broker_url=f"memory://{name}", backend_url=f"memory://{name}")
 
@@ -77,13 +77,13 @@ async def test_a_refusal_that_passes_in_time_costs_nothing(monkeypatch):
         MemoryBroker.named(name).refuse_publishes(
             BrokerRefusedError("access refused"), exchange=stem.names.delay_exchange(0), times=3
         )
-        assert await (await work.enqueue()).result(timeout=20) == 1
+        assert await (await work.enqueue()).result(timeout=60) == 1
         assert await DeadLetters(stem, "q").list() == []
     assert runs == [0, 1]
 
 
 async def fill(stem, queue):
-    """Declare a queue of somebody else's that takes one message and refuses the rest, and fill it."""
+    """Declare and fill a foreign queue that holds one message and refuses more."""
     transport = stem.connected.transport
     arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
     await transport.declare(
@@ -101,7 +101,7 @@ async def fill(stem, queue):
 
 
 async def test_a_reply_to_a_full_queue_is_given_up(make_stem, caplog):
-    """After a few tries its task is settled, and the tasks beside it have their results at once."""
+    """After a few tries the task is settled; other tasks have their results at once."""
     stem, heard = make_stem(backend_url="rpc://"), []
     stem.signals.task_reply_given_up.connect()(heard.append)
 
@@ -129,7 +129,7 @@ async def test_a_reply_to_a_full_queue_is_given_up(make_stem, caplog):
                         )
                     )
                 good = [await work.enqueue(number) for number in range(20)]
-                assert [await one.result(timeout=20) for one in good] == list(range(20))
+                assert [await one.result(timeout=60) for one in good] == list(range(20))
                 await eventually(lambda: len(heard) == 2, "two replies that are given up")
                 assert {event.id for event in heard} == {"f-0", "f-1"}
                 assert {event.fields["state"] for event in heard} == {"succeeded"}

@@ -1,4 +1,4 @@
-"""Signed tasks end to end: what is signed runs, what is not is a dead letter and never runs."""
+"""Test signed tasks: signed ones run, and unsigned ones become dead letters and never run."""
 
 import base64
 import os
@@ -9,29 +9,30 @@ from support import eventually
 
 from stem_amqp import ConfigurationError, TaskState
 from stem_amqp.dead_letter import ALL, DeadLetters, Selection
-from stem_amqp.message import TaskMessage
+from stem_amqp.messages.message import TaskMessage
 from stem_amqp.settings import Settings
 from stem_amqp.signing.extra_keys import Ed25519Key
-from stem_amqp.transport.base import Publication
+from stem_amqp.topology.names import REJECTED
+from stem_amqp.transport.publication import Publication
 
 QUEUE = "work"
 FAST = {"base": "100ms", "jitter": 0, "max": "100ms"}
 
 
 def text(data):
-    """Write bytes as a key file has them."""
+    """Return bytes as the text of a key file."""
     return base64.b64encode(data).decode()
 
 
 def entry(key_id, algorithm, *, active=True, **parts):
-    """Write one key of a key file."""
+    """Return one entry of a key file."""
     lines = [f"- id: {key_id}", f"  algorithm: {algorithm}", f"  active: {str(active).lower()}"]
     return "\n".join([*lines, *(f"  {name}: {text(data)}" for name, data in parts.items())])
 
 
 @pytest.fixture
 def key_file(tmp_path):
-    """Write key files, which nobody else may read."""
+    """Return a function that writes key files, which other users cannot read."""
 
     def write(name, *entries):
         path = tmp_path / f"{name}.yaml"
@@ -44,7 +45,7 @@ def key_file(tmp_path):
 
 @pytest.fixture
 def signed(make_stem):
-    """Make applications with keys, each with the same tasks; they note what ran."""
+    """Return a function that makes applications with keys, whose tasks record their runs."""
     ran = []
 
     def make(**values):
@@ -65,14 +66,14 @@ def signed(make_stem):
 
 @asynccontextmanager
 async def working(stem):
-    """Have a worker of an application for a block."""
+    """Run a worker of an application during the block."""
     async with stem, stem.worker().running() as worker:
         yield worker
 
 
-async def letters_of(stem, count=1):
-    """Wait for so many dead letters and return them."""
-    letters = DeadLetters(stem, QUEUE)
+async def letters_of(stem, count=1, queue=QUEUE):
+    """Wait for a number of dead letters, and return them."""
+    letters = DeadLetters(stem, queue)
 
     async def there():
         return await letters.count() >= count
@@ -82,7 +83,7 @@ async def letters_of(stem, count=1):
 
 
 async def test_a_signed_task_runs_and_an_unsigned_one_never(signed):
-    """Missing, wrong and unknown: to the dead letters as signature-invalid, counted, untouched."""
+    """Missing, wrong and unknown signatures are counted and dead-lettered as signature-invalid."""
     secret, other = os.urandom(32), os.urandom(32)
     stem = signed(signing_key=f"k1:{text(secret)}")
     events = []
@@ -94,16 +95,17 @@ async def test_a_signed_task_runs_and_an_unsigned_one_never(signed):
     ]
     async with working(stem) as worker:
         handle = await stem.enqueue("work", {"number": 1})
-        assert await handle.result(timeout=20) == 1
+        assert await handle.result(timeout=60) == 1
         for number, forger in enumerate(forgers, 2):
             async with forger:
                 await forger.enqueue("work", {"number": number})
-        letters = await letters_of(stem, 3)
+        letters = await letters_of(stem, 3, REJECTED)
+        assert await DeadLetters(stem, QUEUE).count() == 0
         assert {letter.reason for letter in letters} == {"signature-invalid"}
         assert "\n".join(sorted(letter.error for letter in letters)) == (
-            "the key 'k2' is not known here\n"
+            "the key 'k2' is unknown to this process\n"
             "the message is not signed\n"
-            "the signature is not that of the key 'k1' over this message"
+            "the signature by the key 'k1' is not valid for this message"
         )
         assert [letter.args["number"] for letter in letters] == [2, 3, 4]
         assert worker.statistics().signature_invalid == 3
@@ -112,7 +114,7 @@ async def test_a_signed_task_runs_and_an_unsigned_one_never(signed):
 
 
 async def test_a_verify_only_worker_retries_dead_letters_and_its_letters_replay(signed, key_file):
-    """The body never changes, so the signature is valid for ever; the public half is enough."""
+    """The body never changes, so the signature stays valid, and the public key suffices."""
     private = os.urandom(32)
     public = Ed25519Key("web-1", private=private).public_bytes
     web = signed(keys_file=key_file("web", entry("web-1", "ed25519", private=private)))
@@ -136,14 +138,14 @@ async def test_a_verify_only_worker_retries_dead_letters_and_its_letters_replay(
 
 
 async def test_a_refused_message_runs_once_its_key_is_known(signed, key_file):
-    """The dead letter is the message as it came: the new key and a replay are the remedy."""
+    """The dead letter is the unchanged message: a replay with the new key runs it."""
     first, second = os.urandom(32), os.urandom(32)
     path = key_file("worker", entry("k1", "hmac-sha256", secret=first))
     stem = signed(keys_file=path)
     web = signed(signing_key=f"k2:{text(second)}")
     async with web, working(stem) as worker:
         handle = await web.enqueue("work", {"number": 5})
-        await letters_of(stem)
+        await letters_of(stem, queue=REJECTED)
         assert await stem.record(handle.id) is None or not stem.ran
         both = [
             entry("k1", "hmac-sha256", secret=first),
@@ -152,14 +154,15 @@ async def test_a_refused_message_runs_once_its_key_is_known(signed, key_file):
         key_file("worker", *both)
         change = stem.reload_keys()
         assert (change.added, change.removed, change.signing) == (("k2",), (), "k1")
-        report = await DeadLetters(stem, QUEUE).replay(Selection(ids=frozenset({handle.id})))
+        meant = Selection(ids=frozenset({handle.id}))
+        report = await DeadLetters(stem, REJECTED).replay(meant)
         assert report.replayed == 1
         await eventually(lambda: stem.ran == [5])
         assert worker.statistics().signature_invalid == 1
 
 
 async def test_a_brand_new_key_is_read_when_its_first_message_comes(signed, key_file):
-    """Without a signal and without a reload: the file has changed, and the key is not known."""
+    """The worker reads a changed key file when a message has an unknown key, without a signal."""
     first, second = os.urandom(32), os.urandom(32)
     stem = signed(keys_file=key_file("worker", entry("k1", "hmac-sha256", secret=first)))
     web = signed(signing_key=f"k2:{text(second)}")
@@ -172,20 +175,20 @@ async def test_a_brand_new_key_is_read_when_its_first_message_comes(signed, key_
 
 
 async def test_where_signatures_are_not_required_unsigned_tasks_run(signed):
-    """For the time in which not all producers have keys; a wrong signature is refused still."""
+    """While some producers have no keys, unsigned tasks can run; wrong signatures cannot."""
     stem = signed(signing_key=f"k1:{text(os.urandom(32))}", require_signature=False)
     plain, forger = signed(), signed(signing_key=f"k1:{text(os.urandom(32))}")
     async with plain, forger, working(stem):
         await plain.enqueue("work", {"number": 1})
         await eventually(lambda: stem.ran == [1])
         await forger.enqueue("work", {"number": 2})
-        (letter,) = await letters_of(stem)
+        (letter,) = await letters_of(stem, queue=REJECTED)
     assert letter.reason == "signature-invalid"
     assert stem.ran == [1]
 
 
 async def test_a_changed_body_is_refused(signed):
-    """Who can publish, and has seen a signature, can put nothing under it."""
+    """An attacker cannot use a captured signature for another body."""
     stem = signed(signing_key=f"k1:{text(os.urandom(32))}")
     async with working(stem):
         message = TaskMessage(id="1", task="work", args={"number": 1})
@@ -199,14 +202,14 @@ async def test_a_changed_body_is_refused(signed):
                 correlation_id="1",
             )
         )
-        (letter,) = await letters_of(stem)
+        (letter,) = await letters_of(stem, queue="rejected")
     assert letter.reason == "signature-invalid"
     assert b'"number":9' in letter.body
     assert stem.ran == []
 
 
 async def test_encrypted_bodies_are_read_with_the_key_only(signed, key_file):
-    """The broker, and the dead letters, have nothing to read; a replay needs no key."""
+    """Broker and dead letters have only the encrypted body; a replay signs that."""
     keys = [
         entry("k1", "hmac-sha256", secret=os.urandom(32)),
         entry("c1", "aes-256-gcm", secret=os.urandom(32)),
@@ -215,22 +218,25 @@ async def test_encrypted_bodies_are_read_with_the_key_only(signed, key_file):
     blind = signed()
     async with blind, working(stem):
         good = await stem.enqueue("work", {"number": 3}, meta={"who": "Ada"})
-        assert await good.result(timeout=20) == 3
+        assert await good.result(timeout=60) == 3
         bad = await stem.enqueue("work", {"number": -3})
         (seen,) = await letters_of(stem)
         assert (seen.id, seen.args, seen.encryption) == (bad.id, {"number": -3}, "aes-256-gcm:c1")
         (unseen,) = await letters_of(blind)
         assert (unseen.id, unseen.task, unseen.args) == (bad.id, "work", {})
-        assert "the key is not here" in unseen.problem
+        assert "this process has no such key" in unseen.problem
         assert b"number" not in unseen.body
         report = await DeadLetters(blind, QUEUE).replay(ALL)
+        assert (report.replayed, report.failed) == (0, 1)
+        assert "no key to sign the replay" in report.errors[0]
+        report = await DeadLetters(stem, QUEUE).replay(ALL)
         assert (report.replayed, report.skipped) == (1, 0)
         await eventually(lambda: stem.ran.count(-3) == 4)
         assert (await stem.record(good.id)).state is TaskState.SUCCEEDED
 
 
 async def test_a_worker_without_the_key_says_that_it_is_encrypted(signed, key_file):
-    """And not that the body is no JSON."""
+    """The error does not say that the body is invalid JSON."""
     keys = entry("c1", "aes-256-gcm", secret=os.urandom(32))
     web = signed(keys_file=key_file("all", keys), encrypt=True)
     stem = signed()
@@ -238,12 +244,12 @@ async def test_a_worker_without_the_key_says_that_it_is_encrypted(signed, key_fi
         await web.enqueue("work")
         (letter,) = await letters_of(stem)
     assert letter.reason == "undecodable"
-    assert "is encrypted (aes-256-gcm:c1), and the key is not here" in letter.error
+    assert "is encrypted (aes-256-gcm:c1), and this process has no such key" in letter.error
     assert stem.ran == []
 
 
 async def test_without_keys_no_header_is_added(signed):
-    """Who does not sign pays nothing."""
+    """Without keys there is no extra header."""
     stem = signed()
     async with stem:
         assert stem.connected.seal is None

@@ -1,4 +1,4 @@
-"""Definitions that a real RabbitMQ imports, and topology files that are made from a real one."""
+"""Test definitions that a real RabbitMQ imports, and topology files made from a real one."""
 
 import base64
 import json
@@ -12,11 +12,9 @@ import yaml
 from cli_support import command_line
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
-from stem_amqp.broker_definitions import fetch_definitions
-from stem_amqp.management import Management
+from stem_amqp.management.client import Management
 from stem_amqp.provision.apply import apply
-from stem_amqp.topology.definitions_file import standing_of
+from stem_amqp.topology.adopt.definitions import existing_of
 
 ROOT = Path(__file__).parents[2]
 EVERY_KEY = """\
@@ -60,16 +58,16 @@ class VirtualHost:
             return response.read()
 
     def standing(self):
-        """What is on it."""
+        """The definitions of the virtual host."""
         api = Management(
             url=self.management_url, user="guest", password="guest", virtual_host=self.name
         )
-        return standing_of(fetch_definitions(api))
+        return existing_of(api.fetch_definitions())
 
 
 @pytest.fixture
 def host(managed):
-    """An empty virtual host."""
+    """Yield an empty virtual host."""
     made = VirtualHost(*managed)
     yield made
     made.ask("DELETE", f"vhosts/{made.name}")
@@ -77,7 +75,7 @@ def host(managed):
 
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
-    """Run commands in a directory of their own."""
+    """Return a function that runs commands in a separate directory."""
     with command_line(capsys, monkeypatch, tmp_path) as line:
         line.write("default.yaml", (ROOT / "topology" / "default.yaml").read_text())
         line.write("every-key.yaml", EVERY_KEY)
@@ -85,7 +83,7 @@ def cli(capsys, monkeypatch, tmp_path):
 
 
 def identities(bindings):
-    """Bindings that can be compared."""
+    """Return bindings in a form that can be compared."""
     return {
         (b.source, b.destination, b.to_exchange, b.key, repr(sorted(b.arguments.items())))
         for b in bindings
@@ -94,7 +92,7 @@ def identities(bindings):
 
 
 def in_order(document):
-    """Definitions that can be compared: a broker keeps no order, not even of arguments."""
+    """Return definitions that can be compared: a broker keeps no order, not even of arguments."""
     return {
         kind: sorted(json.dumps(item, sort_keys=True) for item in items)
         for kind, items in document.items()
@@ -106,17 +104,17 @@ def in_order(document):
 async def test_after_an_import_of_our_definitions_nothing_is_left_to_do(
     cli, host, file, whole_broker
 ):
-    """RabbitMQ takes both forms; verify finds nothing missing, apply no other argument."""
+    """RabbitMQ accepts both forms; verify finds nothing missing, apply no different argument."""
     words = ("--vhost", host.name) if whole_broker else ()
     exported = cli("topology", "export", file, "--format", "definitions", *words)
     host.ask("POST", "definitions" if whole_broker else f"definitions/{host.name}", exported.json)
     stem = Stem(broker_url=host.url, topology=cli.folder / file)
-    stem.settings = stem.settings.replace(provision="verify")
-    entities = entities_of(stem)
+    stem.reconfigure(provision="verify")
+    entities = stem.blueprint.entities
     async with stem:
         transport = stem.connected.transport
         assert await transport.missing(entities) == []
-        # declaring again what stands there with other arguments is refused
+        # declaring an existing entity with other arguments would be refused
         await apply(transport, entities, wait=0)
     standing = host.standing().entities
     assert identities(standing.bindings) == identities(entities.bindings)
@@ -126,8 +124,8 @@ async def test_after_an_import_of_our_definitions_nothing_is_left_to_do(
 
 
 @pytest.mark.parametrize("file", ["default.yaml", "every-key.yaml"])
-async def test_a_running_broker_gives_the_file_back(cli, host, file):
-    """File to broker, to file, to the same exchanges, queues and bindings."""
+async def test_a_running_broker_exports_the_same_file(cli, host, file):
+    """A file that is applied and exported again gives the same exchanges, queues and bindings."""
     stem = Stem(broker_url=host.url, topology=cli.folder / file)
     async with stem:
         pass
@@ -143,8 +141,8 @@ async def test_a_running_broker_gives_the_file_back(cli, host, file):
     assert in_order(first) == in_order(again)
 
 
-def test_what_others_have_there_is_said(cli, host):
-    """Foreign queues and their policies stand in the file as comments; policies for ours are in it."""
+def test_foreign_entities_are_reported(cli, host):
+    """Foreign queues and their policies are comments in the file; its own policies are entries."""
     at = f"{host.name}/"
     host.ask("PUT", f"exchanges/{at}crm.events", {"type": "topic"})
     host.ask("PUT", f"queues/{at}crm.mail", {"durable": True})
@@ -163,7 +161,7 @@ def test_what_others_have_there_is_said(cli, host):
     assert "crm.events: {external: true}" in ran.out
     for remark in (
         "# - binding of crm.events to the queue crm.mail with the key mail.#:",
-        "# - queue crm.mail: is no work or dead-letter queue here",
+        "# - queue crm.mail: is not a work or dead-letter queue here",
         "# - policy crm: pattern ^crm, queues, priority 0, {'max-length': 9}",
     ):
         assert remark in ran.out
@@ -172,8 +170,8 @@ def test_what_others_have_there_is_said(cli, host):
     assert (said["policies"], said["operator_policies"]) == ({"short": ours}, {"cap": ours})
 
 
-def test_a_virtual_host_that_is_not_there_is_an_error(cli, host):
-    """And its name is in the message."""
+def test_a_virtual_host_that_does_not_exist_is_an_error(cli, host):
+    """The error names the virtual host."""
     credentials = host.management_url.replace("://", "://guest:guest@")
     ran = cli("topology", "import", "--management", credentials, "--vhost", "no-such-host")
     assert ran.code == 5

@@ -1,4 +1,4 @@
-"""Unique tasks end to end: which calls are enqueued, which are not, and when the next one is."""
+"""Test unique tasks: which calls are enqueued and which are not, and when the next one is."""
 
 import asyncio
 import logging
@@ -20,22 +20,14 @@ from stem_amqp import (
 from stem_amqp.transport.memory import ManualClock
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def stem(request, make_stem, tmp_path):
-    """Give an application on each kind of broker, with each of three stores."""
-    if request.param == "redis":
-        url = request.getfixturevalue("stem_redis_url")
-    else:
-        sqlite = f"sqlite:///{tmp_path}/results.db"
-        url = sqlite if request.param == "sqlite" else f"memory://{uuid.uuid4().hex}"
-    stem = make_stem(backend_url=url)
-    yield stem
-    if request.param == "redis":
-        await remove_keys(url, stem.settings.namespace)
+@pytest.fixture
+def stem(stem_with_keys):
+    """Return an application on each kind of broker, with each backend that keeps keys."""
+    return stem_with_keys
 
 
 async def test_of_calls_at_the_same_time_one_is_enqueued_and_runs(stem):
-    """Twenty at once: one run, and twenty handles of it, one of which enqueued it."""
+    """Twenty concurrent calls cause one run; each gets a handle of it, and one has enqueued it."""
     runs = []
 
     @stem.task("sync", queue="q", unique="1h")
@@ -46,9 +38,9 @@ async def test_of_calls_at_the_same_time_one_is_enqueued_and_runs(stem):
     async with stem, stem.worker().running():
         handles = await asyncio.gather(*(sync.enqueue("a") for _ in range(20)))
         other = await sync.enqueue("b")
-        assert {await handle.result(timeout=20) for handle in handles} == {"synced a"}
-        assert await other.result(timeout=20) == "synced b"
-        late = await sync.enqueue("a")  # it has ended, and the window is not over
+        assert {await handle.result(timeout=60) for handle in handles} == {"synced a"}
+        assert await other.result(timeout=60) == "synced b"
+        late = await sync.enqueue("a")  # the task has ended, and the window has not
     assert len({handle.id for handle in (*handles, late)}) == 1
     assert [handle.existing for handle in handles].count(False) == 1
     assert (other.existing, late.existing) == (False, True)
@@ -56,7 +48,7 @@ async def test_of_calls_at_the_same_time_one_is_enqueued_and_runs(stem):
 
 
 async def test_until_finished_lets_the_next_one_come_when_the_first_has_ended(stem):
-    """However it ended: with a result, or in the dead-letter queue; not while it is retried."""
+    """The key is released after a result or a dead letter, and not while the task is retried."""
     gate, attempts = asyncio.Event(), []
 
     @stem.task("work", queue="q", unique=True, max_retries=1, retry={"base": "100ms", "jitter": 0})
@@ -71,29 +63,29 @@ async def test_until_finished_lets_the_next_one_come_when_the_first_has_ended(st
         first = await work.enqueue("x")
         assert (await work.enqueue("x")).id == first.id
         gate.set()
-        await first.result(timeout=20)
-        second = await eventually(lambda: anew(work, "x"), "a second run")
+        await first.result(timeout=60)
+        second = await eventually(lambda: next_run(work, "x"), "a second run")
         assert second.id != first.id
-        await second.result(timeout=20)
+        await second.result(timeout=60)
         failing = await work.enqueue("fails")
         await eventually(lambda: attempts.count("fails") == 1, "the first attempt")
         assert (await work.enqueue("fails")).id == failing.id
         with pytest.raises(TaskFailedError):
-            await failing.result(timeout=20)
+            await failing.result(timeout=60)
         assert attempts.count("fails") == 2
-        again = await eventually(lambda: anew(work, "fails"), "a second failing task")
+        again = await eventually(lambda: next_run(work, "fails"), "a second failing task")
         with pytest.raises(TaskFailedError):
-            await again.result(timeout=20)
+            await again.result(timeout=60)
 
 
-async def anew(task, *args):
+async def next_run(task, *args):
     """Enqueue a task, and return its handle if it is a new one."""
     handle = await task.enqueue(*args)
     return None if handle.existing else handle
 
 
 async def test_the_second_one_can_be_an_error(stem):
-    """It names the first one, alone and in bulk; a call of its own may be let through."""
+    """The error names the first task, alone and in bulk; a call can override it."""
 
     @stem.task("sync", queue="q", unique=Unique(by=("order",), window="1h", second="error"))
     async def sync(order: str, note: str = "") -> None: ...
@@ -114,7 +106,7 @@ async def test_the_second_one_can_be_an_error(stem):
 
 
 async def test_many_at_once_are_unique_too(stem):
-    """Of each group of the same calls one is enqueued, and every call gets a handle."""
+    """Of each group of equal calls one is enqueued, and every call gets a handle."""
 
     @stem.task("sync", queue="q", unique="1h")
     async def sync(number: int) -> None: ...
@@ -127,7 +119,7 @@ async def test_many_at_once_are_unique_too(stem):
 
 
 async def test_a_task_is_unique_by_name_without_its_code(stem, make_stem):
-    """Whoever has the code and who has not agree on the key; or they name one."""
+    """Producers with and without the code compute the same key, or name one."""
 
     @stem.task("sync", queue="q", unique=Unique(by=("order", "express"), window="1h"))
     async def sync(order: str, *, express: bool = False, note: str = "") -> None: ...
@@ -154,7 +146,7 @@ async def test_a_task_is_unique_by_name_without_its_code(stem, make_stem):
 
 
 async def test_a_failed_publish_releases_the_key(stem):
-    """What was not enqueued keeps nobody away."""
+    """A call whose publish failed blocks no later call."""
 
     @stem.task("sync", queue="q", unique="1h")
     async def sync(order: str) -> None: ...
@@ -166,7 +158,7 @@ async def test_a_failed_publish_releases_the_key(stem):
 
 
 async def test_the_same_id_may_be_enqueued_again(stem):
-    """After an uncertain confirm: the task holds its own key."""
+    """After an uncertain confirm the call can be repeated, since the task owns its key."""
 
     @stem.task("sync", queue="q", unique="1h")
     async def sync(order: str) -> None: ...
@@ -181,7 +173,7 @@ async def test_the_same_id_may_be_enqueued_again(stem):
 async def test_a_worker_that_dies_before_its_acknowledgement_has_released_the_key(
     stem, monkeypatch
 ):
-    """And the redelivery does not release it from under the task that has taken it since."""
+    """The redelivery does not release the key of the task that has taken it meanwhile."""
     release, lost, runs = asyncio.Event(), [], []
 
     @stem.task("work", queue="q", unique=True)
@@ -200,23 +192,23 @@ async def test_a_worker_that_dies_before_its_acknowledgement_has_released_the_ke
                 return await ack(delivery)
             second = await work.enqueue()
             lost.append(second)
-            return await delivery.nack(requeue=True)  # what the broker does for a dead worker
+            return await delivery.nack(requeue=True)  # like the broker for a dead worker
 
         monkeypatch.setattr(kind, "ack", lose_the_first)
         async with stem.worker(concurrency=1).running():
             first = await work.enqueue()
-            assert await first.result(timeout=20) == 1
+            assert await first.result(timeout=60) == 1
             await eventually(lambda: len(runs) == 2, "the second task's run")
             (second,) = lost
             assert not second.existing
             assert (await work.enqueue()).id == second.id
             release.set()
-            assert await second.result(timeout=20) == 2
+            assert await second.result(timeout=60) == 2
             await eventually(lambda: empty(stem), "an empty queue")
 
 
 async def test_a_retry_that_is_on_its_way_keeps_the_key(stem, monkeypatch):
-    """A redelivery of the run before it is only acknowledged: the task has not ended."""
+    """A redelivery of the previous run is only acknowledged: the task has not ended."""
     lost = []
 
     @stem.task("work", queue="q", unique=True, max_retries=1, retry={"base": "60s", "jitter": 0})
@@ -243,7 +235,7 @@ async def test_a_retry_that_is_on_its_way_keeps_the_key(stem, monkeypatch):
 
 
 async def test_two_namespaces_in_one_store_are_unique_each_by_itself(stem, make_stem):
-    """An environment does not keep the tasks of another one away."""
+    """The tasks of one environment do not block those of another."""
     other = make_stem(settings=stem.settings, namespace=stem.settings.namespace + ".staging")
     for app in (stem, other):
 
@@ -257,14 +249,14 @@ async def test_two_namespaces_in_one_store_are_unique_each_by_itself(stem, make_
 
 
 async def remove_keys_of(app):
-    """Remove what an application has left in a Redis."""
+    """Delete the keys that an application has stored in a Redis."""
     url = app.settings.backend_url.get_secret_value()
     if url.startswith("redis"):
         await remove_keys(url, app.settings.namespace)
 
 
 async def test_the_default_backend_names_those_that_can(make_stem):
-    """A unique task on rpc:// is an error at its enqueue, and nothing is sent."""
+    """Enqueueing a unique task with rpc:// is an error, and nothing is sent."""
     stem = make_stem()
 
     @stem.task("sync", queue="q", unique="1h")
@@ -276,8 +268,8 @@ async def test_the_default_backend_names_those_that_can(make_stem):
         assert await empty(stem)
 
 
-async def test_a_worker_without_a_store_says_so_and_goes_on(make_stem, caplog):
-    """The producer's key then stays until its window is over."""
+async def test_a_worker_without_a_store_says_so_and_continues(make_stem, caplog):
+    """The producer's key is then kept until its window ends."""
     producer = make_stem(backend_url=f"memory://{uuid.uuid4().hex}")
     worker = make_stem()
     ran = asyncio.Event()
@@ -288,14 +280,14 @@ async def test_a_worker_without_a_store_says_so_and_goes_on(make_stem, caplog):
 
     async with producer, worker, worker.worker().running():
         await producer.enqueue("work", queue="q", unique=True)
-        await asyncio.wait_for(ran.wait(), 20)
+        await asyncio.wait_for(ran.wait(), 60)
         await eventually(lambda: empty(worker), "an empty queue")
         await eventually(lambda: "stays unique" in caplog.text, "a warning")
     assert [r.levelno for r in caplog.records if "stays unique" in r.message] == [logging.WARNING]
 
 
 async def test_when_the_window_has_passed_the_task_runs_again():
-    """To the second, by a clock that is moved; and a key without a task does not last."""
+    """This holds to the second, with an advanced clock; a key without a task expires too."""
     clock, runs = ManualClock(), []
     stem = Stem(
         broker_url=f"memory://{uuid.uuid4().hex}",
@@ -308,11 +300,11 @@ async def test_when_the_window_has_passed_the_task_runs_again():
         runs.append(clock.time())
 
     async with stem, stem.worker().running():
-        await (await sync.enqueue()).result(timeout=20)
+        await (await sync.enqueue()).result(timeout=60)
         clock.advance(3599)
         assert (await sync.enqueue()).existing
         clock.advance(1)
         handle = await sync.enqueue()
         assert not handle.existing
-        await handle.result(timeout=20)
+        await handle.result(timeout=60)
     assert len(runs) == 2

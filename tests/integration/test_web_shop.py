@@ -1,4 +1,4 @@
-"""A web shop with everything that it needs, started as its users would; a worker is killed on the way."""
+"""Test a web shop with all its processes, started like by a user, while a worker is killed."""
 
 import asyncio
 import os
@@ -17,23 +17,22 @@ from support import eventually
 
 from examples.webshop.database import TABLES
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
-from stem_amqp.testing.handshake import run_blocking
+from stem_amqp.servers.answer import run_blocking
 
 ROOT = Path(__file__).parents[2]
 ORDERS = 60
 CENTS = 450
 QUEUES = ("payments", "reports")
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Shop:
     """The shop's processes.
 
     Args:
-        environment: what they know of broker and database.
-        log: the file that they write to.
+        environment: the variables that name broker and database.
+        log: the file of their output.
     """
 
     def __init__(self, environment, log):
@@ -42,7 +41,7 @@ class Shop:
 
     @contextmanager
     def running(self, *words):
-        """Run a program, and end it with SIGTERM: in good order."""
+        """Run a program during the block, and stop it with SIGTERM."""
         with self._log.open("a") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *words],
@@ -55,15 +54,15 @@ class Shop:
         try:
             yield process
             process.send_signal(signal.SIGTERM)
-            code = process.wait(30)
-            # uvicorn ends in good order, and then by the signal that asked for it
+            code = process.wait(60)
+            # uvicorn shuts down cleanly, and then ends by the signal that it got
             assert code in {0, -signal.SIGTERM}, self._log.read_text()[-3000:]
         finally:
             process.kill()
             process.wait()
 
     async def run(self, *words):
-        """Run a program to its end, and return what it prints."""
+        """Run a program to its end, and return its output."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -78,13 +77,13 @@ class Shop:
         return out.decode()
 
     def ready_workers(self):
-        """Return how often a worker has said that it is ready."""
+        """Return how often a worker has logged that it is ready."""
         return self._log.read_text().count(" is ready: ")
 
 
 @pytest.fixture
 def shop(stem_broker_url, stem_postgres_url, tmp_path):
-    """The shop, with a namespace and a database of its own."""
+    """Yield the shop, with a separate namespace and database."""
     namespace = f"t-{uuid.uuid4().hex[:8]}"
     settings = {
         "STEM_BROKER_URL": stem_broker_url,
@@ -100,20 +99,20 @@ def shop(stem_broker_url, stem_postgres_url, tmp_path):
 
 
 async def clean_up(broker_url, namespace, database_url):
-    """Delete what the shop has declared, and its tables."""
+    """Delete the entities that the shop has declared, and its tables."""
     stem = Stem(broker_url=broker_url, namespace=namespace, backend_url="memory://")
-    stem.settings = stem.settings.replace(provision="none")
+    stem.reconfigure(provision="none")
     for queue in QUEUES:
         stem.task(f"clean.{queue}", queue=queue)(lambda: None)
     async with stem:
-        await stem.connected.transport.delete(entities_of(stem))
+        await stem.connected.transport.delete(stem.blueprint.entities)
     database = await asyncpg.connect(database_url)
     await database.execute("DROP TABLE shop_payments, shop_orders")
     await database.close()
 
 
 async def test_every_order_is_paid_once_though_a_worker_is_killed(shop):
-    """An async and a blocking producer, a worker with two processes, and the account."""
+    """This holds with an async and a blocking producer, and a worker with two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -122,7 +121,7 @@ async def test_every_order_is_paid_once_though_a_worker_is_killed(shop):
         shop.running(*worker) as supervisor,
         shop.running("uvicorn", "examples.webshop.web:app", "--port", port),
     ):
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             await eventually(lambda: answers(client), "the web server")
             await eventually(lambda: shop.ready_workers() >= 2, "two workers")
             first = await asyncio.gather(*map(take_order, [client] * (ORDERS // 2)))
@@ -141,7 +140,7 @@ async def test_every_order_is_paid_once_though_a_worker_is_killed(shop):
 
 
 async def test_the_night_charges_what_the_day_forgot(shop):
-    """An order whose request died between the database and the broker."""
+    """An order whose request ended between the database and the broker is charged later."""
     database = await asyncpg.connect(shop._environment["SHOP_DATABASE_URL"])
     await database.execute(TABLES)
     await database.execute("INSERT INTO shop_orders (item, cents) VALUES ('tea', 450)")
@@ -152,7 +151,7 @@ async def test_the_night_charges_what_the_day_forgot(shop):
 
 
 async def answers(client):
-    """Whether the web server is there."""
+    """Return whether the web server answers."""
     try:
         return (await client.get("/orders/0")).status_code == 404
     except httpx.TransportError:
@@ -160,14 +159,14 @@ async def answers(client):
 
 
 async def take_order(client):
-    """Order something, and return the answer."""
+    """Place an order, and return the response."""
     response = await client.post("/orders", json={"item": "tea", "cents": CENTS})
     assert response.status_code == 202, response.text
     return response.json()
 
 
 async def paid(client, order):
-    """Whether an order is paid."""
+    """Return whether an order is paid."""
     return (await client.get(f"/orders/{order['order']}")).json()["paid"]
 
 

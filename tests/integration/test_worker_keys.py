@@ -1,21 +1,17 @@
-"""A worker's keys on the command line: read again on SIGHUP, and its secrets shown nowhere."""
+"""Test a worker's keys on the command line: they are reloaded on SIGHUP, and never shown."""
 
 import base64
 import os
 import re
 import signal
-import time
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from cli_support import command_line
+from cli_support import worker
+from support import until
 
 from stem_amqp import Stem
-from stem_amqp.topology.compile import compile_topology
-from stem_amqp.topology.model import Topology
-from stem_amqp.topology.names import Names
 
 SHOP = """
     from stem_amqp import Stem
@@ -25,12 +21,33 @@ SHOP = """
     async def sync(order_id: str) -> str:
         return order_id
 """
-# Without the application, each command reads the settings anew
+POOL = """
+    import asyncio
+    from pathlib import Path
+
+    @stem.task("orders.forward", queue="orders", max_retries=0, executor="process")
+    async def forward() -> str:
+        await stem.enqueue("orders.sync", {"order_id": "1"})
+        return "sent"
+
+    @stem.task("orders.wait", queue="orders", max_retries=0, executor="process")
+    async def wait() -> str:
+        Path("begun").touch()
+        while not Path("go").exists():
+            await asyncio.sleep(0.05)
+        handle = await stem.enqueue("orders.sync", {"order_id": "2"})
+        await handle.result(timeout=60)
+        Path("done").touch()
+        return "sent"
+"""
+FORWARD = ("enqueue", "orders.forward", "--queue", "orders")
+WAIT = ("enqueue", "orders.wait", "--queue", "orders")
+# Without the application, each command reads the settings again
 ENQUEUE = ("enqueue", "orders.sync", "--args", '{"order_id": "42"}', "--queue", "orders")
 
 
 def new_secret():
-    """Return a secret as a key file has it."""
+    """Return a secret as the text of a key file."""
     return base64.b64encode(os.urandom(32)).decode()
 
 
@@ -46,47 +63,21 @@ def key_file(path, *keys):
 
 
 @pytest.fixture
-def cli(capsys, monkeypatch, tmp_path, stem_broker_url, stem_namespace):
-    """A command line in a directory with an application, on a broker that is cleaned afterwards."""
-    entities = compile_topology(Topology.default(), Names(stem_namespace.name), ["orders"])
-    stem_namespace.delete_later(
-        exchanges=[exchange.name for exchange in entities.exchanges],
-        queues=[queue.name for queue in entities.queues],
-    )
-    with command_line(capsys, monkeypatch, tmp_path) as cli:
-        monkeypatch.setenv("STEM_BROKER_URL", stem_broker_url)
-        monkeypatch.setenv("STEM_NAMESPACE", stem_namespace.name)
-        cli.write("shop.py", SHOP)
-        yield cli
-
-
-def until(holds, what, timeout=30.0):
-    """Wait until a condition holds, and return its value."""
-    deadline = time.monotonic() + timeout
-    while not (value := holds()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
-        time.sleep(0.02)
-    return value
-
-
-@contextmanager
-def worker(cli, *words, ready=1):
-    """Run a worker for a block that begins when it consumes."""
-    before = cli.log().count("is ready")
-    with cli.process("worker", "shop:stem", *words) as process:
-        until(lambda: cli.log().count("is ready") >= before + ready, "the worker's start")
-        yield process
+def cli(cli_on_rabbitmq):
+    """Return a command line in a directory with an application."""
+    cli_on_rabbitmq.write("shop.py", SHOP)
+    return cli_on_rabbitmq
 
 
 def ended(process):
-    """Stop a process in order, and return its exit code."""
+    """Stop a process with SIGTERM, and return its exit code."""
     process.send_signal(signal.SIGTERM)
-    return process.wait(timeout=30)
+    return process.wait(timeout=60)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sighup_reads_the_keys_again(cli, monkeypatch, processes):
-    """A removed key is accepted until then, and no more from then on; nothing is restarted."""
+    """A removed key is accepted until SIGHUP and not afterwards, without a restart."""
     old, new = ("k1", new_secret()), ("k2", new_secret())
     path = key_file(cli.folder / "worker.yaml", old)
     monkeypatch.setenv("STEM_KEYS_FILE", str(path))
@@ -98,15 +89,67 @@ def test_sighup_reads_the_keys_again(cli, monkeypatch, processes):
         told = "SIGHUP: keys: added k2; removed k1; signing with k2"
         until(lambda: cli.log().count(told) == processes, "the reload")
         assert cli(*ENQUEUE).code == 0
-        until(lambda: "signature-invalid: the key 'k1' is not known here" in cli.log(), "a refusal")
+        until(
+            lambda: "signature-invalid: the key 'k1' is unknown to this process" in cli.log(),
+            "a refusal",
+        )
         key_file(cli.folder / "web.yaml", new)
         assert cli(*ENQUEUE, "--timeout", "20s").code == 0
         assert ended(process) == 0
     assert cli.log().count("is ready") == processes
 
 
+def test_sighup_reaches_the_processes_of_the_pool(cli, monkeypatch):
+    """A task in a child process, even a running one, signs what it enqueues with the new key."""
+    cli.write("shop.py", SHOP + POOL)
+    old, new = ("k1", new_secret()), ("k2", new_secret())
+    path = key_file(cli.folder / "keys.yaml", old)
+    monkeypatch.setenv("STEM_KEYS_FILE", str(path))
+    with worker(cli) as process:
+        assert cli(*FORWARD, "--timeout", "30s").code == 0
+        begun = cli.folder / "begun"
+        monkeypatch.setenv("STEM_KEYS_FILE", str(key_file(cli.folder / "web.yaml", old)))
+        assert cli(*WAIT).code == 0
+        until(begun.exists, "the run in the pool")
+        key_file(path, new)
+        process.send_signal(signal.SIGHUP)
+        told = "SIGHUP: keys: added k2; removed k1; signing with k2"
+        until(lambda: cli.log().count(told) >= 2, "the reload in both processes")
+        (cli.folder / "go").touch()
+        until((cli.folder / "done").exists, "the end of the run")
+        assert "signature-invalid" not in cli.log()
+        assert ended(process) == 0
+
+
+def test_a_rejected_message_is_seen_and_replayed_by_the_commands(cli, monkeypatch):
+    """The commands need no application, only the keys."""
+    cli.write(
+        "shop.py", SHOP.replace("return order_id", "open('ran', 'w').close(); return order_id")
+    )
+    right, wrong = ("k1", new_secret()), ("k2", new_secret())
+    path = key_file(cli.folder / "keys.yaml", right)
+    monkeypatch.setenv("STEM_KEYS_FILE", str(path))
+    with worker(cli) as process:
+        monkeypatch.setenv("STEM_KEYS_FILE", str(key_file(cli.folder / "web.yaml", wrong)))
+        assert cli(*ENQUEUE).code == 0
+        until(lambda: "dead-lettered to dead.rejected" in cli.log(), "a refusal")
+        key_file(path, right, wrong)
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "added k2" in cli.log(), "the reload")
+        monkeypatch.setenv("STEM_KEYS_FILE", str(path))
+        listed = until(
+            lambda: (one := cli("dlq", "list", "dead.rejected")).code == 0 and one, "a list"
+        )
+        assert "signature-invalid" in listed.out
+        replayed = cli("dlq", "replay", "dead.rejected", "--yes")
+        assert replayed.code == 0, replayed.err
+        until((cli.folder / "ran").exists, "the run")
+        assert ended(process) == 0
+    assert cli.log().count("dead-lettered to dead.rejected") == 1
+
+
 def test_sighup_with_a_broken_file_keeps_the_old_keys(cli, monkeypatch):
-    """A slip of the hand at three in the morning stops nothing."""
+    """A mistake in the key file stops no worker."""
     secret = new_secret()
     path = key_file(cli.folder / "keys.yaml", ("k1", secret))
     monkeypatch.setenv("STEM_KEYS_FILE", str(path))
@@ -114,7 +157,7 @@ def test_sighup_with_a_broken_file_keeps_the_old_keys(cli, monkeypatch):
         text = path.read_text()
         path.write_text(text.replace("hmac-sha256", "hmac"))
         process.send_signal(signal.SIGHUP)
-        until(lambda: "the old ones stay" in cli.log(), "the complaint")
+        until(lambda: "the old keys stay" in cli.log(), "the complaint")
         path.write_text(text)
         assert cli(*ENQUEUE, "--timeout", "20s").code == 0
         assert ended(process) == 0
@@ -122,7 +165,7 @@ def test_sighup_with_a_broken_file_keeps_the_old_keys(cli, monkeypatch):
 
 
 def test_secrets_show_in_no_log_and_no_process_list(cli, monkeypatch, stem_broker_url):
-    """With the most talkative log, with refused messages, and in all processes."""
+    """This holds at log level DEBUG, with refused messages, and for all processes."""
     signing, encryption = new_secret(), new_secret()
     monkeypatch.setenv("STEM_SIGNING_KEY", f"k1:{signing}")
     monkeypatch.setenv("STEM_ENCRYPTION_KEY", f"c1:{encryption}")
@@ -143,7 +186,7 @@ def test_secrets_show_in_no_log_and_no_process_list(cli, monkeypatch, stem_broke
 
 
 def test_secrets_show_in_no_repr_and_no_error(monkeypatch):
-    """Of nothing that a traceback or a debugger prints by itself."""
+    """Nothing that a traceback or a debugger prints contains a secret."""
     signing = new_secret()
     monkeypatch.setenv("STEM_SIGNING_KEY", f"k1:{signing}")
     stem = Stem(broker_url="amqp://me:hidden@localhost/", backend_url="rpc://")

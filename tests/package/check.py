@@ -1,7 +1,7 @@
-"""Build the package, install it into clean environments, and use it as its users do: ``make package``.
+"""Build the package, install it into clean environments, and use it: ``make package``.
 
-The sdist is built from the tree, the wheel from the sdist, and the wheel is installed, with what it
-asks for and nothing else, for every Python that is found: those on the path and those of pyenv.
+The sdist is built from the tree, the wheel from the sdist, and the wheel is installed with
+only its requirements, for every Python that is found on the path or in pyenv's folder.
 """
 
 import argparse
@@ -20,29 +20,40 @@ ROOT = Path(__file__).parents[2]
 OLDEST = (3, 11)
 CORE = {
     "aio-pika",
+    "aiormq",
+    "cronsim",
     "orjson",
+    "pamqp",
     "pydantic",
+    "pydantic-core",
     "pydantic-settings",
     "pyyaml",
     "rich",
     "tenacity",
     "typer",
+    "tzdata",
     "uncalled-for",
+    "yarl",
 }
-"""What the core needs. Whoever adds to it makes every user's installation larger."""
+"""The requirements of the core. Each one makes every user's installation larger."""
 EXTRAS = {
     "asyncpg",
     "cryptography",
     "django",
     "fastapi",
+    "hiredis",
+    "opentelemetry-api",
+    "opentelemetry-semantic-conventions",
     "pytest",
+    "pytest-asyncio",
     "redis",
+    "sentry-sdk",
     "structlog",
     "testcontainers",
     "uvloop",
     "watchfiles",
 }
-"""What only some users need, and none gets unasked."""
+"""Packages that only some users need, and that the core must not install."""
 IMPORT_LIMIT = 0.150
 """Seconds that ``import stem_amqp`` may take."""
 RUNS = 7
@@ -63,7 +74,7 @@ async def greet(name: str) -> str:
 async def main() -> None:
     async with stem, stem.worker().running():
         handle = await greet.enqueue("package")
-        print(await handle.result(timeout=20))
+        print(await handle.result(timeout=60))
 
 
 asyncio.run(main())
@@ -89,7 +100,7 @@ def main() -> None:
 
 
 def found_pythons() -> list[Path]:
-    """Return one interpreter of each release that can be had, the running one first."""
+    """Return one interpreter of each available release, the running one first."""
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     names = [f"python3.{minor}" for minor in range(OLDEST[1], 20)]
     candidates = [Path(sys.executable).resolve()]
@@ -104,7 +115,7 @@ def found_pythons() -> list[Path]:
 
 
 def release_of(python: Path) -> str:
-    """Return an interpreter's release such as ``3.11``, or nothing if it does not run or has no venv."""
+    """Return an interpreter's release such as ``3.11``, or nothing if it is unusable."""
     ask = "import ensurepip, venv, sys; print('%d.%d' % sys.version_info[:2])"
     done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -122,7 +133,7 @@ def build(folder: Path) -> Path:
 
 
 def check_contents(wheel: Path) -> None:
-    """Make sure that the wheel holds the whole package, and nothing beside it."""
+    """Check that the wheel has the whole package, and no other files."""
     with zipfile.ZipFile(wheel) as archive:
         there = {name for name in archive.namelist() if ".dist-info/" not in name}
     tracked = run("git", "-C", ROOT, "ls-files", "stem_amqp").split()
@@ -130,7 +141,7 @@ def check_contents(wheel: Path) -> None:
 
 
 def check(python: Path, wheel: Path, folder: Path) -> str:
-    """Install the wheel for one interpreter, use it, and return what was seen."""
+    """Install the wheel for one interpreter, use it, and return a summary."""
     release = release_of(python)
     home = folder / f"python{release}"
     run(python, "-m", "venv", home)
@@ -148,7 +159,7 @@ def check(python: Path, wheel: Path, folder: Path) -> str:
 
 
 def check_requirements(python: Path) -> None:
-    """Make sure that the core asks for what it needs, and that no extra comes with it."""
+    """Check that the core has exactly its requirements, and that no extra is installed with it."""
     ask = "import importlib.metadata as m; print(*m.requires('stem-amqp'), sep=chr(10))"
     asked = [line for line in run(python, "-c", ask).splitlines() if "extra ==" not in line]
     names = {re.split(r"[^\w.-]", line)[0].lower() for line in asked} - {"typing-extensions"}
@@ -167,7 +178,7 @@ def version_of_sources() -> str:
 
 
 def run(*words: object) -> str:
-    """Run a program outside of the tree, and return what it prints; end with its output if it fails."""
+    """Run a program outside the tree, and return its output; exit with its output if it fails."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [str(word) for word in words],

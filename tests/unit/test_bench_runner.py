@@ -1,7 +1,9 @@
-"""How the benchmark runs its measurements: in turn, in processes, with gaps and failures told."""
+"""The benchmark's measurements: their order, processes, pauses, and the report of failures."""
 
 import asyncio
+import dataclasses
 import sys
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -53,7 +55,7 @@ def plan(*contenders, rounds=2, case_rounds=None, timeout=30.0):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Answer measurements from here; returns who was measured, in order."""
+    """Replace the measurements; return the contenders in the order of their measurement."""
     order = []
 
     def answer(run, case, contender, timeout):
@@ -72,13 +74,44 @@ def test_the_contenders_take_turns_and_another_begins_each_round(measured):
     assert measured == ["a", "b", "b", "a"]
 
 
+class StuckContender(FakeContender):
+    """A contender whose client waits for the broker in a way that cannot be cancelled."""
+
+    def __init__(self, name, where):
+        super().__init__(name)
+        self.where = where
+        self.free = threading.Event()
+
+    async def prepare(self, run):
+        if self.where == "prepare":
+            self.free.wait(60)
+
+    async def clean(self, run):
+        if self.where == "clean":
+            self.free.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [("prepare", "preparing was not done within 0.05 s; does the broker answer?"), ("clean", None)],
+)
+def test_a_frozen_client_does_not_stop_the_others(measured, where, error):
+    """A broker without free file descriptors can block a declare for ever."""
+    stuck = StuckContender("stuck", where)
+    wanted = dataclasses.replace(plan(stuck, FakeContender("b"), rounds=1), side_timeout=0.05)
+    samples = {one.contender: one for one in runner.run(wanted, lambda sample: None)}
+    stuck.free.set()
+    assert samples["stuck"].error == error
+    assert samples["b"].values
+
+
 def test_a_case_may_ask_for_fewer_rounds(measured):
     runner.run(plan(FakeContender("a"), rounds=5, case_rounds=3), lambda sample: None)
 
     assert measured == ["a"] * 3
 
 
-def test_what_a_contender_cannot_do_is_told_once_and_not_measured(measured):
+def test_an_unsupported_case_of_a_contender_is_reported_once_and_not_measured(measured):
     blank = FakeContender("b", {"drain*": "it cannot"})
 
     samples = runner.run(plan(FakeContender("a"), blank), lambda sample: None)
@@ -127,7 +160,7 @@ def test_an_interrupted_measurement_is_cleaned_up_too(monkeypatch):
 
 @pytest.fixture
 def program(monkeypatch, tmp_path):
-    """Put a program in the place of the Python that measures."""
+    """Replace the Python interpreter that measures with another program."""
 
     def put(source):
         path = tmp_path / "program"
@@ -163,13 +196,13 @@ def test_a_measurement_may_find_that_it_is_not_supported(program):
     assert only(plan(FakeContender("a"), rounds=1)).blank == "no such backend"
 
 
-def test_a_measurement_tells_its_error(program):
+def test_a_measurement_reports_its_error(program):
     program("""print('{"error": "WorkerFailedError: stuck"}')""")
 
     assert only(plan(FakeContender("a"), rounds=1)).error == "WorkerFailedError: stuck"
 
 
-def test_a_measurement_that_crashes_tells_what_it_wrote(program):
+def test_a_measurement_that_crashes_reports_its_output(program):
     program("import sys\nsys.exit('out of luck')")
 
     error = only(plan(FakeContender("a"), rounds=1)).error

@@ -1,4 +1,4 @@
-"""What the benchmark makes of its samples: medians, ratios, blanks; tables, JSON and the chart."""
+"""The benchmark's evaluation of samples: medians, ratios, gaps, tables, JSON and the chart."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def drained(contender, *rates):
 
 @pytest.fixture
 def samples():
-    """Three rounds of a drain, one of a storm that one contender lacks and one fails in."""
+    """Return three rounds of a drain, and one of a storm that one contender lacks and one fails."""
     storm = {"case": "storm", "round": 0, "size": 50}
     return [
         *drained("stem", 300.0, 100.0, 200.0),
@@ -60,7 +60,7 @@ def samples():
 
 @pytest.fixture
 def table(samples):
-    """The rows of the samples."""
+    """Return the rows of the samples."""
     return rows(samples, [DRAIN, STORM], NAMES, "stem")
 
 

@@ -14,7 +14,7 @@ from stem_amqp.states import TaskState
 
 @pytest.fixture
 def app():
-    """An application in memory, with a task."""
+    """Return an application in memory, with a task."""
     name = uuid.uuid4().hex
     app = Stem(broker_url=f"memory://{name}", backend_url=f"memory://{name}")
 
@@ -35,7 +35,7 @@ def fill(producer, count):
 
 
 def test_a_script_lists_and_counts_its_tasks(app, monkeypatch):
-    """Pages, all of them over several pages, and numbers by state, each with the same filters."""
+    """Single pages, all pages and counts by state accept the same filters."""
     monkeypatch.setattr(results, "PAGE_LIMIT", 2)
     with app.blocking() as producer:
         ids = fill(producer, 5)
@@ -55,7 +55,7 @@ def test_a_script_lists_and_counts_its_tasks(app, monkeypatch):
 
 
 async def test_it_lists_beside_an_application_in_this_process(app):
-    """In memory it works in the event loop of the application that is connected."""
+    """In memory, the producer works in the event loop of the connected application."""
     async with app:
         await app.enqueue("orders.sync", {"order_id": "1"})
         await asyncio.to_thread(fill, app.blocking_producer, 1)
@@ -64,11 +64,11 @@ async def test_it_lists_beside_an_application_in_this_process(app):
 
 
 def test_wrong_filters_are_refused(app):
-    """As by `stem.results`."""
+    """The errors are those of `stem.results`."""
     with app.blocking() as producer:
         with pytest.raises(ConfigurationError, match="did you mean 'failed'"):
             producer.results.list(state="failled")
-        with pytest.raises(ConfigurationError, match="is no cursor"):
+        with pytest.raises(ConfigurationError, match="is not a cursor"):
             producer.results.list(cursor="x")
         with pytest.raises(ConfigurationError, match="no filter 'status'"):
             producer.results.count(status="failed")
@@ -77,14 +77,14 @@ def test_wrong_filters_are_refused(app):
 
 
 def test_a_backend_that_makes_no_lists_says_so():
-    """rpc:// keeps nothing."""
+    """rpc:// stores nothing that could be listed."""
     app = Stem(broker_url=f"memory://{uuid.uuid4().hex}", backend_url="rpc://")
     with app.blocking() as producer, pytest.raises(ConfigurationError, match="STEM_BACKEND_URL"):
         producer.results.list()
 
 
 async def test_an_event_loop_is_not_blocked(app):
-    """What to write instead is said."""
+    """The error says what to write instead."""
     producer = app.blocking()
     with pytest.raises(StemError, match=r"await stem\.results\.list\(…\)"):
         producer.results.list()

@@ -1,13 +1,14 @@
 """Commands that need no broker: tasks, topology, result, demo; and usage errors of the others."""
 
 import asyncio
+import textwrap
 
 import pytest
 from cli_support import command_line
 
 from stem_amqp.clock import SystemClock
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
-from stem_amqp.results.sqlite import SqliteBackend
+from stem_amqp.results.sqlite.backend import SqliteBackend
 from stem_amqp.states import TaskState
 
 SHOP = """
@@ -41,7 +42,7 @@ TOPOLOGY = """\
 
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
-    """A command line in a directory with an application and a topology."""
+    """Yield a command line in a directory with an application and a topology."""
     with command_line(capsys, monkeypatch, tmp_path) as cli:
         cli.write("shop.py", SHOP)
         cli.write("topology.yaml", TOPOLOGY)
@@ -49,8 +50,8 @@ def cli(capsys, monkeypatch, tmp_path):
 
 
 def test_tasks_says_what_topology_and_settings_decide(cli):
-    """The queue comes from the routes, retries from the task or else from its queue."""
-    emails, orders = cli("tasks", "shop:stem", "--json").json
+    """The queue comes from the routes; retries come from the task, or else from its queue."""
+    emails, orders = cli("tasks", "shop:stem", "--json").json["tasks"]
     assert (orders["name"], orders["queue"], orders["max_retries"]) == ("orders.sync", "orders", 5)
     assert orders["retry"] == {"base": 1, "factor": 2, "max": 60, "jitter": 0.25}
     assert (orders["rate_limit"], orders["time_limit"], orders["expires"]) == ("10/s", 30, 3600)
@@ -59,7 +60,7 @@ def test_tasks_says_what_topology_and_settings_decide(cli):
 
 
 def test_tasks_is_a_table_that_fits_the_terminal(cli):
-    """Names are whole, and what is long is wrapped."""
+    """Names are printed whole, and long texts are wrapped."""
     lines = cli("tasks", "shop:stem").out.splitlines()
     assert lines[0].split() == ["TASK", "QUEUE", "RETRIES", "LIMITS", "ABOUT"]
     assert max(map(len, lines)) <= 80
@@ -69,15 +70,15 @@ def test_tasks_is_a_table_that_fits_the_terminal(cli):
 
 
 def test_validate_says_what_is_right(cli):
-    """A good file gets one line, and needs no broker."""
+    """A valid file gets one line, and needs no broker."""
     ran = cli("topology", "validate", "topology.yaml")
     assert ran.code == 0
-    assert ran.out.startswith("topology.yaml, namespace shop: 14 exchanges, ")
+    assert ran.out.startswith("topology.yaml, namespace shop: 16 exchanges, ")
     assert ran.out.endswith("; no warnings\n")
 
 
 def test_validate_prints_every_mistake_with_its_line(cli):
-    """One run finds all there is to mend, each with file, line, key and remedy."""
+    """One run reports all mistakes, each with file, line, key and remedy."""
     cli.write("wrong.yaml", "version: 1\nqueues:\n  orders:\n    prefech: 1\n    ttl: 2 sec\n")
     ran = cli("topology", "validate", "wrong.yaml")
     assert ran.code == 1
@@ -94,7 +95,7 @@ def test_validate_prints_every_mistake_with_its_line(cli):
 
 
 def test_validate_finds_the_mistakes_of_an_applications_own_file(cli):
-    """With --app its file is checked, although importing it fails."""
+    """With --app the application's file is checked, even if its import fails."""
     cli.write("topology.yaml", TOPOLOGY + "    extra: 1\n")
     ran = cli("topology", "validate", "--app", "shop:stem")
     assert ran.code == 1
@@ -102,7 +103,7 @@ def test_validate_finds_the_mistakes_of_an_applications_own_file(cli):
 
 
 def test_warnings_count_only_where_that_is_asked_for(cli):
-    """A warning leaves the exit code alone, unless --strict."""
+    """Warnings change the exit code with --strict only."""
     cli.write("short.yaml", "version: 1\nqueues:\n  orders: {ttl: 5s}\n")
     ran = cli("topology", "validate", "short.yaml")
     assert ran.code == 0
@@ -112,7 +113,7 @@ def test_warnings_count_only_where_that_is_asked_for(cli):
 
 
 def test_validate_without_a_file_asks_for_one(cli):
-    """Nothing is not valid."""
+    """A missing argument is a usage error, not a valid file."""
     ran = cli("topology", "validate")
     assert ran.code == 2
     assert "STEM_TOPOLOGY" in ran.err
@@ -120,13 +121,13 @@ def test_validate_without_a_file_asks_for_one(cli):
 
 
 def test_show_hides_what_delays_are_made_of_unless_asked(cli):
-    """Ninety entities are five that matter, until somebody wants all."""
+    """By default five of about ninety entities are shown."""
     ran = cli("topology", "show", "topology.yaml")
     assert ran.code == 0
     assert "shop.orders.dlq" in ran.out
     assert "shop.delay" not in ran.out
-    assert "80 exchanges and queues that delays are made of: --all" in ran.out
-    assert "shop.delay.0000030.0s" in cli("topology", "show", "topology.yaml", "--all").out
+    assert "80 exchanges and queues of the delays: --all" in ran.out
+    assert "shop.zz-delay.0000030.0s" in cli("topology", "show", "topology.yaml", "--all").out
     document = cli("topology", "show", "topology.yaml", "--json", "--namespace", "other").json
     assert document["namespace"] == "other"
     assert {"other.orders", "other.unroutable"} <= {queue["name"] for queue in document["queues"]}
@@ -136,7 +137,7 @@ def test_show_hides_what_delays_are_made_of_unless_asked(cli):
 
 
 def test_schema_is_the_file_for_editors(cli):
-    """What it prints is JSON Schema."""
+    """The output is a JSON Schema."""
     assert cli("topology", "schema").json["title"] == "stem-amqp topology"
 
 
@@ -151,33 +152,33 @@ def test_schema_is_the_file_for_editors(cli):
     ],
 )
 def test_an_in_memory_broker_cannot_be_looked_into_from_outside(cli, words):
-    """Rather an error than an empty answer."""
+    """The command reports an error instead of an empty answer."""
     ran = cli(*words)
     assert ran.code == 2
-    assert "lives in one process only" in ran.err
+    assert "exists in one process only" in ran.err
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--args", "{x}"), "--args is no JSON"),
-        (("--meta", "x"), "--meta 'x' is no pair"),
-        (("--eta", "tomorrow"), "--eta tomorrow is no time"),
+        (("--args", "{x}"), "--args is not valid JSON"),
+        (("--meta", "x"), "--meta 'x' is not a pair"),
+        (("--eta", "tomorrow"), "--eta tomorrow is not a valid time"),
         (("--eta", "2030-01-01T10:00:00"), "has no time zone: append Z"),
-        (("--delay", "soon"), "'soon' is no duration"),
+        (("--delay", "soon"), "'soon' is not a valid duration"),
         (("--priority", "300"), "--priority"),
-        (("--timeout", "3"), "'3' is no duration"),
+        (("--timeout", "3"), "'3' is not a valid duration"),
     ],
 )
 def test_enqueue_refuses_what_it_cannot_read(cli, words, says):
-    """Nothing is sent, and the mistake is named."""
+    """Nothing is sent, and the error names the mistake."""
     ran = cli("enqueue", "orders.sync", *words)
     assert ran.code == 2
     assert says in ran.err
 
 
 def test_enqueue_knows_the_tasks_of_its_application(cli, monkeypatch):
-    """An unknown task and arguments that do not fit are found before anything is sent."""
+    """Unknown tasks and arguments that do not fit are refused before anything is sent."""
     monkeypatch.setenv("STEM_BROKER_URL", "amqp://127.0.0.1:1/")
     cli.write("shop.py", SHOP.replace('broker_url="memory://shop", ', ""))
     ran = cli("enqueue", "orders.synk", "--app", "shop:stem")
@@ -186,12 +187,25 @@ def test_enqueue_knows_the_tasks_of_its_application(cli, monkeypatch):
     assert "The application has emails.send, orders.sync: import" in ran.err
     ran = cli("enqueue", "orders.sync", "--app", "shop:stem", "--args", '{"order": 1}')
     assert ran.code == 2
-    assert "the arguments do not fit orders.sync" in ran.err
+    assert "invalid arguments for orders.sync" in ran.err
     assert "It takes (order_id: str, force: bool = False)." in ran.err
 
 
+def test_enqueue_refuses_a_delay_of_a_debounced_task_in_its_own_words(cli, monkeypatch):
+    """The error names the option of the command, and none of Python."""
+    monkeypatch.setenv("STEM_BROKER_URL", "amqp://127.0.0.1:1/")
+    text = SHOP.replace('broker_url="memory://shop", ', "")
+    task = '\n@stem.task("index.update", debounce="5s")\nasync def update() -> None: ...\n'
+    cli.write("shop.py", textwrap.dedent(text) + task)
+    for name, value in (("delay", "30s"), ("eta", "2030-01-01T10:00:00Z")):
+        ran = cli("enqueue", "index.update", "--app", "shop:stem", f"--{name}", value)
+        assert ran.code == 2
+        assert f"is debounced: its wait is its delay.\n  Leave --{name} out." in ran.err
+        assert "debounce=False" not in ran.err
+
+
 def test_a_dead_broker_is_named_with_the_remedy(cli):
-    """Every command that needs one says where it looked, without the password."""
+    """Every command that needs a broker names its address, without the password."""
     url = "amqp://me:secret@127.0.0.1:1/"
     for words in (
         ("queues",),
@@ -208,10 +222,10 @@ def test_a_dead_broker_is_named_with_the_remedy(cli):
 
 
 def test_a_bad_url_is_refused_before_anything_is_tried(cli):
-    """The variable is named, and what a URL looks like."""
+    """The error names the variable and shows the form of a URL."""
     ran = cli("queues", "--broker-url", "localhost:5672")
     assert ran.code == 2
-    assert "STEM_BROKER_URL: this is no URL" in ran.err
+    assert "STEM_BROKER_URL: it is not a URL" in ran.err
 
 
 @pytest.mark.parametrize("url", ["rpc://", "memory://"])
@@ -219,7 +233,7 @@ def test_results_that_are_nowhere_to_be_read_are_explained(cli, url):
     """With rpc:// only the process that enqueued the task gets the reply."""
     ran = cli("result", "some-id", "--backend-url", url)
     assert ran.code == 2
-    assert "there is nothing to ask" in ran.err
+    assert "this command cannot read them" in ran.err
     assert "sqlite:///results.db" in ran.err
 
 
@@ -246,7 +260,7 @@ def stored(cli):
 
 
 def transition(state, **more):
-    """Make a change of one task."""
+    """Return a change of one task."""
     at = SystemClock().time()
     return Transition(
         task_id="id-1", task="orders.sync", queue="orders", state=state, at=at, **more
@@ -257,7 +271,7 @@ URL = ("--backend-url", "sqlite:///results.db")
 
 
 def test_a_result_is_shown_with_its_story(cli, stored):
-    """State, result, times, worker and the caller's metadata."""
+    """The output has state, result, times, worker and the caller's metadata."""
     ended = {"attempt": 1, "result": b'{"ok":true}', "worker": "w1", "meta": {"request": "r1"}}
     stored(transition(TaskState.QUEUED), transition(TaskState.SUCCEEDED, **ended))
     ran = cli("result", "id-1", *URL)
@@ -273,7 +287,7 @@ def test_a_result_is_shown_with_its_story(cli, stored):
 
 
 def test_a_failed_task_is_a_no(cli, stored):
-    """Its error and traceback are shown, and the exit code tells."""
+    """Its error and traceback are shown, and the exit code is that of a negative answer."""
     stored(
         transition(
             TaskState.FAILED,
@@ -285,12 +299,12 @@ def test_a_failed_task_is_a_no(cli, stored):
     ran = cli("result", "id-1", *URL)
     assert ran.code == 1
     assert "error    ValueError: [x]" in ran.out
-    assert ran.out.endswith("\nTrace\n")
+    assert ran.out.endswith("\n    Trace\n")
     assert cli("result", "id-1", "--json", *URL).code == 1
 
 
 def test_progress_is_shown_while_a_task_runs(cli, stored):
-    """A running task is no failure."""
+    """A running task is not a failure."""
     stored(
         transition(TaskState.RUNNING),
         ProgressUpdate(
@@ -305,11 +319,11 @@ def test_progress_is_shown_while_a_task_runs(cli, stored):
 
 
 def test_an_unknown_id_and_a_late_one_have_their_own_codes(cli, stored):
-    """1: nobody knows it. 4: it did not end in time."""
+    """The exit code is 1 for an unknown id, and 4 for a task that did not end in time."""
     stored()
     ran = cli("result", "id-2", *URL)
     assert ran.code == 1
-    assert "nothing is known of task id-2" in ran.err
+    assert "there is no record of task id-2" in ran.err
     stored(transition(TaskState.RUNNING))
     ran = cli("result", "id-1", "--timeout", "50ms", *URL)
     assert ran.code == 4
@@ -317,32 +331,32 @@ def test_an_unknown_id_and_a_late_one_have_their_own_codes(cli, stored):
 
 
 def test_the_demo_says_where_it_is(cli):
-    """It is in the repository, not in the package."""
+    """The demo is in the repository, not in the package."""
     ran = cli("demo")
     assert ran.code == 2
     assert "Clone it" in ran.err
 
 
-def test_the_demo_gets_its_options_and_gives_its_exit_code(cli):
-    """The process becomes the demo's."""
+def test_the_demo_gets_its_options_and_returns_its_exit_code(cli):
+    """The exit code of the command is that of the demo."""
     cli.write("examples/__init__.py", "")
     cli.write("examples/orders/__init__.py", "")
     cli.write("examples/orders/demo.py", "import sys; print(*sys.argv[1:]); sys.exit(7)")
     with cli.process("demo", "--orders", 3, "--broker", "amqp://x/") as process:
-        assert process.wait(timeout=30) == 7
+        assert process.wait(timeout=60) == 7
     assert cli.log() == "--orders 3 --broker amqp://x/\n"
 
 
-def test_a_worker_refuses_queues_that_nobody_names(cli):
-    """A typo would wait for tasks that never come."""
+def test_a_worker_refuses_unnamed_queues(cli):
+    """A worker with a misspelt queue name would wait for tasks that never come."""
     ran = cli("worker", "shop:stem", "-Q", "orders,emials")
     assert ran.code == 2
     assert "names a queue 'emials'; did you mean emails?" in ran.err
-    assert "There are: orders, emails." in ran.err
+    assert "Known queues: orders, emails." in ran.err
 
 
 def test_a_worker_without_tasks_says_what_to_import(cli):
-    """An application whose task modules were never imported would dead-letter everything."""
+    """A worker whose task modules were never imported would dead-letter every message."""
     cli.write("empty.py", "from stem_amqp import Stem\nstem = Stem()\n")
     ran = cli("worker", "empty:stem")
     assert ran.code == 2
@@ -350,15 +364,15 @@ def test_a_worker_without_tasks_says_what_to_import(cli):
 
 
 def test_watching_and_one_document_exclude_each_other(cli):
-    """--json is one document."""
+    """--json prints one document, and --watch prints several."""
     ran = cli("queues", "--watch", "--json")
     assert ran.code == 2
-    assert "without --watch" in ran.err
+    assert "with --watch" in ran.err
 
 
 @pytest.mark.parametrize("words", [("purge", "orders"), ("purge", "orders", "--task", "a.*")])
 def test_an_unknown_reason_is_refused_before_the_broker_is_asked(cli, words):
-    """A misspelt selection must not select nothing, or everything."""
+    """A misspelt reason must not select nothing, or everything."""
     url = ("--broker-url", "amqp://127.0.0.1:1/")
     ran = cli("dlq", *words, "--reason", "retry-exhausted", "--yes", *url)
     assert ran.code == 2

@@ -1,4 +1,4 @@
-"""``stem-amqp dev``: when the worker starts again, and what is said where something is missing."""
+"""``stem-amqp dev``: restarts of the worker, and the errors about missing parts."""
 
 import asyncio
 import os
@@ -11,10 +11,11 @@ import pytest
 from cli_support import command_line
 from support import eventually
 
-from stem_amqp.cli.reload import Reloader, changes_of
+from stem_amqp.cli.supervision.reload import Reloader, changes_of
 from stem_amqp.errors import BrokerUnavailableError
-from stem_amqp.testing import brokers
+from stem_amqp.servers.rabbitmq.kind import RABBITMQ
 
+pytestmark = pytest.mark.usefixtures("restored_signals")
 SOURCE = """
 import pathlib, signal, sys, time
 runs = pathlib.Path({0!r})
@@ -26,7 +27,7 @@ with runs.open("a") as file:
 
 
 class Program:
-    """A process that notes its starts, and what is changed meanwhile."""
+    """A process that records its starts, and files that change meanwhile."""
 
     def __init__(self, folder):
         self.runs = folder / "runs"
@@ -61,63 +62,61 @@ def program(tmp_path):
 
 
 async def test_a_change_starts_the_process_again(program):
-    """In order, and a signal ends it all with exit code 0."""
+    """The restarts happen in order, and a signal ends the command with exit code 0."""
     running = program.start()
     await program.started(1)
     program.queue.put_nowait("/somewhere/tasks.py")
     await program.started(2)
-    assert program.said == ["tasks.py changed: the worker starts again"]
+    assert program.said == ["tasks.py changed: restarting the worker"]
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(running, 10) == 0
+    assert await asyncio.wait_for(running, 60) == 0
 
 
 async def test_a_process_that_ends_waits_for_a_change(program):
-    """A syntax error is not the end."""
+    """A syntax error does not end the command."""
     running = program.start(then="sys.exit(2)")
     await program.started(1)
     await eventually(lambda: program.said, "the remark")
-    assert program.said == [
-        "the worker ended with exit code 2; it starts again when a file changes"
-    ]
+    assert program.said == ["the worker exited with code 2; it restarts once a file changes"]
     program.queue.put_nowait("tasks.py")
     await program.started(2)
     await eventually(lambda: len(program.said) == 3, "the next remark")
     os.kill(os.getpid(), signal.SIGINT)
-    assert await asyncio.wait_for(running, 10) == 0
+    assert await asyncio.wait_for(running, 60) == 0
 
 
 async def test_a_process_that_does_not_stop_is_killed(program):
-    """After the patience is over."""
+    """It is killed when the time to stop is over."""
     running = program.start(on_term="signal.SIG_IGN", patience=0.05)
     await program.started(1)
     program.queue.put_nowait("tasks.py")
     await program.started(2)
     assert program.said[1] == "the worker did not stop within 0.05 s: killing it"
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(running, 10) == 0
+    assert await asyncio.wait_for(running, 60) == 0
 
 
 async def test_without_reload_its_end_is_the_end(program):
-    """With the exit code of the process."""
+    """The exit code is that of the process."""
     program.watched = False
-    assert await asyncio.wait_for(program.start(then="sys.exit(5)"), 10) == 5
+    assert await asyncio.wait_for(program.start(then="sys.exit(5)"), 60) == 5
     assert program.said == []
 
 
 async def test_source_and_topology_files_are_watched(tmp_path):
-    """Below the folder; not what tools keep there, and nothing else."""
+    """They are watched below the folder; tools' own folders and other files are ignored."""
     for folder in ("shop", ".venv"):
         (tmp_path / folder).mkdir()
     changes = changes_of([tmp_path])
     first = asyncio.ensure_future(anext(changes))
 
     async def write():
-        while not first.done():  # until the watcher listens
+        while not first.done():  # wait until the watcher listens
             for name in (".venv/a.py", "shop/notes.txt", "shop/tasks.py", "shop/topology.yaml"):
                 (tmp_path / name).write_text("x")
             await asyncio.sleep(0.05)
 
-    await asyncio.wait_for(write(), 10)
+    await asyncio.wait_for(write(), 60)
     assert {file.name for file in await first} <= {"tasks.py", "topology.yaml"}
     await changes.aclose()
 
@@ -129,15 +128,15 @@ def cli(capsys, monkeypatch, tmp_path):
 
 
 def test_what_is_missing_is_named_with_its_remedy(cli, monkeypatch):
-    """The watcher, before a broker is started; then every way to a broker."""
+    """The first error names the missing watcher; the next one names every way to a broker."""
 
     @contextmanager
     def absent(_wish):
         raise BrokerUnavailableError("not here")
         yield
 
-    monkeypatch.setattr(brokers, "_installed", absent)
-    monkeypatch.setattr(brokers, "_in_docker", absent)
+    monkeypatch.setattr(RABBITMQ, "private", absent)
+    monkeypatch.setattr(RABBITMQ, "in_docker", absent)
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "watchfiles", None)
         ran = cli("dev", "shop:stem")
@@ -159,8 +158,8 @@ def test_what_is_missing_is_named_with_its_remedy(cli, monkeypatch):
 
 
 def test_a_broker_that_is_named_must_answer(cli):
-    """Nothing is started in its place, and its password is not shown."""
+    """No broker is started in its place, and its password is not shown."""
     ran = cli("dev", "shop:stem", "--broker", "amqp://me:secret@127.0.0.1:1/")
     assert ran.code == 3
-    assert "no RabbitMQ at amqp://me:***@127.0.0.1:1/: nobody listens there" in ran.err
+    assert "no RabbitMQ at amqp://me:***@127.0.0.1:1/: nothing listens there" in ran.err
     assert "secret" not in ran.err

@@ -1,11 +1,12 @@
-"""Finding an application by ``module:attribute``."""
+"""Loading of an application by ``module:attribute``."""
 
 import pytest
 from cli_support import command_line
 
-from stem_amqp.cli.load import find, load
+from stem_amqp.cli.load import load
 from stem_amqp.cli.options import Overrides
 from stem_amqp.errors import ConfigurationError, TopologyError
+from stem_amqp.locate import find
 
 SHOP = """
     from stem_amqp import Stem
@@ -19,19 +20,19 @@ SHOP = """
 
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
-    """A command line in a directory with a module ``shop``."""
+    """Yield a command line in a directory with a module ``shop``."""
     with command_line(capsys, monkeypatch, tmp_path) as cli:
         cli.write("shop.py", SHOP)
         yield cli
 
 
 def test_the_current_directory_is_searched(cli):
-    """An installed command finds what ``python -m`` would."""
+    """An installed command finds the same modules as ``python -m``."""
     assert [task.name for task in find("shop:stem").registry] == ["orders.sync"]
 
 
 def test_an_attribute_may_have_dots(cli):
-    """An application may be an attribute of a class."""
+    """The application may be an attribute of a class."""
     cli.write("boxed.py", "from stem_amqp import Stem\nclass Box:\n    stem = Stem()\n")
     assert find("boxed:Box.stem").settings.namespace == "stem"
 
@@ -48,20 +49,20 @@ def test_an_attribute_may_have_dots(cli):
         ("shap:stem", "there is no module shap in .*; did you mean shop?"),
         ("nothing.like.it:stem", "there is no module nothing"),
         ("shop.inner:stem", "there is no module inner in shop"),
-        ("nothing", "'nothing' names no application"),
+        ("nothing", "'nothing' does not name an application"),
         ("shop:sten", "the module shop has no sten; did you mean stem?"),
-        ("shop:number", "shop:number is no application, but an int.\n  Write shop:stem."),
+        ("shop:number", "shop:number is not an application, but an int.\n  Write shop:stem."),
     ],
 )
 def test_a_wrong_target_is_answered_with_the_right_one(cli, target, says):
-    """Missing module, missing attribute, another thing: each says what to write."""
+    """A missing module, a missing attribute and a wrong type each say what to write."""
     with pytest.raises(ConfigurationError) as caught:
         find(target)
     assert all(part in str(caught.value) for part in says.split(".*"))
 
 
 def test_a_missing_module_of_a_package_names_the_package(cli):
-    """The part that is missing is named, with one like it."""
+    """The error names the missing part, and a similar name."""
     cli.write("pack/__init__.py", "")
     cli.write("pack/tasks.py", SHOP)
     with pytest.raises(ConfigurationError, match="no module task in pack; did you mean tasks"):
@@ -82,7 +83,7 @@ def test_a_missing_module_of_a_package_names_the_package(cli):
     ],
 )
 def test_an_error_inside_the_module_shows_its_last_line(cli, source, says):
-    """The line is the user's own, not one of the import machinery or of stem-amqp."""
+    """The line is from the user's code, not from the import machinery or stem-amqp."""
     cli.write("broken.py", source)
     with pytest.raises(ConfigurationError) as caught:
         find("broken:stem")
@@ -92,7 +93,7 @@ def test_an_error_inside_the_module_shows_its_last_line(cli, source, says):
 
 
 def test_a_mistake_in_the_topology_of_an_application_stays_what_it_is(cli):
-    """It names file, line and key itself, and the other mistakes."""
+    """The error itself names file, line and key, and the other mistakes."""
     cli.write("topology.yaml", "version: 1\nqueues:\n  orders: {prefech: 1}\n")
     cli.write("wrong.py", "from stem_amqp import Stem\nstem = Stem(topology='topology.yaml')\n")
     with pytest.raises(TopologyError, match=r"topology.yaml:3: queues.orders.prefech"):
@@ -100,7 +101,7 @@ def test_a_mistake_in_the_topology_of_an_application_stays_what_it_is(cli):
 
 
 def test_options_come_before_the_applications_own_settings(cli):
-    """What is typed wins, and names and topology follow it."""
+    """Options take precedence, and names and topology follow them."""
     cli.write("topology.yaml", "version: 1\nnamespace: filed\nqueues:\n  emails:\n")
     app = load("shop:stem", Overrides(topology="topology.yaml", more={"grace_period": 7.0}))
     assert app.settings.grace_period == 7
@@ -112,7 +113,7 @@ def test_options_come_before_the_applications_own_settings(cli):
 
 
 def test_without_an_application_the_settings_are_enough(cli, monkeypatch):
-    """Commands that need no tasks work from the environment."""
+    """Commands that need no tasks take their settings from the environment."""
     monkeypatch.setenv("STEM_NAMESPACE", "staging")
     app = load(None, Overrides(broker_url="memory://", more={"result_ttl": 60.0, "prefetch": None}))
     assert app.names.namespace == "staging"
@@ -120,8 +121,8 @@ def test_without_an_application_the_settings_are_enough(cli, monkeypatch):
 
 
 def test_a_misspelt_variable_is_reported(cli, monkeypatch):
-    """A setting that nobody reads is a warning on every command."""
+    """Every command warns of a variable that is no setting."""
     monkeypatch.setenv("STEM_BROKERURL", "amqp://elsewhere/")
     ran = cli("tasks", "shop:stem")
     assert ran.code == 0
-    assert "warning: STEM_BROKERURL is no setting; did you mean STEM_BROKER_URL?" in ran.err
+    assert "warning: STEM_BROKERURL is not a setting; did you mean STEM_BROKER_URL?" in ran.err

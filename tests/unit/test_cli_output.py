@@ -1,4 +1,4 @@
-"""Tables, times and JSON typed on a command line."""
+"""Tables and times that commands print, and JSON that they read."""
 
 import io
 import sys
@@ -10,6 +10,7 @@ from stem_amqp.cli import output
 from stem_amqp.cli.json_argument import read_object, read_pairs
 from stem_amqp.cli.options import split
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.text import count
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from stem_amqp.errors import ConfigurationError
         ("", "Expecting value"),
         ("[1]", "must be a JSON object"),
         ('"text"', "must be a JSON object"),
-        ('{"a": NaN}', "NaN is no JSON value"),
+        ('{"a": NaN}', "NaN is not a JSON value"),
     ],
 )
 def test_a_mistake_in_json_is_pointed_at(text, says):
@@ -32,7 +33,7 @@ def test_a_mistake_in_json_is_pointed_at(text, says):
 
 
 def test_a_mistake_in_long_json_is_cut_out_of_its_line():
-    """A line of a thousand characters does not hide the one that is wrong."""
+    """Only the part of a long line around the mistake is shown."""
     text = '{"a": "' + "x" * 500 + '", b: 1, "c": "' + "y" * 500 + '"}'
     with pytest.raises(ConfigurationError) as caught:
         read_object("--args", text)
@@ -42,13 +43,13 @@ def test_a_mistake_in_long_json_is_cut_out_of_its_line():
 
 
 def test_arguments_can_come_from_standard_input(monkeypatch):
-    """What is too long for a command line is piped."""
+    """Input that is too long for a command line can be piped."""
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"order_id": "order-42"}'))
     assert read_object("--args", "-") == {"order_id": "order-42"}
 
 
 def test_metadata_is_texts_by_name():
-    """The value may hold an equals sign; a pair without one is refused."""
+    """The value may contain an equals sign; a pair without one is refused."""
     assert read_pairs("--meta", ["a=1", "b=x=y", "c="]) == {"a": "1", "b": "x=y", "c": ""}
     for wrong in ("a", "=1"):
         with pytest.raises(ConfigurationError, match="--meta"):
@@ -73,13 +74,13 @@ def test_names_may_be_repeated_or_separated_by_commas():
     ],
 )
 def test_times_are_written_as_people_say_them(seconds, text):
-    """A distance when it is near, a date when it is far."""
+    """Near times are shown as a distance, far times as a date."""
     now = 1_000_000.0
     assert output.ago(now - seconds, now) == text
 
 
 def test_a_table_is_never_cut_in_a_pipe(capsys, monkeypatch):
-    """An id keeps its 36 characters, and lines end where their text ends."""
+    """An id keeps its 36 characters, and lines have no trailing blanks."""
     monkeypatch.delenv("COLUMNS", raising=False)
     lines = output.table("id", "task", "n", numbers=("n",), whole=("id",))
     lines.add_row("0" * 36, "x" * 200, "7")
@@ -93,7 +94,7 @@ def test_a_table_is_never_cut_in_a_pipe(capsys, monkeypatch):
 
 
 def test_an_id_is_never_wrapped_on_a_narrow_terminal(capsys, monkeypatch):
-    """What has to give way is the text beside it."""
+    """The text beside it is wrapped instead."""
     monkeypatch.setenv("COLUMNS", "60")
     lines = output.table("id", "about", whole=("id",))
     lines.add_row("0" * 36, "some words that need more room than there is")
@@ -114,7 +115,7 @@ def test_colours_are_for_terminals_only(capsys):
 
 def test_numbers_and_their_words_agree():
     """One message, two messages, no messages."""
-    assert [output.count(n, "message") for n in (0, 1, 2)] == [
+    assert [count(n, "message") for n in (0, 1, 2)] == [
         "no messages",
         "1 message",
         "2 messages",

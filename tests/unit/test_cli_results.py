@@ -1,7 +1,10 @@
 """``stem-amqp results``: lists and counts from the command line, on a store in a file."""
 
 import asyncio
+import contextlib
+import dataclasses
 import shlex
+import sqlite3
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,7 +13,7 @@ from cli_support import command_line
 from stem_amqp.cli import results
 from stem_amqp.clock import SystemClock
 from stem_amqp.results.model import Progress, ProgressUpdate, Transition
-from stem_amqp.results.sqlite import SqliteBackend
+from stem_amqp.results.sqlite.backend import SqliteBackend
 from stem_amqp.states import TaskState
 
 HOUR = 3600
@@ -21,7 +24,7 @@ IDS = [f"0199bd7e-6b1a-7cc1-9d6b-00000000000{n}" for n in range(5)]
 
 
 def change(number, task, queue, state, at, **more):
-    """Make the change of a task at a time."""
+    """Return the change of a task at a time."""
     return Transition(
         task_id=IDS[number],
         task=task,
@@ -34,7 +37,7 @@ def change(number, task, queue, state, at, **more):
 
 
 def changes(now):
-    """Make what has happened in the last three days."""
+    """Return the changes of the last three days."""
     return (
         change(0, "orders.sync", "orders", TaskState.SUCCEEDED, now - 72 * HOUR, result=b"[1]"),
         change(
@@ -64,7 +67,7 @@ def changes(now):
 
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
-    """A command line in a directory with results.db and an application that reads it."""
+    """Yield a command line in a directory with results.db and an application that reads it."""
 
     async def fill():
         backend = SqliteBackend(tmp_path / "results.db", SystemClock())
@@ -117,12 +120,12 @@ def listed(cli, *words):
     ],
 )
 def test_all_filters_can_be_typed(cli, words, expected):
-    """Each means what it means in `stem.results.list`."""
+    """Each filter has the meaning that it has in `stem.results.list`."""
     assert listed(cli, *words) == expected
 
 
 def test_the_next_page_is_a_command(cli):
-    """What is printed gets the next page as it is, with the same filters, until the last."""
+    """The printed command gets the next page with the same filters, up to the last page."""
     ran = cli(
         "results",
         "shop:stem",
@@ -152,7 +155,7 @@ def test_the_next_page_is_a_command(cli):
 
 
 def test_programs_get_the_cursor_and_the_whole_record(cli):
-    """A task is the object of `stem-amqp result --json`."""
+    """A task has the JSON object of `stem-amqp result --json`."""
     first = cli(
         "results", "shop:stem", "--json", "--limit", "1", "--state", "failed,succeeded"
     ).json
@@ -166,7 +169,7 @@ def test_programs_get_the_cursor_and_the_whole_record(cli):
 
 
 def test_a_wide_terminal_gets_a_table(cli, monkeypatch):
-    """One line each; the error's first line is shortened to the width, and steers no terminal."""
+    """Each task is one line; the error's first line is cut to the width and has no escapes."""
     monkeypatch.setenv("COLUMNS", "120")
     head, *lines = cli("results", "shop:stem").out.splitlines()
     assert head.split() == ["ID", "TASK", "QUEUE", "STATE", "ATTEMPT", "UPDATED", "DETAIL"]
@@ -184,7 +187,7 @@ def test_a_wide_terminal_gets_a_table(cli, monkeypatch):
 
 
 def test_a_narrow_terminal_gets_two_lines_a_task(cli):
-    """Ids stay whole, to be copied."""
+    """Ids are shown whole, so that they can be copied."""
     out = cli("results", "shop:stem").out.splitlines()
     assert len(out) == 2 * len(IDS)
     assert max(map(len, out)) <= 80
@@ -196,14 +199,14 @@ def test_a_narrow_terminal_gets_two_lines_a_task(cli):
 
 
 def test_a_pipe_gets_everything(cli, monkeypatch):
-    """Nothing is cut where no terminal is."""
+    """Nothing is cut unless the output is a terminal."""
     monkeypatch.delenv("COLUMNS")
     out = cli("results", "shop:stem", "--state", "failed").out
     assert out.endswith("in the warehouse, nor in any other (retries-exhausted)\n")
 
 
 def test_tasks_are_counted_by_state(cli):
-    """In the order of a task's life, for people and for programs."""
+    """The order is that of a task's states, in the table and in JSON."""
     ran = cli("results", "shop:stem", "--count", "--task", "orders.*")
     lines = [line.split() for line in ran.out.splitlines()]
     assert lines == [["STATE", "TASKS"], ["succeeded", "1"], ["failed", "1"], ["expired", "1"]]
@@ -213,7 +216,7 @@ def test_tasks_are_counted_by_state(cli):
 
 
 def test_nothing_found_is_no_error(cli):
-    """A list may be empty."""
+    """An empty list is a valid answer."""
     for words in ((), ("--count",)):
         ran = cli("results", "shop:stem", "--task", "nothing", *words)
         assert (ran.code, ran.out, ran.err) == (0, "", "no tasks\n")
@@ -223,20 +226,20 @@ def test_nothing_found_is_no_error(cli):
     ("words", "said"),
     [
         (("--state", "failled"), "did you mean 'failed'?"),
-        (("--since", "soon"), "'soon' is no time: write how long ago"),
-        (("--limit", "0"), "greater than or equal to 1"),
-        (("--cursor", "x"), "'x' is no cursor of a list"),
-        (("--cursor", "x", "--count"), "goes without --cursor"),
+        (("--since", "soon"), "'soon' is not a valid time: write how long ago"),
+        (("--limit", "0"), "'--limit'"),
+        (("--cursor", "x"), "'x' is not a cursor of a list"),
+        (("--cursor", "x", "--count"), "cannot be used with --cursor"),
         (("--meta", "tenant"), "write --meta"),
-        (("--meta", "n:=nope"), "For a text write --meta n=…, without the colon"),
+        (("--meta", "n:=nope"), "For a string write --meta n=…, without the colon"),
         (("--since", "1h", "--until", "2h"), "--since must be earlier than --until"),
         (("--updated-since", "1h", "--updated-until", "2h"), "--updated-until: "),
-        (("--backend-url", "rpc://"), "there is nothing to ask"),
+        (("--backend-url", "rpc://"), "this command cannot read them"),
         (("--backend-url", "memory://"), "Set STEM_BACKEND_URL to a store"),
     ],
 )
 def test_what_cannot_be_listed_is_explained(cli, words, said):
-    """One message with its remedy, and the code of wrong usage."""
+    """The error is one message with its remedy, and the exit code of wrong usage."""
     ran = cli("results", "shop:stem", *words)
     assert ran.code == 2
     assert said in " ".join(ran.err.replace("│", " ").split())
@@ -244,7 +247,7 @@ def test_what_cannot_be_listed_is_explained(cli, words, said):
 
 
 def test_a_cursor_of_the_other_order_is_refused(cli):
-    """It would skip or repeat tasks."""
+    """Such a cursor would skip or repeat tasks."""
     cursor = cli("results", "shop:stem", "--json", "--limit", "1").json["cursor"]
     ran = cli("results", "shop:stem", "--oldest-first", "--cursor", cursor)
     assert ran.code == 2
@@ -252,7 +255,7 @@ def test_a_cursor_of_the_other_order_is_refused(cli):
 
 
 def test_a_store_that_does_not_answer_has_its_own_code(cli):
-    """3, and the password stays hidden; a mistake in the command is told first."""
+    """The code is 3, and the password is hidden; a mistake in the command is reported first."""
     url = ("--backend-url", "redis://someone:secret@localhost:1/0")
     ran = cli("results", "shop:stem", *url)
     assert ran.code == 3
@@ -260,8 +263,8 @@ def test_a_store_that_does_not_answer_has_its_own_code(cli):
     assert cli("results", "shop:stem", "--state", "bad", *url).code == 2
 
 
-def test_the_next_page_gives_no_password_away(cli, monkeypatch):
-    """The command is printed to logs too."""
+def test_the_next_page_reveals_no_password(cli, monkeypatch):
+    """The printed command may be logged."""
 
     @asynccontextmanager
     async def store_of(app):
@@ -276,3 +279,46 @@ def test_the_next_page_gives_no_password_away(cli, monkeypatch):
     assert "next page: stem-amqp results --limit 1 --backend-url" in ran.err
     assert "someone:***@host" in ran.err
     assert "secret" not in ran.err
+
+
+def test_a_beginning_of_an_id_is_enough(cli):
+    """A unique beginning is enough; an ambiguous one lists the ids, an unknown one is not found."""
+    document = cli("result", IDS[1], "--json", "--app", "shop:stem").json
+    store = SqliteBackend("results.db", SystemClock())
+
+    async def add(*ids):
+        await store.open()
+        for one in ids:
+            made = change(0, "orders.sync", "orders", TaskState.SUCCEEDED, SystemClock().time())
+            await store.transition([dataclasses.replace(made, task_id=one)])
+        await store.close()
+
+    now = f"{int(SystemClock().time() * 1000):012x}"
+    recent = f"{now[:8]}-{now[8:]}-7000-8000-000000000001"
+    asyncio.run(add(recent, "order-42", "order-77"))
+    for given, task_id in (
+        (IDS[1][:35] + "1", IDS[1]),
+        (recent[:13], recent),
+        ("order-4", "order-42"),
+    ):
+        assert cli("result", given, "--json", "--app", "shop:stem").json["id"] == task_id
+    assert document["id"] == IDS[1]
+    ran = cli("result", IDS[1][:30], "--app", "shop:stem")
+    assert ran.code == 2
+    assert "5 ids begin with" in ran.err
+    ran = cli("result", "order-9", "--app", "shop:stem")
+    assert ran.code == 1
+    assert "there is no record of task order-9" in ran.err
+
+
+def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(cli):
+    """The list skips a record of another program, and `result` says why it shows nothing."""
+    with contextlib.closing(sqlite3.connect("results.db")) as store, store:
+        store.execute("UPDATE stem_tasks SET state = 'eaten' WHERE task_id = ?", (IDS[1],))
+        store.execute("UPDATE stem_tasks SET result = x'ff' WHERE task_id = ?", (IDS[0],))
+    ran = cli("results", "shop:stem", "--json")
+    assert (ran.code, sorted(task["id"] for task in ran.json["tasks"])) == (0, [IDS[0], *IDS[2:]])
+    shown = cli("result", IDS[1], "--app", "shop:stem")
+    assert shown.code == 1
+    assert f"the stored record of task {IDS[1]} cannot be read: ValueError: 'eaten'" in shown.err
+    assert cli("result", IDS[0], "--app", "shop:stem").code == 0

@@ -15,13 +15,13 @@ from stem_amqp.cli.exit_codes import ExitCode, code_of
 
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
-    """A command line in an empty directory."""
+    """Yield a command line in an empty directory."""
     with command_line(capsys, monkeypatch, tmp_path) as cli:
         yield cli
 
 
 def test_help_lists_every_command(cli):
-    """What there is can be found without reading the docs."""
+    """All commands can be found without the documentation."""
     ran = cli("--help")
     assert ran.code == 0
     assert all(name in ran.out for name in root.COMMANDS)
@@ -33,13 +33,13 @@ def test_every_command_explains_itself_and_its_exit_codes(cli, name):
     ran = cli(name, "--help")
     assert ran.code == 0
     assert f"stem-amqp {name}" in ran.out
-    group = name in {"dlq", "keys", "topology"}
+    group = name in {"control", "dlq", "keys", "schedules", "topology"}
     assert ("COMMAND" in ran.out) is group
     assert ("Exit codes" in ran.out) is not group
 
 
 def test_help_imports_nothing_of_the_framework():
-    """Start-up is quick: help and completion load neither pydantic nor a client library."""
+    """Start-up is fast: help and completion import neither pydantic nor a client library."""
     code = (
         "import sys\n"
         "from stem_amqp.cli import main\n"
@@ -63,7 +63,7 @@ def test_help_imports_nothing_of_the_framework():
     ],
 )
 def test_the_shell_completes_commands_and_options(typed, offered):
-    """Completion knows the commands of groups and their options too."""
+    """Completion covers the commands of groups and their options too."""
     words = typed.split()
     done = subprocess.run(
         [sys.executable, "-m", "stem_amqp"],
@@ -82,14 +82,14 @@ def test_the_shell_completes_commands_and_options(typed, offered):
 
 
 def test_an_unknown_command_is_answered_with_the_like_one(cli):
-    """A typo costs no reading."""
+    """The error suggests the similar command."""
     ran = cli("wroker")
     assert ran.code == ExitCode.USAGE
     assert "Did you mean worker?" in ran.err
 
 
 def test_the_version_is_the_packages(cli):
-    """--version says what is installed."""
+    """--version prints the installed version."""
     import stem_amqp
 
     assert cli("--version").out == f"stem-amqp {stem_amqp.__version__}\n"
@@ -117,12 +117,12 @@ def test_the_version_is_the_packages(cli):
     ],
 )
 def test_every_error_has_its_exit_code(error, code):
-    """A pipeline can tell a typo from a dead broker."""
+    """A script can tell a typo from an unavailable broker."""
     assert code_of(error) is code
 
 
 def failing_with(monkeypatch, error):
-    """Make a command that fails."""
+    """Return a command that fails."""
 
     def fail() -> None:
         raise error
@@ -133,7 +133,7 @@ def failing_with(monkeypatch, error):
 
 
 def test_an_error_is_a_message_with_its_remedy_and_no_traceback(cli, monkeypatch):
-    """Brackets in it are no markup, and nothing is cut where no terminal limits the width."""
+    """Brackets in it are not markup, and nothing is cut unless a terminal limits the width."""
     cli("demo", "--help")
     message = "the broker said [bold]no[/bold] " + "x" * 300 + "\n  Ask again."
     failing_with(monkeypatch, errors.BrokerRefusedError(message))
@@ -144,7 +144,7 @@ def test_an_error_is_a_message_with_its_remedy_and_no_traceback(cli, monkeypatch
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(cli, monkeypatch):
-    """The traceback is for those who ask for it."""
+    """The traceback is printed only with --debug, which is accepted at any position."""
     cli("demo", "--help")
     failing_with(monkeypatch, errors.BrokerRefusedError("no"))
     ran = cli("demo", "--debug")
@@ -154,7 +154,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(cli, monkeypatch):
 
 
 def test_a_bug_shows_itself_with_an_exit_code_of_its_own(cli, monkeypatch):
-    """What is not foreseen is neither hidden nor taken for an answer."""
+    """An unexpected error is neither hidden nor reported as an answer."""
     cli("demo", "--help")
     failing_with(monkeypatch, LookupError("a bug"))
     ran = cli("demo")
@@ -164,7 +164,7 @@ def test_a_bug_shows_itself_with_an_exit_code_of_its_own(cli, monkeypatch):
 
 
 def test_ctrl_c_is_no_error(cli, monkeypatch):
-    """Whoever interrupts gets no traceback."""
+    """An interrupted command prints no traceback."""
     cli("demo", "--help")
     failing_with(monkeypatch, KeyboardInterrupt())
     ran = cli("demo")

@@ -1,4 +1,4 @@
-"""Choosing dead letters."""
+"""Selection of dead letters."""
 
 from datetime import UTC, datetime
 
@@ -12,13 +12,13 @@ NOW = 1_800_000_000.0
 
 
 def letter(task_id="a", task="orders.sync", reason="retries-exhausted", age=60.0):
-    """Return a letter that failed so many seconds ago."""
+    """Return a dead letter that failed a number of seconds ago."""
     failed_at = None if age is None else datetime.fromtimestamp(NOW - age, UTC)
     return DeadLetter(position=1, id=task_id, task=task, reason=reason, failed_at=failed_at)
 
 
 def test_nothing_given_means_every_letter():
-    """`ALL` matches also what has neither id nor task nor time."""
+    """`ALL` also matches dead letters without id, task and time."""
     assert ALL.matches(letter(), NOW)
     assert ALL.matches(letter(None, None, UNKNOWN, None), NOW)
     assert not ALL.names(letter())
@@ -45,31 +45,31 @@ def test_nothing_given_means_every_letter():
     ],
 )
 def test_everything_that_is_given_must_fit(selection, matches):
-    """Ids, task, reason and age each narrow the choice."""
+    """Ids, task, reason and age each narrow the selection."""
     assert selection.matches(letter(), NOW) is matches
 
 
 def test_a_letter_without_a_time_has_no_age_to_fit():
-    """Choosing by age never takes what may be of any age."""
+    """A selection by age never includes a dead letter of unknown age."""
     assert not Selection(older_than=0).matches(letter(age=None), NOW)
     assert not Selection(newer_than=1e9).matches(letter(age=None), NOW)
 
 
 def test_a_letter_without_a_task_name_matches_only_every_task():
-    """A glob on names does not take what has none, except the one for all."""
+    """Only the glob that matches every name matches a dead letter without a task name."""
     assert not Selection(tasks="orders.*").matches(letter(task=None), NOW)
     assert Selection(tasks="*").matches(letter(task=None), NOW)
 
 
 def test_only_ids_choose_a_letter_by_name():
-    """A letter can fit without having been asked for by its id."""
+    """A dead letter can match without its id in the selection."""
     assert Selection(ids=frozenset({"a"})).names(letter())
     assert not Selection(tasks="*").names(letter())
     assert not Selection(ids=frozenset({"a"})).names(letter(task_id=None))
 
 
 def test_a_misspelt_reason_is_refused_with_the_right_one():
-    """A typing mistake must not look like an empty queue."""
+    """A typo must not look like an empty queue."""
     with pytest.raises(ConfigurationError, match="did you mean 'retries-exhausted'"):
         Selection(reasons=frozenset({"retry-exhausted"}))
 

@@ -1,4 +1,4 @@
-"""Decimal delay: digits, rounding and keys."""
+"""Decimal delays: digits, rounding and routing keys."""
 
 import itertools
 import random
@@ -28,7 +28,7 @@ def delays(seed, count=5000):
 
 
 def significant_digits(units):
-    """Count the digits without the zeros at the end."""
+    """Return the number of digits without the trailing zeros."""
     return len(str(units).rstrip("0"))
 
 
@@ -59,7 +59,7 @@ def test_an_exact_delay_is_never_early_and_less_than_a_unit_late():
 
 
 def test_two_digit_units_are_never_early_and_a_tenth_late_at_most():
-    """A retry takes two hops at most, and is as good as exact."""
+    """A retry takes two hops at most."""
     for delay in delays(seed=2):
         exact, rounded = exact_units(delay), two_digit_units(delay)
         assert significant_digits(rounded) <= 2
@@ -73,7 +73,7 @@ def test_two_digit_units_are_never_early_and_a_tenth_late_at_most():
     [(0.1, 1), (9.9, 99), (10, 100), (10.1, 110), (99.9, 1000), (MAX_SECONDS, 99_000_000)],
 )
 def test_two_digit_units_carry_over(delay, units):
-    """Rounding up at a nine goes on to the next digit, but not beyond the last."""
+    """Rounding up a nine carries to the next digit, but not beyond the last."""
     assert two_digit_units(delay) == units
 
 
@@ -93,24 +93,24 @@ def test_two_digit_units_do_not_become_shorter_when_the_delay_becomes_longer():
     ],
 )
 def test_a_route_begins_at_the_first_digit_that_is_not_zero(units, level, key):
-    """The message goes to the exchange of its first digit; the key is the digits and the queue."""
+    """The message goes to the exchange of its first digit; the key has the digits and the queue."""
     assert route(units, "orders") == DelayRoute(level=level, routing_key=key, units=units)
 
 
 @pytest.mark.parametrize("units", [0, -1, MAX_UNITS + 1])
 def test_a_route_of_no_delay_or_too_long_a_one_is_refused(units):
-    """Eight digits must do."""
+    """A delay has eight digits at most."""
     with pytest.raises(ValueError, match="1 to 99999999 units"):
         route(units, "orders")
 
 
 def test_a_route_says_how_long_the_broker_waits():
-    """The seconds are the units', which is what was asked for, rounded up."""
+    """The seconds are those of the units: the requested delay, rounded up."""
     assert route(exact_units(12.34), "orders").seconds == pytest.approx(12.4)
 
 
 def test_the_ttls_of_a_route_add_up_to_its_delay():
-    """Each digit waits in the queue of its level, and together they wait for the delay."""
+    """The message waits in one queue per digit, and the waits add up to the delay."""
     for delay in delays(seed=4, count=500):
         found = route(exact_units(delay), "orders")
         digits = [int(digit) for digit in found.routing_key.split(".")[:LEVELS]]
@@ -120,13 +120,13 @@ def test_the_ttls_of_a_route_add_up_to_its_delay():
 
 
 def test_all_ttls_differ():
-    """No two delay queues wait equally long, so the TTL can be the name."""
+    """No two delay queues have the same TTL, so the TTL can be part of the name."""
     ttls = [ttl_ms(level, digit) for level in range(LEVELS) for digit in range(1, 10)]
     assert len(set(ttls)) == len(ttls) == 72
 
 
 def matches(pattern, key):
-    """Match a topic pattern of single-word wildcards, with # at its end at most."""
+    """Return whether a topic pattern matches: single-word wildcards, and # at its end at most."""
     words, parts = key.split("."), pattern.split(".")
     if parts[-1] == "#":
         parts = parts[:-1]
@@ -136,7 +136,7 @@ def matches(pattern, key):
 
 
 def test_one_binding_of_a_level_fits_a_key():
-    """At each level the digit there decides alone, whatever the queue is called."""
+    """At each level only the digit of that level decides, for any queue name."""
     for delay in delays(seed=5, count=300):
         for queue in ("orders", "7", "1.2.3.4.5.6.7.8"):
             key = route(exact_units(delay), queue).routing_key
@@ -146,7 +146,7 @@ def test_one_binding_of_a_level_fits_a_key():
 
 
 def test_a_delivery_key_fits_only_its_own_queue():
-    """A queue gets what waited for it, and not what waited for a longer name with its ending."""
+    """A queue does not get the messages of a queue whose longer name ends like its own."""
     queues = ["a", "b.a", "a.b", "a.a", "0", "0.a", "1.2.3.4.5.6.7.8"]
     for queue in queues:
         key = route(150, queue).routing_key

@@ -14,12 +14,12 @@ WISH = {"amount": 100, "currency": "EUR", "card": "visa"}
 
 
 def answers(gateway, keys, wish=None):
-    """Return the status of each request, sent slowly enough."""
+    """Return the status of each request; requests are sent below the rate limit."""
     return [gateway.answer(key, wish or WISH, number).status for number, key in enumerate(keys)]
 
 
 def test_one_request_in_ten_fails_and_half_of_those_take_the_money():
-    """The share is right, and some of the money is taken although the answer says 503."""
+    """The share is correct, and some requests are charged although the answer is 503."""
     gateway = Gateway(seed=1)
     statuses = answers(gateway, [f"k-{number}" for number in range(2000)])
     assert statuses.count(503) == gateway.failed == pytest.approx(200, rel=0.2)
@@ -27,7 +27,7 @@ def test_one_request_in_ten_fails_and_half_of_those_take_the_money():
 
 
 def test_the_same_seed_fails_the_same_requests():
-    """A demo can be shown twice."""
+    """The demo can be repeated."""
     keys = [f"k-{number}" for number in range(200)]
     first, again = answers(Gateway(seed=5), keys), answers(Gateway(seed=5), keys)
     assert first == again
@@ -35,7 +35,7 @@ def test_the_same_seed_fails_the_same_requests():
 
 
 def test_a_key_is_charged_once_however_often_it_is_asked_for():
-    """The idempotency key protects from paying twice."""
+    """The idempotency key prevents a second charge."""
     gateway = Gateway(seed=1)
     statuses = answers(gateway, ["k"] * 50)
     assert statuses.count(200) > 30
@@ -54,16 +54,23 @@ def test_a_declined_card_is_never_charged():
 
 
 def test_requests_above_the_rate_are_refused():
-    """In one moment a quarter of a second's worth is let through, and over time the rate."""
+    """A burst may have the requests of a quarter of a second; over time, the rate is the limit."""
     gateway = Gateway(rate=80, failures=0)
     assert [gateway.answer(f"k-{n}", WISH, 1.0).status for n in range(30)].count(200) == 20
     later = [gateway.answer(f"l-{n}", WISH, 1.0 + n / 400).status for n in range(1, 401)]
     assert later.count(200) == pytest.approx(80, abs=2)
 
 
+class StillGateway(Gateway):
+    """Its clock stands still: on a slow machine, its rate would allow a further request."""
+
+    def answer(self, key, wish, now):
+        return super().answer(key, wish, 1.0)
+
+
 async def test_the_client_says_what_the_gateway_meant(monkeypatch):
-    """Each answer becomes a receipt or an exception of its own; the sync client runs in a thread."""
-    async with Gateway(seed=1, failures=0, rate=8, latency=(0, 0)) as gateway:
+    """Each answer becomes a receipt or its own exception; the sync client runs in a thread."""
+    async with StillGateway(seed=1, failures=0, rate=8, latency=(0, 0)) as gateway:
         monkeypatch.setenv(payments.GATEWAY, gateway.url)
         assert await asyncio.to_thread(payments.charge, "a", 100, "EUR", "visa") == "ch_00001"
         with pytest.raises(payments.CardDeclinedError):
@@ -83,7 +90,7 @@ async def test_the_client_says_what_the_gateway_meant(monkeypatch):
 
 
 async def test_the_gateway_refuses_what_is_no_charge():
-    """Nonsense on its port is answered, and does not end it."""
+    """Invalid requests are answered, and do not end the gateway."""
     async with Gateway(latency=(0, 0)) as gateway:
         host, port = gateway.url.removeprefix("http://").split(":")
         for nonsense in (
@@ -100,7 +107,7 @@ async def test_the_gateway_refuses_what_is_no_charge():
 
 
 def test_orders_are_of_every_kind_and_the_same_for_a_seed():
-    """The parts are right at a thousand, and at least one of each is there at ten."""
+    """The shares are right for a thousand orders, and ten orders have at least one of each kind."""
     orders = make_orders(1000, seed=2)
     assert orders == make_orders(1000, seed=2)
     assert len({order.id for order in orders}) == 1000
@@ -110,7 +117,7 @@ def test_orders_are_of_every_kind_and_the_same_for_a_seed():
 
 
 def test_only_invalid_orders_do_not_fit_the_task():
-    """What the shop sends is refused by the task's arguments exactly if it is meant to be."""
+    """The task's arguments refuse exactly the orders that the shop sends as invalid."""
     for order in make_orders(300, seed=3):
         sync_order.prepare(**order.right)
         if order.kind is Kind.INVALID:
@@ -121,7 +128,7 @@ def test_only_invalid_orders_do_not_fit_the_task():
 
 
 def test_release_1_cannot_write_a_receipt_in_yen(monkeypatch):
-    """That is the bug of the demo, and the next release has it fixed."""
+    """This is the bug of the demo, which the next release fixes."""
     assert price(1999, "EUR") == "19.99 EUR"
     assert price(1999, "JPY") == "1999 JPY"
     monkeypatch.setenv(RELEASE, "1")

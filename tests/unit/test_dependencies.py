@@ -1,4 +1,4 @@
-"""Dependencies as they are declared, refused, replaced, and opened by a plain call."""
+"""Dependencies: declaration, refusal, replacement, and use in a plain call."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,22 @@ from typing import Annotated
 import pytest
 import uncalled_for
 
-from stem_amqp import ArgumentsError, Depends, Settings, Shared, Stem, StemError, TaskContext
+from stem_amqp import (
+    ArgumentsError,
+    CallArgument,
+    Depends,
+    Provided,
+    Settings,
+    Shared,
+    Stem,
+    StemError,
+    TaskContext,
+)
 from stem_amqp.errors import ConfigurationError, TaskDefinitionError
 
 
 class Journal(list):
-    """What was opened and closed, in order."""
+    """A record of what was opened and closed, in order."""
 
     def opener(self, name, value=None):
         def open_it():
@@ -52,7 +62,7 @@ def journal():
 
 
 async def test_every_kind_of_factory_is_opened_and_closed_in_reverse(stem, journal):
-    """Generators, context managers, coroutines, classes and plain functions."""
+    """This holds for generators, context managers, coroutines, classes and plain functions."""
 
     @contextlib.asynccontextmanager
     async def manager():
@@ -90,7 +100,7 @@ async def test_every_kind_of_factory_is_opened_and_closed_in_reverse(stem, journ
 
 
 async def test_one_call_opens_a_dependency_once_however_deep_it_stands(stem, journal):
-    """Nested ones share what they need, and each call has its own."""
+    """Nested dependencies share an instance, and each call has its own."""
     pool = journal.opener("pool")
 
     def session(pool: str = Depends(pool)):
@@ -106,7 +116,7 @@ async def test_one_call_opens_a_dependency_once_however_deep_it_stands(stem, jou
 
 
 async def test_factories_get_context_and_settings_by_their_types(stem):
-    """Without a word in the task's own signature."""
+    """The task's own signature does not mention them."""
 
     def note(ctx: TaskContext, settings: Settings):
         return ctx.task, settings.namespace, TaskContext.current() is ctx
@@ -119,9 +129,9 @@ async def test_factories_get_context_and_settings_by_their_types(stem):
 
 
 async def test_factories_can_ask_for_arguments_of_the_task(stem):
-    """Uncalled-for's CallArgument."""
+    """``CallArgument`` declares this."""
 
-    def load(order: int = uncalled_for.CallArgument()):
+    def load(order: int = CallArgument()):
         return f"order {order}"
 
     @stem.task("t")
@@ -132,7 +142,7 @@ async def test_factories_can_ask_for_arguments_of_the_task(stem):
 
 
 async def test_a_plain_call_takes_what_is_given_and_opens_the_rest(stem, journal):
-    """The shortest way to test a task."""
+    """This is the shortest way to test a task."""
 
     @stem.task("t")
     async def task(ctx: TaskContext, a: int, x=Depends(journal.opener("x")), y=Depends(list)):
@@ -144,7 +154,7 @@ async def test_a_plain_call_takes_what_is_given_and_opens_the_rest(stem, journal
 
 @pytest.mark.parametrize("shared", [Depends, Shared], ids=["depends", "shared"])
 async def test_a_replacement_counts_for_the_block_and_wherever_it_is_needed(stem, journal, shared):
-    """Also below other dependencies, and it may be of another kind."""
+    """It also applies below other dependencies, and may be of another kind."""
     pool = journal.opener("pool")
 
     def session(pool: str = shared(pool)):
@@ -164,14 +174,14 @@ async def test_a_replacement_counts_for_the_block_and_wherever_it_is_needed(stem
         assert await task() == "session of fake"
     assert journal == []
     assert await task() == "session of pool"
-    with pytest.raises(TaskDefinitionError, match="nobody gives that its 'x'"):
+    with pytest.raises(TaskDefinitionError, match="has a parameter 'x' without a value"):
         stem.override(pool, lambda x: x).__enter__()
 
 
 async def test_what_a_task_ends_with_is_seen_by_its_dependencies_and_cannot_be_swallowed(
     stem, journal
 ):
-    """A task without a result has failed, whatever a dependency makes of it."""
+    """A task without a result has failed, even if a dependency swallows the error."""
 
     @contextlib.contextmanager
     def greedy():
@@ -190,7 +200,7 @@ async def test_what_a_task_ends_with_is_seen_by_its_dependencies_and_cannot_be_s
 
 
 async def test_an_error_of_opening_names_the_dependency_and_closes_the_others(stem, journal):
-    """The task's function is not entered."""
+    """The task's function is not called."""
 
     def broken():
         raise ConnectionError("no database")
@@ -201,13 +211,13 @@ async def test_an_error_of_opening_names_the_dependency_and_closes_the_others(st
 
     with pytest.raises(ConnectionError, match="no database") as caught:
         await task()
-    assert "while the dependency" in caught.value.__notes__[0]
+    assert "while opening the dependency" in caught.value.__notes__[0]
     assert "broken" in caught.value.__notes__[0]
     assert journal == ["+a", "!a ConnectionError", "-a"]
 
 
 def test_a_plain_function_is_called_with_plain_dependencies_in_its_thread(stem):
-    """A connection that belongs to a thread can be used."""
+    """A connection that belongs to one thread can be used."""
 
     def connect():
         with contextlib.closing(sqlite3.connect(":memory:")) as database:
@@ -221,7 +231,7 @@ def test_a_plain_function_is_called_with_plain_dependencies_in_its_thread(stem):
 
 
 def test_a_plain_call_of_a_plain_function_refuses_what_needs_an_event_loop(stem, journal):
-    """And says what to do instead."""
+    """The error says what to do instead."""
     opener = journal.async_opener("x")
 
     @stem.task("t")
@@ -236,11 +246,11 @@ def test_a_plain_call_of_a_plain_function_refuses_what_needs_an_event_loop(stem,
 
 
 def test_dependencies_are_no_arguments(stem):
-    """Neither a producer nor a message can set one."""
+    """Neither a producer nor a message can set a dependency."""
 
     @stem.task("t")
     async def task(order: int, x: str = Depends(str), **more: int):
-        """Take anything else."""
+        """Accept any other arguments."""
 
     arguments = task.definition.arguments
     assert arguments.names == ("order",)
@@ -250,15 +260,15 @@ def test_dependencies_are_no_arguments(stem):
         lambda: stem.prepare("t", {"order": 1, "x": "mine"}),
         lambda: arguments.unpack({"order": 1, "x": "mine"}),
     ):
-        with pytest.raises(ArgumentsError, match=r"x: a dependency, .*leave it out"):
+        with pytest.raises(ArgumentsError, match=r"x: dependencies .*do not pass"):
             attempt()
 
 
 def test_an_annotation_declares_a_dependency_too(stem):
-    """With ``Provided`` as the default, for type checkers."""
+    """``Provided`` is then the default, for type checkers."""
 
     @stem.task("t")
-    async def task(x: Annotated[str, Depends(lambda: "x")] = uncalled_for.Provided):
+    async def task(x: Annotated[str, Depends(lambda: "x")] = Provided):
         return x
 
     assert task.prepare().args == {}
@@ -285,15 +295,15 @@ async def unknown(x=Depends(needs_text)): ...
 async def outlives(x=Shared(takes_context)): ...
 async def ring(x=Depends(round_and_round)): ...
 async def foreign(x=uncalled_for.Depends(str)): ...
-async def argument(x=Shared(lambda order=uncalled_for.CallArgument(): order)): ...
+async def argument(x=Shared(lambda order=CallArgument(): order)): ...
 async def twice(x: Annotated[str, Depends(str)] = Depends(str)): ...
 
 
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (behind, "'order' stands behind the dependency 'x'; put the dependencies last"),
-        (unknown, "'x' is made by needs_text, and nobody gives that its 'text'"),
+        (behind, "'order' follows the dependency 'x'; put the dependencies last"),
+        (unknown, "'x': its factory needs_text has a parameter 'text' without a value"),
         (outlives, "'x' is Shared and outlives the task, so takes_context cannot take its TaskCon"),
         (ring, "'x' depends on itself: round_and_round → round_and_round"),
         (foreign, "another library's Depends; use Depends and Shared of stem_amqp"),
@@ -302,13 +312,13 @@ async def twice(x: Annotated[str, Depends(str)] = Depends(str)): ...
     ],
 )
 def test_what_cannot_be_opened_is_refused_where_the_task_is_defined(stem, function, problem):
-    """With what to write instead."""
+    """The error says what to write instead."""
     with pytest.raises(TaskDefinitionError, match=problem):
         stem.task("t")(function)
 
 
 @pytest.mark.parametrize("declare", [Depends, Shared])
 def test_a_value_is_no_factory(declare):
-    """As in Depends(open_session())."""
-    with pytest.raises(ConfigurationError, match="give the function itself"):
+    """A call such as Depends(open_session()) passes a value."""
+    with pytest.raises(ConfigurationError, match="pass the function itself"):
         declare("session")

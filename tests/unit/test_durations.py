@@ -1,4 +1,4 @@
-"""Durations and rates as people write them."""
+"""Durations and rates as users write them."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from stem_amqp.errors import ConfigurationError
     ],
 )  # fmt: skip
 def test_a_duration_is_read(text, expected):
-    """Numbers are seconds, texts carry their unit."""
+    """Numbers are seconds, texts have a unit."""
     assert seconds(text) == pytest.approx(expected)
 
 
@@ -24,7 +24,7 @@ def test_a_duration_is_read(text, expected):
     "text", ["", "5", "5 s", "s", "-1s", "1x", "10/s", True, None, -1, float("nan"), float("inf")]
 )
 def test_what_is_no_duration_is_refused(text):
-    """A number without a unit in a text, a negative one or anything else is an error."""
+    """A text without a unit, a negative number or another type is an error."""
     with pytest.raises(ConfigurationError):
         seconds(text)
 
@@ -33,15 +33,15 @@ def test_what_is_no_duration_is_refused(text):
     ("text", "count", "period"), [("10/s", 10, 1), ("600/m", 600, 60), ("5/h", 5, 3600)]
 )
 def test_a_rate_is_read(text, count, period):
-    """A rate is a count and its period, and is written back as it was read."""
+    """A rate is a count and its period, and is written back in the same form."""
     rate = Rate.parse(text)
     assert (rate.count, rate.period, str(rate)) == (count, period, text)
 
 
 @pytest.mark.parametrize("text", ["10", "0/s", "10/x", "1.5/s", " 10/s", "10 / s", "-1/s", ""])
 def test_what_is_no_rate_is_refused(text):
-    """The syntax is strict: a rate that is not understood must not mean no limit."""
-    with pytest.raises(ConfigurationError, match="no rate"):
+    """The syntax is strict: a rate that cannot be read must not mean no limit."""
+    with pytest.raises(ConfigurationError, match="not a valid rate"):
         Rate.parse(text)
 
 

@@ -20,19 +20,19 @@ from stem_amqp.integrations.logs import (
     add_task_fields,
 )
 from stem_amqp.integrations.request_id import request_id
-from stem_amqp.worker.logs import TextFormatter, task_fields
+from stem_amqp.worker.report.logs import TextFormatter, task_fields
 
 
 @pytest.fixture
 def stem():
-    """An application."""
+    """Return an application."""
     url = f"memory://{uuid.uuid4().hex}"
     return Stem(broker_url=url, backend_url=url, namespace="t")
 
 
 @pytest.fixture
 def logger():
-    """A logger that writes to where the test reads."""
+    """Yield a logger that writes to a stream of the test."""
     logger = logging.getLogger(f"mine.{uuid.uuid4().hex[:6]}")
     logger.propagate = False
     logger.output = io.StringIO()
@@ -43,7 +43,7 @@ def logger():
 
 @pytest.mark.parametrize("kind", ["async", "plain"])
 async def test_a_task_may_log_with_extra_values_by_the_names_of_the_fields(stem, logger, kind):
-    """They come before the task's own: no KeyError, which would be the task's error."""
+    """They take precedence over the task's fields, and raise no KeyError."""
     logger.handlers[0].setFormatter(JsonFormatter())
     extra = {"task_id": "another", "task_name": "other", "request_id": "r-9", "order": 7}
 
@@ -55,20 +55,20 @@ async def test_a_task_may_log_with_extra_values_by_the_names_of_the_fields(stem,
 
     task = stem.task("work", queue="q", max_retries=0)(work if kind == "async" else plain)
     async with stem, stem.worker().running():
-        await (await task.enqueue()).result(timeout=10)
+        await (await task.enqueue()).result(timeout=60)
     line = json.loads(logger.output.getvalue())
     assert {name: line[name] for name in extra} == extra
     assert line["task_attempt"] == 0
 
 
 async def test_the_standard_library_still_refuses_its_own_names(logger):
-    """What it has always said is no affair of ours."""
+    """The errors of the standard library are unchanged."""
     with task_fields(), pytest.raises(KeyError, match="lineno"):
         logger.warning("look", extra={"lineno": 3})  # noqa: G101 - it is the point
 
 
 def test_a_record_can_be_copied_pickled_and_formatted_by_its_fields(logger):
-    """Queue handlers copy, sockets pickle, and formats name the fields."""
+    """Queue handlers copy records, socket handlers pickle them, and formats name the fields."""
     records = []
     logger.handlers[0].emit = records.append
     with task_fields():
@@ -80,20 +80,74 @@ def test_a_record_can_be_copied_pickled_and_formatted_by_its_fields(logger):
     assert type(vars(restored)) is dict
 
 
-def test_blocks_may_end_in_the_order_in_which_they_began():
-    """Two workers in one process; what was there before is back, and no field is left behind."""
-    before = logging.getLogRecordFactory()
+def test_blocks_may_end_in_the_order_in_which_they_began(logger):
+    """Two workers may run in one process; no filter is left behind."""
+    handler = logger.handlers[0]
     first, second = task_fields(), task_fields()
     first.__enter__()
     second.__enter__()
+    assert len(handler.filters) == 1
     first.__exit__(None, None, None)
-    assert hasattr(logging.getLogRecordFactory()("a", 20, "", 0, "", (), None), "task_id")
+    assert len(handler.filters) == 1
     second.__exit__(None, None, None)
-    assert logging.getLogRecordFactory() is before
+    assert handler.filters == []
+
+
+def test_a_handler_that_was_removed_from_its_logger_keeps_no_filter(logger):
+    """An application that configures logging may remove it meanwhile."""
+    handler = logger.handlers[0]
+    with task_fields():
+        logger.removeHandler(handler)
+    assert handler.filters == []
+
+
+async def test_handlers_that_worker_init_adds_write_the_fields(stem, logger):
+    """An application may set up its logging in that signal."""
+    handler = logging.StreamHandler(logger.output)
+    handler.setFormatter(logging.Formatter("%(task_name)s %(message)s"))
+    logger.handlers.clear()
+
+    @stem.signals.worker_init.connect()
+    def configure(event) -> None:
+        logger.addHandler(handler)
+
+    @stem.task("work", queue="q")
+    async def work() -> None:
+        logger.warning("look")
+
+    async with stem, stem.worker().running():
+        await (await work.enqueue()).result(timeout=60)
+        logger.warning("outside")
+    assert logger.output.getvalue().splitlines() == ["work look", "None outside"]
+
+
+async def test_what_a_record_factory_knows_comes_before_the_fields(stem, logger):
+    """An application's own factory may know the request better."""
+    before = logging.getLogRecordFactory()
+
+    def factory(*args, **kwargs):
+        record = before(*args, **kwargs)
+        record.request_id = "from the factory"
+        return record
+
+    logger.handlers[0].setFormatter(logging.Formatter("%(request_id)s %(task_name)s"))
+    logging.setLogRecordFactory(factory)
+
+    @stem.task("work", queue="q")
+    async def work() -> None:
+        logger.warning("look")
+
+    try:
+        async with stem, stem.worker().running():
+            handle = await work.options(meta={"request_id": "r-1"}).enqueue()
+            await handle.result(timeout=60)
+    finally:
+        logging.setLogRecordFactory(before)
+    assert logger.output.getvalue() == "from the factory work\n"
 
 
 async def test_a_worker_writes_the_request_of_a_task(stem, logger):
-    """From its metadata, and a record factory that was there before is asked first."""
+    """The request is read from the task's metadata."""
     logger.handlers[0].setFormatter(JsonFormatter())
 
     @stem.task("work", queue="q")
@@ -102,7 +156,7 @@ async def test_a_worker_writes_the_request_of_a_task(stem, logger):
 
     async with stem, stem.worker().running():
         handle = await work.options(meta={"request_id": "r-1"}).enqueue()
-        await handle.result(timeout=10)
+        await handle.result(timeout=60)
         logger.warning("outside")
     inside, outside = map(json.loads, logger.output.getvalue().splitlines())
     assert inside["request_id"] == "r-1"
@@ -111,7 +165,7 @@ async def test_a_worker_writes_the_request_of_a_task(stem, logger):
 
 
 def test_the_filter_gives_the_request_outside_of_a_worker(logger):
-    """As in a web process, configured by a dictionary."""
+    """A web process uses it, with a configuration by dictionary."""
     config = {
         "version": 1,
         "disable_existing_loggers": False,
@@ -141,7 +195,7 @@ def test_the_filter_gives_the_request_outside_of_a_worker(logger):
 
 
 def test_key_values_are_one_line_with_a_traceback_too():
-    """It is a value like the others."""
+    """The traceback is a value like the others."""
     try:
         raise ValueError("no")
     except ValueError as error:
@@ -154,7 +208,7 @@ def test_key_values_are_one_line_with_a_traceback_too():
 
 
 def test_the_filter_leaves_what_a_record_has_and_text_lines_do_without_it():
-    """An extra value comes first."""
+    """A value from ``extra`` takes precedence."""
     record = logging.makeLogRecord({"task_id": "mine", "request_id": None})
     assert TaskFilter().filter(record) is True
     assert (record.task_id, record.task_name, record.request_id) == ("mine", None, None)
@@ -162,7 +216,7 @@ def test_the_filter_leaves_what_a_record_has_and_text_lines_do_without_it():
 
 
 async def test_structlog_events_have_the_fields(stem):
-    """In a task those of the task, outside the request's; what is bound stays."""
+    """In a task they have the task's fields, otherwise the request's; bound values stay."""
     events = []
 
     def keep(logger, method, event):
@@ -178,7 +232,7 @@ async def test_structlog_events_have_the_fields(stem):
 
     async with stem, stem.worker().running():
         handle = await work.options(meta={"request_id": "r-1"}).enqueue()
-        await handle.result(timeout=10)
+        await handle.result(timeout=60)
     log.info("outside")
     inside = {"task_id": handle.id, "task_name": "work", "task_attempt": 0, "request_id": "r-1"}
     assert events == [

@@ -1,4 +1,4 @@
-"""What an integration says where its framework is not installed."""
+"""Errors of an integration whose framework is not installed."""
 
 import importlib
 import sys
@@ -8,13 +8,16 @@ import pytest
 from stem_amqp import ConfigurationError
 
 
-@pytest.mark.parametrize("name", ["django", "fastapi"])
-def test_a_framework_that_is_missing_is_named_with_the_remedy(monkeypatch, name):
-    """At the import of the integration, and nowhere else."""
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("django", "django"), ("fastapi", "fastapi"), ("sentry", "sentry_sdk")],
+)
+def test_a_framework_that_is_missing_is_named_with_the_remedy(monkeypatch, name, package):
+    """The error is raised when the integration is imported, and nowhere else."""
     own = f"stem_amqp.integrations.{name}"
     for module in [one for one in sys.modules if one == own or one.startswith(f"{own}.")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigurationError, match=rf"pip install 'stem-amqp\[{name}\]'"):
         importlib.import_module(own)
 

@@ -49,7 +49,7 @@ stem_app = shop:stem
 
 
 def test_the_configuration_names_the_application(pytester):
-    """Asynchronous and synchronous tests work, and a failure shows no line of ours."""
+    """Asynchronous and synchronous tests work, and a failure shows no line of the plugin."""
     pytester.makepyfile(shop=SHOP, test_shop=TESTS)
     pytester.makefile(".ini", pytest=INI)
     result = pytester.runpytest_inprocess()
@@ -73,14 +73,14 @@ def test_the_configuration_names_the_application(pytester):
     ],
 )
 def test_a_wrong_configuration_says_what_to_write(target, remedy):
-    """In one place, without a traceback."""
+    """The error appears once, without a traceback."""
     with pytest.raises(pytest.fail.Exception, match=remedy) as caught:
         plugin._named_app(target)
     assert not caught.value.pytrace
 
 
 def test_the_plugin_imports_nothing_heavy(pytester):
-    """Whoever installs the package pays for it in every test run, whether a test uses it or not."""
+    """The plugin is loaded in every test run, whether a test uses it or not."""
     pytester.makepyfile(
         """
         import sys
@@ -92,3 +92,25 @@ def test_the_plugin_imports_nothing_heavy(pytester):
         """
     )
     pytester.runpytest_subprocess("-p", "no:asyncio").assert_outcomes(passed=1)
+
+
+FORGETFUL = """
+from shop import pay
+
+def test_forgets_to_wait(stem_memory):
+    pay.enqueue_blocking(1)
+    stem_memory.run_due()
+
+def test_forgets_nothing(stem_memory):
+    pay.enqueue_blocking(1)
+    stem_memory.run_due_blocking()
+"""
+
+
+def test_a_test_that_forgets_to_await_does_not_pass(pytester):
+    """The fixture's error at the end of the test says what to write."""
+    pytester.makepyfile(shop=SHOP, test_shop=FORGETFUL)
+    pytester.makefile(".ini", pytest=INI)
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*write `await stem_memory.run_due()`*run_due_blocking()`*"])

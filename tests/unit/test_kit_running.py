@@ -1,4 +1,4 @@
-"""The testing kit: running what is due, moving the clock, and what became of tasks."""
+"""The testing kit: running due tasks, moving the clock, and reading the outcomes of tasks."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ def stem_app(shop):
 
 
 async def test_due_tasks_run_with_what_they_enqueue(shop, stem_memory):
-    """In this event loop, and until nothing is due."""
+    """They run in this event loop until no task is due."""
     handle = await shop.checkout(5)
     outcomes = await stem_memory.run_due()
     assert shop.done == [("pay", 5, 0), ("mail", "receipt")]
@@ -36,7 +36,7 @@ async def test_due_tasks_run_with_what_they_enqueue(shop, stem_memory):
 
 
 async def test_what_is_delayed_waits_for_the_clock(shop, stem_memory):
-    """Each at its own time, also what those enqueue."""
+    """Each task runs at its own time, including the tasks that delayed tasks enqueue."""
     seen = []
 
     @stem_memory.app.task("poll")
@@ -54,7 +54,7 @@ async def test_what_is_delayed_waits_for_the_clock(shop, stem_memory):
 
 
 async def test_failures_go_the_way_they_go_in_production(shop, stem_memory):
-    """Retries after their wait, then the dead-letter queue."""
+    """They are retried after their wait, and then dead-lettered."""
     handle = await shop.checkout(-1)
     (first,) = await stem_memory.run_due()
     assert (first.state, first.delay, first.attempt) == (TaskState.RETRYING, 3600, 0)
@@ -71,7 +71,7 @@ async def test_failures_go_the_way_they_go_in_production(shop, stem_memory):
 
 
 async def test_what_a_task_raised_can_be_raised(shop, stem_memory):
-    """The exception itself, when all is done; for what never ran, its reason."""
+    """When all is done, it is the original exception; for a task that never ran, the reason."""
     await shop.checkout(-1)
     await shop.checkout(3)
     with pytest.raises(ValueError, match="a negative amount") as caught:
@@ -85,7 +85,7 @@ async def test_what_a_task_raised_can_be_raised(shop, stem_memory):
 
 
 async def test_snoozes_expiries_and_windows_follow_the_clock(shop, stem_memory):
-    """What a task asks for is no failure."""
+    """A snooze, an expiry or a wait for a window is not a failure."""
     runs = []
 
     @stem_memory.app.task("wait")
@@ -106,7 +106,7 @@ async def test_snoozes_expiries_and_windows_follow_the_clock(shop, stem_memory):
 
 
 async def test_tasks_may_take_real_time(stem_memory):
-    """They wait for sockets, files and threads; all of it is waited for."""
+    """The kit waits for sockets, files and threads."""
     ended = []
 
     @stem_memory.app.task("slow")
@@ -127,34 +127,34 @@ async def test_tasks_may_take_real_time(stem_memory):
 
 
 async def test_tasks_that_do_not_end_are_named(stem_memory):
-    """After a time of the test's choice."""
+    """The test sets the time limit."""
 
     @stem_memory.app.task("stuck")
     async def stuck() -> None:
         await asyncio.Event().wait()
 
     handle = await stuck.enqueue()
-    for _ in range(2):  # its message went back
+    for _ in range(2):  # the timeout requeued its message
         with pytest.raises(TimeoutError, match=f"task stuck {handle.id}") as caught:
             await stem_memory.run_due(timeout=0.05)
     assert "async with stem_memory.worker()" in str(caught.value)
 
 
 async def test_a_worker_in_the_background_lets_code_wait_for_results(shop, stem_memory):
-    """What enqueues and waits needs somebody who works meanwhile."""
+    """Code that enqueues a task and waits for its result needs a worker that runs meanwhile."""
     async with stem_memory.worker() as worker:
         handle = await shop.checkout(4)
-        assert await handle.result(timeout=5) == 4
+        assert await handle.result(timeout=60) == 4
         await stem_memory.run_due()
         assert worker.unsettled == 0
     assert len(stem_memory.outcomes()) == 2
 
 
-async def test_waiting_for_a_result_that_nobody_works_on_is_a_mistake(shop, stem_memory):
-    """It would last for ever."""
+async def test_waiting_for_a_result_without_a_worker_is_a_mistake(shop, stem_memory):
+    """The wait would never end."""
     handle = await shop.checkout()
-    with pytest.raises(StemError, match=r"no worker is there.*\n.*stem_memory.run_due\(\)"):
-        await handle.result(timeout=30)
+    with pytest.raises(StemError, match=r"no worker runs.*\n.*stem_memory.run_due\(\)"):
+        await handle.result(timeout=60)
 
 
 def test_synchronous_tests_run_what_is_due(shop, stem_memory):
@@ -171,7 +171,7 @@ def test_synchronous_tests_run_what_is_due(shop, stem_memory):
 
 
 async def test_the_blocking_form_is_refused_where_one_can_wait(stem_memory):
-    """It would stand in the way of what it waits for."""
+    """It would block the event loop that has to run the task."""
     with pytest.raises(StemError, match=r"await stem_memory.run_due\(\)"):
         stem_memory.run_due_blocking()
     with pytest.raises(StemError, match=r"await stem_memory.advance"):
@@ -179,17 +179,29 @@ async def test_the_blocking_form_is_refused_where_one_can_wait(stem_memory):
 
 
 def test_an_event_loop_in_another_thread_has_the_tasks(shop, stem_memory):
-    """As with a test client that runs an async application in a thread."""
+    """This holds for a test client that runs an async application in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        handle = asyncio.run_coroutine_threadsafe(shop.checkout(2), loop).result(5)
+        handle = asyncio.run_coroutine_threadsafe(shop.checkout(2), loop).result(60)
         assert len(stem_memory.run_due_blocking()) == 2
-        assert asyncio.run_coroutine_threadsafe(handle.result(), loop).result(5) == 2
+        assert asyncio.run_coroutine_threadsafe(handle.result(), loop).result(60) == 2
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-    asyncio.run(shop.checkout(3))  # and one that lives for a request only
+    asyncio.run(shop.checkout(3))  # and an event loop that lives for one request only
     assert len(stem_memory.run_due_blocking()) == 2
+
+
+async def test_an_unknown_task_fails_at_once(shop, stem_memory):
+    """Only a deploy is worth a wait: in a test, the name is wrong."""
+    assert shop.stem.settings.unknown_task_wait == 600
+    handle = await stem_memory.app.enqueue("shop.pai")
+    with pytest.raises(TaskFailedError, match=r"no task 'shop\.pai'.*did you mean shop\.pay"):
+        await stem_memory.run_due(raise_errors=True)
+    (outcome,) = stem_memory.outcomes()
+    assert outcome.reason == Reason.UNKNOWN_TASK
+    with pytest.raises(TaskFailedError, match="unknown-task"):
+        await handle.result()

@@ -8,8 +8,8 @@ import pytest
 from support import eventually
 
 from stem_amqp.errors import SoftTimeLimitError, TimeLimitError
-from stem_amqp.worker.limits import with_soft_limit
-from stem_amqp.worker.threads import ThreadPool
+from stem_amqp.worker.running.limits import with_soft_limit
+from stem_amqp.worker.running.threads import ThreadPool
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pool():
 
 
 async def test_a_coroutine_that_is_fast_enough_returns():
-    """The limit leaves no trace: no timer, no cancellation."""
+    """The limit leaves no timer and no cancellation behind."""
 
     async def quick():
         await asyncio.sleep(0)
@@ -45,7 +45,7 @@ async def test_the_soft_limit_is_raised_where_the_coroutine_waits_and_can_be_cle
 
 
 async def test_the_soft_limit_goes_through_a_timeout_of_the_tasks_own():
-    """asyncio.timeout inside of the task does not mistake it for its own."""
+    """asyncio.timeout inside the task does not take the soft limit for its own timeout."""
 
     async def slow():
         async with asyncio.timeout(60):
@@ -56,7 +56,7 @@ async def test_the_soft_limit_goes_through_a_timeout_of_the_tasks_own():
 
 
 async def test_a_cancellation_of_another_kind_stays_a_cancellation():
-    """A shutdown is not taken for a time limit."""
+    """A shutdown is not reported as a time limit."""
     entered = asyncio.Event()
 
     async def slow():
@@ -71,7 +71,7 @@ async def test_a_cancellation_of_another_kind_stays_a_cancellation():
 
 
 async def test_the_hard_limit_still_comes_after_an_ignored_soft_one():
-    """A task that swallows the soft limit is cancelled by the hard one."""
+    """The hard limit cancels a task that swallows the soft limit."""
 
     async def stubborn():
         try:
@@ -85,12 +85,12 @@ async def test_the_hard_limit_still_comes_after_an_ignored_soft_one():
 
 
 async def test_a_thread_returns_what_the_function_returns(pool):
-    """Context variables of the caller are visible in the thread."""
+    """The thread sees the caller's context variables."""
     assert await pool.run(lambda: threading.current_thread().name) != threading.main_thread().name
 
 
 async def test_the_soft_limit_is_raised_in_the_thread(pool):
-    """A synchronous task can clean up, too."""
+    """A synchronous task can clean up too."""
 
     def slow():
         try:
@@ -104,7 +104,7 @@ async def test_the_soft_limit_is_raised_in_the_thread(pool):
 
 
 async def test_a_cancelled_run_is_interrupted_and_counted_until_its_thread_is_back(pool):
-    """Nobody waits for the thread, but it is not forgotten."""
+    """The run does not wait for the thread, but the thread is counted until it ends."""
     seen = threading.Event()
     begun = threading.Event()
 
@@ -123,4 +123,4 @@ async def test_a_cancelled_run_is_interrupted_and_counted_until_its_thread_is_ba
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(seen.wait, 5)
-    await eventually(lambda: not pool.abandoned, "the thread is back", timeout=5)
+    await eventually(lambda: not pool.abandoned, "the thread is back", timeout=60)

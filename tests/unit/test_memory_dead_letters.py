@@ -1,4 +1,4 @@
-"""Dead-lettering in the in-memory broker: what only it lets us see at once."""
+"""Dead-lettering in the in-memory broker: details that only it makes visible at once."""
 
 import asyncio
 import logging
@@ -8,8 +8,8 @@ import pytest
 
 from stem_amqp.errors import PublishRefusedError
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory import ManualClock, MemoryBroker, MemoryTransport
+from stem_amqp.transport.publication import Publication
 
 AT_LEAST_ONCE = {
     "x-queue-type": "quorum",
@@ -21,13 +21,13 @@ AT_LEAST_ONCE = {
 
 @pytest.fixture
 def clock():
-    """Give a clock that stands still."""
+    """Return a clock that stands still."""
     return ManualClock()
 
 
 @pytest.fixture
 async def transport(clock):
-    """Give a transport to a broker of its own."""
+    """Yield a transport to a broker of its own."""
     transport = MemoryTransport(MemoryBroker(clock=clock))
     await transport.connect()
     yield transport
@@ -68,7 +68,7 @@ async def reject_all(transport, queue):
 
 
 def bodies(transport, queue):
-    """Return what is in a queue."""
+    """Return the bodies of the messages in a queue."""
     return [message.body for message in transport.broker.messages(queue)]
 
 
@@ -78,7 +78,7 @@ def kept(transport, queue):
 
 
 async def test_at_least_once_keeps_what_has_no_route(transport, declare):
-    """Nothing is lost: the dead letter waits, and a new binding lets it go."""
+    """The dead letter is kept, and moves on when a new binding routes it."""
     await declare(work=AT_LEAST_ONCE, dlq={})
     await send(transport, "work", b"1", b"2")
     await reject_all(transport, "work")
@@ -92,7 +92,7 @@ async def test_at_least_once_keeps_what_has_no_route(transport, declare):
 
 
 async def test_at_least_once_waits_for_room(transport, declare):
-    """A full dead-letter queue that refuses gets the rest when something is taken out."""
+    """A full dead-letter queue that refuses accepts the rest when a message is taken out."""
     full = {"x-max-length": 1, "x-overflow": "reject-publish"}
     await declare(bindings=[("work", "dlq")], work=AT_LEAST_ONCE, dlq=full)
     await send(transport, "work", b"1", b"2", b"3")
@@ -107,7 +107,7 @@ async def test_at_least_once_waits_for_room(transport, declare):
 
 
 async def eventually_delivered(inbox, body):
-    """Let the loop turn until a message has arrived."""
+    """Run the event loop until a message has arrived."""
     for _ in range(20):
         if inbox:
             break
@@ -116,7 +116,7 @@ async def eventually_delivered(inbox, body):
 
 
 async def test_kept_dead_letters_go_with_their_queue(transport, declare):
-    """Who deletes a queue deletes all that is in it."""
+    """Deleting a queue deletes its kept dead letters too."""
     await declare(work=AT_LEAST_ONCE, dlq={})
     await send(transport, "work", b"1")
     await reject_all(transport, "work")
@@ -126,7 +126,7 @@ async def test_kept_dead_letters_go_with_their_queue(transport, declare):
 
 
 async def test_kept_dead_letters_count_towards_the_length(transport, declare):
-    """A queue that cannot get rid of its dead letters fills up and refuses."""
+    """A queue that cannot move its dead letters on fills up and refuses."""
     await declare(work=AT_LEAST_ONCE | {"x-max-length": 2})
     await send(transport, "work", b"1", b"2")
     await reject_all(transport, "work")
@@ -143,7 +143,7 @@ async def test_kept_dead_letters_count_towards_the_length(transport, declare):
     ],
 )
 async def test_at_most_once_loses_what_has_no_route(transport, declare, broken, caplog):
-    """Where a condition of at-least-once is missing, the loss is at least in the log."""
+    """If a condition of at-least-once is not met, the loss is logged."""
     await declare(work=AT_LEAST_ONCE | broken)
     await send(transport, "work", b"1")
     with caplog.at_level(logging.WARNING, "stem_amqp.transport.memory"):
@@ -160,7 +160,7 @@ def loop_of(first, second, **arguments):
 
 
 async def test_a_cycle_without_a_rejection_ends(transport, declare, clock):
-    """Two queues that expire into each other do not pass a message round for ever."""
+    """Two queues whose messages expire into each other drop the message."""
     await declare(**loop_of("work", "retry", **{"x-message-ttl": 1000}))
     await send(transport, "work", b"1")
     clock.advance(1)
@@ -169,8 +169,8 @@ async def test_a_cycle_without_a_rejection_ends(transport, declare, clock):
     assert bodies(transport, "work") == bodies(transport, "retry") == []
 
 
-async def test_a_cycle_with_a_rejection_goes_on(transport, declare, clock):
-    """A consumer that rejects wants the message to come round again, and deaths are counted."""
+async def test_a_cycle_with_a_rejection_continues(transport, declare, clock):
+    """A consumer's rejection keeps the message in the cycle, and deaths are counted."""
     await declare(**loop_of("work", "retry"))
     await send(transport, "work", b"1")
     for _ in range(3):
@@ -186,7 +186,7 @@ async def test_a_cycle_with_a_rejection_goes_on(transport, declare, clock):
 
 
 async def test_an_at_least_once_cycle_is_kept(transport, declare, clock):
-    """A cycle that must not lose its message wedges it, as on RabbitMQ."""
+    """The message of such a cycle stays blocked in its queue, as on RabbitMQ."""
     arguments = AT_LEAST_ONCE | {"x-message-ttl": 1000}
     await declare(bindings=[("work", "work")], work=arguments)
     await send(transport, "work", b"1")
@@ -195,7 +195,7 @@ async def test_an_at_least_once_cycle_is_kept(transport, declare, clock):
 
 
 async def test_death_records_from_a_client_count_as_the_brokers_own(transport, declare, clock):
-    """As before RabbitMQ 4.0: who republishes x-death has the message dropped as a cycle."""
+    """As before RabbitMQ 4.0, a message with a republished x-death is dropped as a cycle."""
     await declare(
         retry={
             "x-message-ttl": 1000,
@@ -211,7 +211,7 @@ async def test_death_records_from_a_client_count_as_the_brokers_own(transport, d
 
 
 async def test_garbage_in_death_records_is_ignored(transport, declare, clock):
-    """What a client wrote there by mistake breaks nothing."""
+    """Malformed records of a client cause no error."""
     ttl = {"x-message-ttl": 1000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dlq"}
     await declare(work=ttl, dlq={})
     await send(transport, "work", b"1", headers={"x-death": "nonsense"})
@@ -220,7 +220,7 @@ async def test_garbage_in_death_records_is_ignored(transport, declare, clock):
     assert bodies(transport, "dlq") == [b"1", b"2"]
 
 
-async def test_a_polite_return_counts_towards_the_delivery_limit(transport, declare):
+async def test_a_nack_counts_towards_the_delivery_limit(transport, declare):
     """As before RabbitMQ 4.3, nack with requeue counts like any other return."""
     limited = {"x-dead-letter-exchange": "dead", "x-delivery-limit": 1}
     await declare(bindings=[("work", "dlq")], work=limited, dlq={})
@@ -232,7 +232,7 @@ async def test_a_polite_return_counts_towards_the_delivery_limit(transport, decl
 
 
 async def test_a_returned_message_that_is_overdue_expires(transport, declare, clock):
-    """The time in a consumer's hands counts; it does not wait for those behind it."""
+    """The time with a consumer counts; the message expires without waiting for those behind it."""
     ttl = {"x-message-ttl": 1000, "x-dead-letter-exchange": "dead"}
     await declare(bindings=[("work", "dlq")], work=ttl, dlq={})
     await send(transport, "work", b"1")
@@ -249,7 +249,7 @@ async def test_a_returned_message_that_is_overdue_expires(transport, declare, cl
 
 
 async def test_what_has_expired_is_never_delivered():
-    """Not even when the event loop was too busy to notice in time."""
+    """This holds even if the event loop was too busy to run the timer in time."""
     transport = MemoryTransport(MemoryBroker())
     await transport.connect()
     arguments = {"x-message-ttl": 10}
@@ -266,7 +266,7 @@ async def test_what_has_expired_is_never_delivered():
 
 
 async def test_a_returned_message_expires_before_those_behind_it(transport, declare, clock):
-    """A timer for a later message does not delay an earlier one that came back."""
+    """The timer of a later message does not delay an earlier one that was requeued."""
     ttl = {"x-message-ttl": 1000, "x-dead-letter-exchange": "dead"}
     await declare(bindings=[("work", "dlq")], work=ttl, dlq={})
     await send(transport, "work", b"1")

@@ -3,7 +3,8 @@
 import pytest
 
 from stem_amqp.topology.entities import Binding, Exchange
-from stem_amqp.transport.memory.exchange import Router, headers_match, topic_matches
+from stem_amqp.topology.routing import headers_match, topic_matches
+from stem_amqp.transport.memory.exchange import Router
 from stem_amqp.transport.memory.queue import MemoryQueue
 
 
@@ -32,7 +33,7 @@ from stem_amqp.transport.memory.queue import MemoryQueue
     ],
 )
 def test_topic_patterns_match_whole_words(pattern, key, expected):
-    """A star is one word, a hash any number; neither is part of a word."""
+    """A star is one word, a hash is any number of words; neither is part of a word."""
     assert topic_matches(pattern, key) is expected
 
 
@@ -52,13 +53,13 @@ def test_topic_patterns_match_whole_words(pattern, key, expected):
     ],
 )
 def test_headers_match_all_or_any(arguments, headers, expected):
-    """Headers that start with x- count only in the modes that say so."""
+    """Headers that start with x- are compared only in the modes that say so."""
     assert headers_match(arguments, headers) is expected
 
 
 @pytest.fixture
 def router():
-    """Give a router with one exchange and one queue."""
+    """Return a router with one exchange and one queue."""
     router = Router()
     router.add_exchange(Exchange(name="tasks", type="topic"))
     router.add_queue(MemoryQueue("work", {}))
@@ -71,7 +72,7 @@ def names(queues):
 
 
 def test_a_remembered_route_is_forgotten_when_something_changes(router):
-    """Binding, declaring and deleting all take effect at once."""
+    """Binding, declaring and deleting take effect at once."""
     assert names(router.route("tasks", "k", {})) == []
     router.bind(Binding(source="tasks", destination="work", key="k"))
     assert names(router.route("tasks", "k", {})) == ["work"]
@@ -85,14 +86,14 @@ def test_a_remembered_route_is_forgotten_when_something_changes(router):
 
 
 def test_binding_twice_is_binding_once(router):
-    """The same binding again is no second one."""
+    """A repeated binding adds nothing."""
     for _ in range(2):
         router.bind(Binding(source="tasks", destination="work", key="k"))
     assert len(router.exchanges["tasks"].bindings) == 1
 
 
 def test_routes_that_depend_on_headers_are_not_remembered(router):
-    """Behind a headers exchange the same key may go elsewhere."""
+    """A headers exchange may route the same key differently."""
     router.add_exchange(Exchange(name="by-kind", type="headers"))
     router.bind(Binding(source="by-kind", destination="work", arguments={"kind": "pdf"}))
     router.bind(Binding(source="tasks", destination="by-kind", key="#", to_exchange=True))
@@ -101,21 +102,21 @@ def test_routes_that_depend_on_headers_are_not_remembered(router):
 
 
 def test_many_different_keys_do_not_pile_up(router):
-    """Remembered routes have a limit, and routing goes on beyond it."""
+    """The number of remembered routes is limited, and routing works beyond it."""
     router.bind(Binding(source="tasks", destination="work", key="#"))
     for number in range(20_050):
         assert len(router.route("tasks", f"k.{number}", {})) == 1
     assert len(router._routes) <= 10_000
 
 
-def test_the_exchanges_that_every_broker_has_are_there(router):
-    """amq.topic and the others can be bound without declaring them."""
+def test_the_exchanges_that_every_broker_has_exist(router):
+    """amq.topic and the other predefined exchanges can be bound without a declaration."""
     router.bind(Binding(source="amq.topic", destination="work", key="k"))
     assert names(router.route("amq.topic", "k", {})) == ["work"]
 
 
 def test_an_alternate_exchange_may_have_one_too(router):
-    """What finds nothing goes on until something takes it, and a circle ends."""
+    """An unroutable message goes along the alternates until a queue takes it; a cycle ends."""
     for name, alternate in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "gone")):
         router.add_exchange(
             Exchange(name=name, type="direct", arguments={"alternate-exchange": alternate})

@@ -1,4 +1,4 @@
-"""The in-memory broker's faults on demand, and its look inside."""
+"""The in-memory broker's injected faults, and its inspection of queues."""
 
 import asyncio
 
@@ -12,8 +12,9 @@ from stem_amqp.errors import (
     TopologyMissingError,
 )
 from stem_amqp.topology.entities import Entities, Queue
-from stem_amqp.transport.base import ConnectionChange, Publication
+from stem_amqp.transport.base import ConnectionChange
 from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
+from stem_amqp.transport.publication import Publication
 
 WORK = Entities(queues=(Queue(name="work", arguments={"x-queue-type": "quorum"}),))
 MESSAGE = Publication(exchange="", routing_key="work", body=b"x", headers={"n": 1})
@@ -21,7 +22,7 @@ MESSAGE = Publication(exchange="", routing_key="work", body=b"x", headers={"n": 
 
 @pytest.fixture
 async def transport():
-    """Give a transport to a broker of its own, with a queue."""
+    """Yield a transport to a broker of its own, with a queue."""
     transport = MemoryTransport(MemoryBroker(), connect_timeout=1.0, publish_timeout=0.05)
     await transport.connect()
     await transport.declare(WORK)
@@ -31,18 +32,18 @@ async def transport():
 
 @pytest.fixture
 def broker(transport):
-    """Give the transport's broker."""
+    """Return the transport's broker."""
     return transport.broker
 
 
 async def turns(count=20):
-    """Let the event loop turn."""
+    """Run some iterations of the event loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def test_messages_shows_what_is_ready_and_takes_nothing(transport, broker):
-    """The look inside has every property, in the order of delivery."""
+    """The messages have every property, in the order of delivery."""
     await transport.publish(MESSAGE)
     for _ in range(2):
         (message,) = broker.messages("work")
@@ -52,7 +53,7 @@ async def test_messages_shows_what_is_ready_and_takes_nothing(transport, broker)
 
 
 async def test_refused_publishes_fail_until_they_are_accepted(transport, broker):
-    """Each gets an error of its own, and nothing arrives."""
+    """Each publish gets its own error, and no message arrives."""
     broker.refuse_publishes(PublishRefusedError("full up"))
     errors = []
     for _ in range(2):
@@ -66,7 +67,7 @@ async def test_refused_publishes_fail_until_they_are_accepted(transport, broker)
 
 
 async def test_a_number_of_publishes_can_be_refused(transport, broker):
-    """After so many, publishing works again."""
+    """After that number, publishing works again."""
     broker.refuse_publishes(PublishRefusedError("once"), times=1)
     with pytest.raises(PublishRefusedError):
         await transport.publish(MESSAGE)
@@ -75,7 +76,7 @@ async def test_a_number_of_publishes_can_be_refused(transport, broker):
 
 
 async def test_publishes_to_one_exchange_can_be_refused(transport, broker):
-    """Other exchanges are not touched."""
+    """Other exchanges are not affected."""
     broker.refuse_publishes(PublishRefusedError("no"), exchange="tasks")
     await transport.publish(MESSAGE)
     broker.refuse_publishes(PublishRefusedError("no"), exchange="")
@@ -84,7 +85,7 @@ async def test_publishes_to_one_exchange_can_be_refused(transport, broker):
 
 
 async def test_a_confirm_can_get_lost(transport, broker):
-    """The publish fails though the message arrived: it may or may not have."""
+    """The publish fails although the message arrived: its outcome is unknown."""
     broker.refuse_publishes(PublishTimeoutError("no confirm"), accepted=True)
     with pytest.raises(PublishTimeoutError):
         await transport.publish(MESSAGE)
@@ -92,7 +93,7 @@ async def test_a_confirm_can_get_lost(transport, broker):
 
 
 async def test_a_paused_broker_delivers_and_confirms_nothing(transport, broker):
-    """Everything waits for resume, and what timed out was not accepted."""
+    """Everything waits for resume, and a publish that timed out was not accepted."""
     inbox = []
     await transport.publish(MESSAGE)
     broker.pause()
@@ -109,7 +110,7 @@ async def test_a_paused_broker_delivers_and_confirms_nothing(transport, broker):
 
 
 async def test_a_pause_holds_back_what_was_about_to_be_delivered(transport, broker):
-    """It counts at once, not from the next message on."""
+    """A pause takes effect at once, not from the next message on."""
     inbox = []
     await transport.consume("work", inbox.append, prefetch=5, tag="c1")
     await transport.publish(MESSAGE)
@@ -122,7 +123,7 @@ async def test_a_pause_holds_back_what_was_about_to_be_delivered(transport, brok
 
 
 async def test_dropped_connections_return_what_is_unsettled(transport, broker):
-    """Every transport loses its deliveries and gets them again, in their old order."""
+    """Every transport loses its deliveries and gets them again, in their original order."""
     other = MemoryTransport(broker)
     await other.connect()
     inbox, others = [], []
@@ -145,7 +146,7 @@ async def test_dropped_connections_return_what_is_unsettled(transport, broker):
 
 
 async def test_both_roles_report_the_loss_and_the_return(transport, broker):
-    """Consuming and publishing are lost and restored, with the reason."""
+    """Consuming and publishing are reported as lost and as restored, with the reason."""
     changes = []
     transport.on_connection_change = changes.append
     broker.drop_connections("pulled the plug")
@@ -161,7 +162,7 @@ async def test_both_roles_report_the_loss_and_the_return(transport, broker):
 
 
 async def test_nothing_works_in_an_outage_and_everything_after(transport, broker):
-    """Old and new connections fail while it lasts, and consumers are back when it ends."""
+    """Old and new connections fail during the outage, and consumers recover when it ends."""
     late = MemoryTransport(broker, connect_timeout=0.02)
     inbox = []
     consumer = await transport.consume("work", inbox.append, prefetch=5, tag="c1")
@@ -201,7 +202,7 @@ async def test_a_consumer_that_is_lost_twice_comes_back_once(transport, broker):
 
 
 async def test_browsing_ends_with_an_error_when_the_connection_is_lost(transport, broker):
-    """A half look is not taken for a whole one."""
+    """An incomplete browse is not reported as a complete one."""
     for _ in range(2):
         await transport.publish(MESSAGE)
     async with transport.browse("work") as deliveries:

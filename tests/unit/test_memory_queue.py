@@ -1,4 +1,4 @@
-"""Queues of the in-memory broker: order, limits and whose turn it is."""
+"""Queues of the in-memory broker: order, limits and the choice of the consumer."""
 
 import asyncio
 
@@ -12,13 +12,13 @@ from stem_amqp.errors import (
     TopologyMissingError,
 )
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
+from stem_amqp.transport.publication import Publication
 
 
 @pytest.fixture
 async def transport():
-    """Give a transport to a broker of its own."""
+    """Yield a transport to a broker of its own."""
     transport = MemoryTransport(MemoryBroker())
     await transport.connect()
     yield transport
@@ -40,18 +40,18 @@ async def send(transport, *bodies, queue="work", priority=None):
 
 
 async def turns(count=10):
-    """Let the event loop turn."""
+    """Run some iterations of the event loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 def bodies(transport, queue="work"):
-    """Return what is ready in a queue."""
+    """Return the bodies of the ready messages in a queue."""
     return [message.body for message in transport.broker.messages(queue)]
 
 
 async def test_a_returned_message_keeps_its_priority(transport):
-    """It comes before others of its priority, and behind higher ones."""
+    """It comes before other messages of its priority, and after higher ones."""
     await declare(transport, x_max_priority=3)
     await send(transport, b"low")
     await send(transport, b"high 1", b"high 2", priority=3)
@@ -62,7 +62,7 @@ async def test_a_returned_message_keeps_its_priority(transport):
 
 
 async def test_priorities_without_levels_mean_nothing(transport):
-    """A queue that declares none is plain first in, first out."""
+    """A queue that declares no priorities is first in, first out."""
     await declare(transport)
     await send(transport, b"1", priority=1)
     await send(transport, b"9", priority=9)
@@ -70,7 +70,7 @@ async def test_priorities_without_levels_mean_nothing(transport):
 
 
 async def test_what_overflows_is_of_the_lowest_priority(transport):
-    """The head of the lowest priority makes room."""
+    """The oldest message of the lowest priority is dropped."""
     await declare(transport, x_max_priority=2, x_max_length=2)
     await send(transport, b"high", priority=2)
     await send(transport, b"low 1", b"low 2")
@@ -78,7 +78,7 @@ async def test_what_overflows_is_of_the_lowest_priority(transport):
 
 
 async def test_a_length_limit_refuses_exactly(transport):
-    """The limit is the number of ready messages, and one taken out makes room for one."""
+    """The limit counts ready messages, and each message that is taken out makes room for one."""
     await declare(transport, x_max_length=2, x_overflow="reject-publish")
     await send(transport, b"1", b"2")
     with pytest.raises(PublishRefusedError, match="queue work is full"):
@@ -90,7 +90,7 @@ async def test_a_length_limit_refuses_exactly(transport):
 
 
 async def test_a_limit_in_bytes_counts_bodies(transport):
-    """Bytes can be limited with either overflow."""
+    """A limit in bytes works with either overflow."""
     await declare(transport, "refusing", x_max_length_bytes=10, x_overflow="reject-publish")
     await declare(transport, "dropping", x_max_length_bytes=10)
     for queue in ("refusing", "dropping"):
@@ -105,7 +105,7 @@ async def test_a_limit_in_bytes_counts_bodies(transport):
 
 
 async def test_one_full_queue_of_several_refuses_and_the_others_have_it(transport):
-    """As on RabbitMQ, a nack does not take back what other queues accepted."""
+    """As on RabbitMQ, a nack does not take the message from the queues that accepted it."""
     await declare(transport, "full", x_max_length=0, x_overflow="reject-publish")
     await declare(transport, "open")
     exchange = Exchange(name="all", type="fanout")
@@ -117,7 +117,7 @@ async def test_one_full_queue_of_several_refuses_and_the_others_have_it(transpor
 
 
 async def test_the_longest_waiting_consumer_becomes_the_single_active_one(transport):
-    """Consumers take over in the order in which they came."""
+    """Consumers take over in the order in which they subscribed."""
     await declare(transport, x_single_active_consumer=True)
     inboxes = [[], [], []]
     consumers = [
@@ -132,7 +132,7 @@ async def test_the_longest_waiting_consumer_becomes_the_single_active_one(transp
 
 
 async def test_the_next_single_active_consumer_takes_over_at_once(transport):
-    """What waited for the first one goes to the second, without another event."""
+    """Messages that were ready for the first one go to the second without another event."""
     await declare(transport, x_single_active_consumer=True)
     first, second = [], []
     leading = await transport.consume("work", first.append, prefetch=1, tag="first")
@@ -145,7 +145,7 @@ async def test_the_next_single_active_consumer_takes_over_at_once(transport):
 
 
 async def test_a_full_consumer_is_passed_over(transport):
-    """Whoever has room gets what another one's prefetch does not allow."""
+    """A consumer with room gets the messages that another one's prefetch does not allow."""
     await declare(transport)
     slow, fast = [], []
     await transport.consume("work", slow.append, prefetch=1, tag="slow")
@@ -156,7 +156,7 @@ async def test_a_full_consumer_is_passed_over(transport):
 
 
 async def test_an_exclusive_consumer_does_not_join_others(transport):
-    """It is refused where somebody consumes already."""
+    """It is refused if the queue has a consumer already."""
     await declare(transport)
     await transport.consume("work", print, prefetch=1, tag="first")
     with pytest.raises(BrokerRefusedError, match="'second' cannot consume it beside 'first'"):
@@ -166,7 +166,7 @@ async def test_an_exclusive_consumer_does_not_join_others(transport):
 
 
 async def test_a_subscriptions_queue_belongs_to_its_transport(transport):
-    """Another transport may send to it and not read it."""
+    """Another transport may send to it but not consume it."""
     other = MemoryTransport(transport.broker)
     await other.connect()
     inbox = []
@@ -182,7 +182,7 @@ async def test_a_subscriptions_queue_belongs_to_its_transport(transport):
 
 
 async def test_settling_twice_is_an_error(transport):
-    """The second time says so, and changes nothing."""
+    """The second call raises an error, and changes nothing."""
     await declare(transport)
     await send(transport, b"1")
     async with transport.browse("work") as deliveries:
@@ -194,7 +194,7 @@ async def test_settling_twice_is_an_error(transport):
 
 
 async def test_settling_for_a_deleted_queue_does_nothing(transport):
-    """The channel is open though the queue is gone, so this is no error."""
+    """The channel is open although the queue is deleted, so this is no error."""
     await declare(transport)
     await send(transport, b"1")
     inbox = []
@@ -207,7 +207,7 @@ async def test_settling_for_a_deleted_queue_does_nothing(transport):
 
 
 async def test_a_consumers_mistake_does_not_stop_the_others(transport, caplog):
-    """An on_delivery that raises is logged, and the queue goes on."""
+    """An exception of on_delivery is logged, and the queue goes on."""
     await declare(transport)
     inbox = []
 
@@ -234,10 +234,10 @@ async def test_headers_are_each_consumers_own(transport):
 
 
 async def test_arguments_that_the_broker_ignores_are_no_mismatch(transport):
-    """Unknown arguments are not compared, and classic is what a queue is by default."""
+    """Unknown arguments are not compared, and classic is the default type."""
     await declare(transport, x_message_ttl=5)
     await declare(transport, x_message_ttl=5, x_queue_type="classic", x_note="mine")
-    with pytest.raises(TopologyMismatchError, match=r"x-max-length not set.*says 7"):
+    with pytest.raises(TopologyMismatchError, match=r"x-max-length not set.*has 7"):
         await declare(transport, x_message_ttl=5, x_max_length=7)
 
 
@@ -250,7 +250,7 @@ async def test_arguments_that_the_broker_ignores_are_no_mismatch(transport):
     ],
 )
 async def test_a_binding_needs_both_its_ends(transport, binding, absent):
-    """The error names the end that is missing."""
+    """The error names the missing end."""
     await declare(transport)
     with pytest.raises(TopologyMissingError, match=absent):
         await transport.declare(Entities(bindings=(binding,)))

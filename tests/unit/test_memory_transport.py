@@ -1,4 +1,4 @@
-"""The transport to the in-memory broker: which broker it is, and in which event loop."""
+"""The transport to the in-memory broker: the broker of a URL, and its event loop."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ import pytest
 
 from stem_amqp.errors import BrokerUnavailableError, ConfigurationError, TopologyMissingError
 from stem_amqp.topology.entities import Entities, Queue
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory import ManualClock, MemoryBroker, MemoryTransport
+from stem_amqp.transport.publication import Publication
 
 WORK = Entities(queues=(Queue(name="work"),))
 MESSAGE = Publication(exchange="", routing_key="work", body=b"x")
@@ -15,13 +15,13 @@ MESSAGE = Publication(exchange="", routing_key="work", body=b"x")
 
 @pytest.fixture
 def url():
-    """Give a URL, and forget its broker afterwards."""
+    """Yield a URL, and remove its broker afterwards."""
     yield "memory://here"
     MemoryBroker.forget("here")
 
 
 def test_the_same_url_is_the_same_broker(url):
-    """Names make brokers, and the plain URL has one of its own."""
+    """Each name is a broker, and the plain URL has its own broker."""
     first, second = MemoryTransport.from_url(url), MemoryTransport.from_url(url + "/")
     plain = MemoryTransport.from_url("memory://", publish_timeout=1.0)
     assert first.broker is second.broker
@@ -33,7 +33,7 @@ def test_the_same_url_is_the_same_broker(url):
 
 
 def test_a_named_broker_can_be_made_with_a_clock(url):
-    """Who has only a URL still gets the clock, and a clock that comes too late is refused."""
+    """Users of the URL get the clock too; a clock for an existing broker is refused."""
     clock = ManualClock()
     broker = MemoryBroker.named("here", clock=clock)
     assert MemoryTransport.from_url(url).clock is clock
@@ -43,14 +43,14 @@ def test_a_named_broker_can_be_made_with_a_clock(url):
 
 
 def test_another_kind_of_url_is_refused():
-    """The error shows the right form and not the URL, which may hold a password."""
+    """The error shows the correct form but not the URL, which may hold a password."""
     with pytest.raises(ConfigurationError, match="memory://name") as caught:
         MemoryTransport.from_url("amqp://user:secret@host/")
     assert "secret" not in str(caught.value)
 
 
 async def test_transports_of_one_url_reach_each_other(url):
-    """What one sends the other receives, and it stays when the sender is gone."""
+    """One receives what the other sends, also after the sender is closed."""
     sender = MemoryTransport.from_url(url)
     await sender.connect()
     await sender.declare(WORK)
@@ -64,7 +64,7 @@ async def test_transports_of_one_url_reach_each_other(url):
 
 
 def test_a_later_event_loop_finds_the_messages(url):
-    """One run enqueues, the next one consumes, as two processes would on RabbitMQ."""
+    """One run enqueues and the next one consumes, as two processes do with RabbitMQ."""
     transport = MemoryTransport.from_url(url)
 
     async def enqueue():
@@ -87,7 +87,7 @@ def test_a_later_event_loop_finds_the_messages(url):
 
 
 def test_a_later_event_loop_lets_expire_what_is_due(url):
-    """A TTL that began in one loop ends in the next."""
+    """A TTL that began in one event loop ends in the next."""
     transport = MemoryTransport.from_url(url)
     arguments = {
         "x-message-ttl": 50,
@@ -106,7 +106,7 @@ def test_a_later_event_loop_lets_expire_what_is_due(url):
         await transport.connect()
         arrived = asyncio.Event()
         await transport.consume("late", lambda _: arrived.set(), prefetch=1, tag="c1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await arrived.wait()
         await transport.close()
 
@@ -116,7 +116,7 @@ def test_a_later_event_loop_lets_expire_what_is_due(url):
 
 
 async def test_two_event_loops_at_once_are_refused(url):
-    """The error says which broker and what to do."""
+    """The error names the broker and the remedy."""
     transport = MemoryTransport.from_url(url)
     await transport.connect()
     with pytest.raises(ConfigurationError, match=r"memory://here is used by another event loop"):
@@ -125,7 +125,7 @@ async def test_two_event_loops_at_once_are_refused(url):
 
 
 async def test_nothing_works_before_connecting():
-    """The error says what to call, at once."""
+    """The error says at once which method to call."""
     transport = MemoryTransport(MemoryBroker())
     for call in (transport.publish(MESSAGE), transport.status(["work"])):
         with pytest.raises(BrokerUnavailableError, match=r"connect\(\) first"):
@@ -133,7 +133,7 @@ async def test_nothing_works_before_connecting():
 
 
 async def test_a_closed_transport_can_connect_again():
-    """Connecting twice is connecting once, and closing is not the end."""
+    """A second connect does nothing, and a closed transport can be connected again."""
     transport = MemoryTransport(MemoryBroker())
     for _ in range(2):
         await transport.connect()
@@ -144,7 +144,7 @@ async def test_a_closed_transport_can_connect_again():
 
 
 async def test_publishing_in_a_row_lets_consumers_run():
-    """A producer that never waits does not keep the consumers waiting."""
+    """A producer that publishes in a row does not starve the consumers."""
     transport = MemoryTransport(MemoryBroker())
     await transport.connect()
     await transport.declare(WORK)
@@ -157,7 +157,7 @@ async def test_publishing_in_a_row_lets_consumers_run():
 
 
 async def test_a_cancelled_publish_has_not_happened():
-    """Cancelling is only possible before the message is sent."""
+    """A publish can be cancelled only before the message is sent."""
     transport = MemoryTransport(MemoryBroker())
     await transport.connect()
     await transport.declare(WORK)
@@ -178,8 +178,8 @@ async def test_a_cancelled_publish_has_not_happened():
     await transport.close()
 
 
-async def test_a_redeclare_that_fails_is_told():
-    """Consume says that the queue is missing, and why it could not be declared."""
+async def test_a_redeclare_that_fails_is_reported():
+    """Consume raises that the queue is missing, and why it could not be declared."""
     transport = MemoryTransport(MemoryBroker())
     await transport.connect()
 

@@ -22,7 +22,7 @@ FAST = {"base": "100ms", "jitter": 0, "max": "200ms"}
 
 @pytest.fixture
 def make():
-    """Make an application with middleware."""
+    """Return an application with middleware."""
 
     def make(*middleware):
         name = uuid.uuid4().hex
@@ -33,7 +33,7 @@ def make():
 
 
 class Noting(Middleware):
-    """Notes what it is around."""
+    """Middleware that records the calls that it wraps."""
 
     def __init__(self, name, journal):
         self.name, self.journal = name, journal
@@ -55,7 +55,7 @@ class Noting(Middleware):
 
 
 class Publishing(Middleware):
-    """Publishes as a function says."""
+    """Middleware whose publish hook is a function of the test."""
 
     def __init__(self, publish):
         self._publish = publish
@@ -65,7 +65,7 @@ class Publishing(Middleware):
 
 
 class Running(Middleware):
-    """Runs as a function says."""
+    """Middleware whose run hook is a function of the test."""
 
     def __init__(self, run):
         self._run = run
@@ -76,7 +76,7 @@ class Running(Middleware):
 
 @pytest.mark.parametrize("kind", ["async", "plain"])
 async def test_the_first_is_the_outermost_around_runs_and_publishes(make, kind):
-    """For async tasks as for plain ones, and added later as from the start."""
+    """This holds for async and plain tasks, and for middleware that is added later."""
     journal = []
     stem = make(Noting("a", journal))
     stem.add_middleware(Noting("b", journal))
@@ -89,7 +89,7 @@ async def test_the_first_is_the_outermost_around_runs_and_publishes(make, kind):
 
     task = stem.task("work", queue="q")(work if kind == "async" else plain)
     async with stem, stem.worker().running():
-        result = await (await task.options(meta={"mine": 1}).enqueue()).result(timeout=20)
+        result = await (await task.options(meta={"mine": 1}).enqueue()).result(timeout=60)
     assert result == ["a", ["b", [{"mine": 1, "a": "q", "b": "q"}, 1]]]
     published = ["publish a", "publish b", "published b", "published a"]
     assert [word for word in journal if word.startswith("publish")] == published
@@ -99,7 +99,7 @@ async def test_the_first_is_the_outermost_around_runs_and_publishes(make, kind):
 
 
 async def test_middleware_sees_how_a_run_ends_and_may_decide_otherwise(make):
-    """Errors, time limits and control flow come through it; it may swallow or raise them."""
+    """Errors, time limits and control flow pass through it; it may swallow or raise them."""
     journal = []
 
     async def lenient(ctx, call_next):
@@ -125,17 +125,17 @@ async def test_middleware_sees_how_a_run_ends_and_may_decide_otherwise(make):
         return what
 
     async with stem, stem.worker().running():
-        assert await (await work.enqueue("key")).result(timeout=20) == ["outer", "swallowed"]
-        assert await (await work.enqueue("snooze")).result(timeout=20) == ["outer", "snooze"]
+        assert await (await work.enqueue("key")).result(timeout=60) == ["outer", "swallowed"]
+        assert await (await work.enqueue("snooze")).result(timeout=60) == ["outer", "snooze"]
         for what, end in (("zero", "rejected"), ("time", "TimeLimitError")):
             with pytest.raises(TaskFailedError, match=end):
-                await (await work.enqueue(what)).result(timeout=20)
+                await (await work.enqueue(what)).result(timeout=60)
     seen = [word for word in journal if word.endswith(" outer") and word[0].isupper()]
     assert seen == ["Snooze outer", "Reject outer", "TimeLimitError outer"]
 
 
 async def test_a_middleware_may_run_again_within_an_attempt(make):
-    """For what is over in a moment, such as a deadlock of the database."""
+    """This suits a short-lived failure, such as a deadlock of the database."""
 
     async def again(ctx, call_next):
         try:
@@ -153,12 +153,12 @@ async def test_a_middleware_may_run_again_within_an_attempt(make):
         return order
 
     async with stem, stem.worker().running():
-        assert await (await work.enqueue(7)).result(timeout=20) == 7
+        assert await (await work.enqueue(7)).result(timeout=60) == 7
     assert attempts == [0, 0]
 
 
 async def test_a_retry_is_no_new_publish_and_carries_what_the_middleware_wrote(make):
-    """The body never changes, and headers are carried along."""
+    """The body never changes, and headers are kept."""
     journal = []
     stem = make(Noting("a", journal))
 
@@ -169,13 +169,13 @@ async def test_a_retry_is_no_new_publish_and_carries_what_the_middleware_wrote(m
         return [ctx.meta["a"], ctx.headers["x"]]
 
     async with stem, stem.worker().running():
-        assert await (await work.enqueue()).result(timeout=20) == ["a", ["q", 1]]
+        assert await (await work.enqueue()).result(timeout=60) == ["a", ["q", 1]]
     assert journal.count("publish a") == 1
     assert journal.count("run a") == 2
 
 
 async def test_publishing_can_change_the_queue_and_what_a_task_inherits(make):
-    """What an inner task gets went through the middleware too."""
+    """Inner tasks inherit what the middleware of the publish has set."""
 
     async def change(message, call_next):
         meta = {k: v for k, v in message.meta.items() if k != "secret"}
@@ -193,15 +193,15 @@ async def test_publishing_can_change_the_queue_and_what_a_task_inherits(make):
 
     async with stem, stem.worker().running():
         handle = await outer.options(meta={"secret": 1, "kept": 2}).enqueue()
-        inner_id = await handle.result(timeout=20)
+        inner_id = await handle.result(timeout=60)
         assert handle.queue == "other"
-        inner_result = await stem.handle(inner_id).result(timeout=20)
+        inner_result = await stem.handle(inner_id).result(timeout=60)
     assert inner_result == ["other", {"kept": 2}, True]
 
 
 @pytest.mark.parametrize("way", ["async", "many", "blocking"])
 async def test_every_way_to_enqueue_goes_through_it(make, way):
-    """Also by name, in bulk, and without an event loop, with the caller's context variables."""
+    """This holds by name, in bulk and without an event loop; context variables are the caller's."""
     journal = []
     stem = make(Noting("a", journal))
 
@@ -219,8 +219,8 @@ async def test_every_way_to_enqueue_goes_through_it(make, way):
     assert journal.count("publish a") == journal.count("published a") == times
 
 
-async def test_what_publishing_raises_reaches_who_enqueues_and_nothing_is_sent(make):
-    """In bulk it is one of the failed."""
+async def test_an_error_of_publishing_reaches_the_caller_and_nothing_is_sent(make):
+    """In bulk, the call is one of the failed ones."""
 
     async def refuse(message, call_next):
         if message.args["order"] == 13:
@@ -244,7 +244,7 @@ async def test_what_publishing_raises_reaches_who_enqueues_and_nothing_is_sent(m
 
 
 async def test_a_publish_that_failed_may_be_tried_again(make):
-    """With the same id."""
+    """The message has the same id."""
     tried = []
 
     async def fails_once(message, call_next):
@@ -274,13 +274,13 @@ async def swallow(message, call_next):
 
 
 async def twice(message, call_next):
-    """Pass on twice."""
+    """Call the next middleware twice."""
     await call_next(message)
     await call_next(message)
 
 
 async def forgets(message, call_next):
-    """Pass on nothing."""
+    """Call the next middleware without the call."""
     await call_next(None)
 
 
@@ -290,28 +290,28 @@ async def other_id(message, call_next):
 
 
 async def bad_queue(message, call_next):
-    """Change the queue to what is none."""
+    """Change the queue to an invalid name."""
     await call_next(message.to_queue("no queue"))
 
 
 async def bad_header(message, call_next):
-    """Give a header that is taken."""
+    """Set a reserved header."""
     await call_next(message.with_headers({"stem-attempt": 3}))
 
 
 @pytest.mark.parametrize(
     ("publish", "problem"),
     [
-        (swallow, "neither passed it on, with await call_next"),
+        (swallow, "neither awaited call_next"),
         (twice, "was passed on to the producer twice"),
         (forgets, "call_next takes the task"),
-        (other_id, "cannot change its id, but queue"),
-        (bad_queue, "'no queue' is no queue name"),
+        (other_id, "cannot change its id, only queue"),
+        (bad_queue, "'no queue' is not a valid queue name"),
         (bad_header, "choose another one"),
     ],
 )
 async def test_what_a_middleware_cannot_do_is_said(make, publish, problem):
-    """By an error, where the task is enqueued."""
+    """The error is raised where the task is enqueued."""
     stem = make(Publishing(publish))
     async with stem:
         with pytest.raises(StemError, match=problem):
@@ -320,23 +320,61 @@ async def test_what_a_middleware_cannot_do_is_said(make, publish, problem):
 
 class NotAsync(Middleware):
     def run(self, ctx, call_next):
-        """A plain function."""
+        """Do nothing in a plain function."""
 
 
 class Nothing(Middleware):
-    """Overrides nothing."""
+    """A subclass without any hook."""
 
 
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
         (Noting, r"such as Noting\(\)"),
-        (print, "is no middleware"),
-        (NotAsync(), "NotAsync.run has to be an async function"),
+        (print, "is not a middleware"),
+        (NotAsync(), "NotAsync.run must be an async function"),
         (Nothing(), "overrides neither run nor publish"),
     ],
 )
 def test_what_is_no_middleware_is_refused(make, wrong, problem):
-    """Where it is given."""
+    """The error is raised where the middleware is given."""
     with pytest.raises(ConfigurationError, match=problem):
         make(wrong)
+
+
+async def test_a_traceback_begins_where_the_application_does(make):
+    """It begins in the task's frames, or in those of a middleware that raised."""
+
+    async def outer(ctx, call_next):
+        await call_next()
+        raise LookupError("of the middleware")
+
+    async def inner(ctx, call_next):
+        return await call_next()
+
+    stem = make(Running(outer), Running(inner))
+
+    def helper():
+        raise ValueError("of the task")
+
+    @stem.task("plain", queue="q", max_retries=0, time_limit="20s", soft_time_limit="10s")
+    def plain() -> None:
+        helper()
+
+    @stem.task("async", queue="q", max_retries=0, time_limit="20s", soft_time_limit="10s")
+    async def asynchronous() -> None:
+        try:
+            helper()
+        except ValueError as error:
+            raise KeyError("again") from error
+
+    @stem.task("fine", queue="q", max_retries=0)
+    async def fine() -> None: ...
+
+    async with stem, stem.worker().running():
+        for task, first in ((plain, "plain"), (asynchronous, "asynchronous"), (fine, "run")):
+            with pytest.raises(TaskFailedError) as caught:
+                await (await task.enqueue()).result(timeout=60)
+            tracebacks = caught.value.traceback.split("Traceback (most recent call last):\n")[1:]
+            assert all(text.split("\n")[0].endswith(f"in {first}") for text in tracebacks)
+            assert len(tracebacks) == (2 if task is asynchronous else 1)

@@ -1,4 +1,4 @@
-"""Nothing that comes from outside can name code to run: no pickle, no marshal, no unsafe YAML."""
+"""Input from outside cannot name code to run: no pickle, no marshal, no unsafe YAML."""
 
 import ast
 from pathlib import Path
@@ -33,7 +33,7 @@ def imported(tree):
 
 
 def test_no_module_imports_what_runs_code_from_data():
-    """Whoever can publish a message must not be able to run anything but tasks."""
+    """Permission to publish a message must not allow to run anything but tasks."""
     wrong = [
         f"{path}: {name}"
         for path, tree in trees()
@@ -44,7 +44,7 @@ def test_no_module_imports_what_runs_code_from_data():
 
 
 def test_no_module_evaluates_text():
-    """Nor the built-in ways."""
+    """The built-in functions that run text are not used either."""
     wrong = [
         f"{path}:{node.lineno}"
         for path, tree in trees()

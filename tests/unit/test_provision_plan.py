@@ -1,4 +1,4 @@
-"""What is between a topology and a broker: pure comparisons."""
+"""Differences between a topology and a broker: pure comparisons."""
 
 import dataclasses
 
@@ -8,20 +8,21 @@ from stem_amqp.provision.foreign import is_of_this_namespace
 from stem_amqp.provision.inventory import FoundExchange, FoundQueue, Inventory, Mismatch
 from stem_amqp.provision.plan import make_plan
 from stem_amqp.topology.compile import compile_topology
+from stem_amqp.topology.delays import delays
 from stem_amqp.topology.entities import Binding, Entities, Policy
-from stem_amqp.topology.load import parse_topology
-from stem_amqp.topology.names import Names
+from stem_amqp.topology.file.load import parse_topology
+from stem_amqp.topology.names import FormerNames, Names
 
 NAMES = Names("stem")
 
 
 def compiled(text=""):
-    """Compile a topology given without its first line, with the queue orders."""
+    """Return a compiled topology given without its first line, with the queue orders."""
     return compile_topology(parse_topology("version: 1\n" + text), NAMES, ["orders"])
 
 
 def standing(entities, **more):
-    """Return a broker on which these entities stand."""
+    """Return a broker that has these entities."""
     queues = {
         queue.name: FoundQueue(
             name=queue.name,
@@ -49,7 +50,7 @@ def standing(entities, **more):
 
 
 def test_what_stands_as_it_is_wanted_needs_nothing():
-    """Everything counts as the same."""
+    """Every entity counts as equal."""
     entities = compiled()
     plan = make_plan(entities, standing(entities), NAMES)
     assert plan.nothing_to_do
@@ -59,7 +60,7 @@ def test_what_stands_as_it_is_wanted_needs_nothing():
 
 
 def test_an_empty_broker_lacks_everything():
-    """In the order in which it can be declared."""
+    """They are listed in the order in which they can be declared."""
     entities = compiled()
     plan = make_plan(entities, Inventory(source="management"), NAMES)
     kinds = [step.kind for step in plan.create]
@@ -68,7 +69,7 @@ def test_an_empty_broker_lacks_everything():
 
 
 def test_every_argument_that_differs_is_named_with_both_values():
-    """Also one that is there and not wanted, and one that is wanted and not there."""
+    """This includes an argument that only the broker or only the topology has."""
     wanted = compiled("queues: {orders: {ttl: 1h, delivery_limit: 7}}\n")
     there = compiled("queues: {orders: {max_length: 10}}\n")
     (step,) = make_plan(wanted, standing(there), NAMES).blocked
@@ -82,7 +83,7 @@ def test_every_argument_that_differs_is_named_with_both_values():
 
 
 def test_an_exchange_of_another_type_is_blocked():
-    """RabbitMQ cannot change it."""
+    """RabbitMQ cannot change the type of an exchange."""
     entities = compiled()
     other = {"stem.tasks": FoundExchange(name="stem.tasks", type="direct")}
     (step,) = make_plan(entities, standing(entities, exchanges=other), NAMES).blocked
@@ -92,7 +93,7 @@ def test_an_exchange_of_another_type_is_blocked():
 
 
 def test_a_missing_binding_is_created_and_a_foreign_one_left_alone():
-    """An operator's tap is no business of ours; a binding between our own is."""
+    """A binding to an operator's queue stays; a binding between our own entities is reported."""
     entities = compiled()
     tap = Binding(source="stem.tasks", destination="audit", key="#")
     stale = Binding(source="stem.tasks", destination="stem.orders", key="old")
@@ -109,7 +110,7 @@ def test_a_missing_binding_is_created_and_a_foreign_one_left_alone():
 
 
 def test_policies_are_changed_in_place():
-    """One that differs is no migration."""
+    """A policy that differs needs no migration."""
     policy = Policy(name="stem.orders", pattern="^x$", definition={"message-ttl": 5})
     entities = Entities(policies=(policy,))
     other = Policy(name="stem.orders", pattern="^x$", definition={"message-ttl": 9}, priority=1)
@@ -122,8 +123,8 @@ def test_policies_are_changed_in_place():
     assert make_plan(entities, Inventory(source="management"), NAMES).create[0].kind == "policy"
 
 
-def test_a_policy_that_overrules_an_argument_is_told():
-    """Of the two values the lower one counts, and nobody sees that at the queue."""
+def test_a_policy_that_overrules_an_argument_is_reported():
+    """The lower of the two values counts, and the queue's arguments do not show it."""
     entities = compiled("queues: {orders: {ttl: 1h}}\n")
     (queue,) = (queue for queue in entities.queues if queue.name == "stem.orders")
     found = FoundQueue(
@@ -136,7 +137,7 @@ def test_a_policy_that_overrules_an_argument_is_told():
     plan = make_plan(entities, standing(entities, queues={queue.name: found}), NAMES)
     assert plan.nothing_to_do
     (note,) = plan.notes
-    assert "x-message-ttl is 3600000, but the operator policy limits makes it 1000" in note
+    assert "x-message-ttl is 3600000, but the operator policy limits sets 1000" in note
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_policy_that_overrules_an_argument_is_told():
     ],
 )
 def test_names_of_other_namespaces_are_theirs(name, ours):
-    """Also of one whose name begins with ours; what comes and goes by itself is left out."""
+    """This holds for a name that begins like ours; transient entities are left out."""
     inner = {
         exchange: FoundExchange(name=exchange, type="topic")
         for exchange in ("stem.staging.tasks", "stem.staging.dead", "stem.staging.deliver")
@@ -163,7 +164,7 @@ def test_names_of_other_namespaces_are_theirs(name, ours):
     )
 
 
-def test_what_nobody_declares_is_told_with_what_is_in_it():
+def test_an_undeclared_queue_is_reported_with_its_contents():
     """An exclusive queue belongs to a connection, and is not counted."""
     entities = compiled()
     queues = {
@@ -179,7 +180,7 @@ def test_what_nobody_declares_is_told_with_what_is_in_it():
 
 
 def test_without_the_management_api_the_named_difference_is_shown():
-    """And what could not be looked at is told."""
+    """The plan says what could not be checked."""
     entities = compiled()
     there = standing(entities)
     inventory = Inventory(
@@ -194,7 +195,7 @@ def test_without_the_management_api_the_named_difference_is_shown():
 
 
 def test_a_policy_that_another_version_lives_by_is_not_left_over():
-    """Pruning it would take the dead-lettering of a queue that is still being drained."""
+    """Pruning it would remove the dead-lettering of a queue that is still being drained."""
     old = compiled("settings: policies\nqueues: {orders: {ttl: 1h}}\n")
     new = compiled("settings: policies\nqueues: {orders: {ttl: 2h, version: 2}}\n")
     both = standing(new, queues=dict(standing(old).queues), policies=old.policies)
@@ -204,7 +205,7 @@ def test_a_policy_that_another_version_lives_by_is_not_left_over():
 
 
 def test_the_remedy_names_the_file():
-    """The command can be taken as it stands."""
+    """The command can be copied and run."""
     wanted, there = compiled("queues: {orders: {ttl: 1h}}\n"), compiled()
     (step,) = make_plan(wanted, standing(there), NAMES, "shop.yaml").blocked
     assert "stem-amqp topology migrate shop.yaml -Q orders" in step.remedy
@@ -222,15 +223,17 @@ def test_the_remedy_names_the_file():
          "definition: {max-length: 7}}}")),
     ],
 )  # fmt: skip
-def test_what_a_policy_does_as_well_is_told_as_it_stands_in_a_file(there, wanted, policy):
-    """It needs no migration: beside the arguments that stand, the lower limit counts."""
+def test_an_argument_that_a_policy_can_set_is_reported_as_a_line_of_the_file(there, wanted, policy):
+    """It needs no migration: the lower limit of policy and existing argument counts."""
     old = f"queues: {{orders: {{{there}}}}}\n"
     standing_now = standing(compiled(old))
     new = compiled(f"queues: {{orders: {{{wanted}}}}}\n")
     (step,) = make_plan(new, standing_now, NAMES).blocked
     migrate, how, line = step.remedy.splitlines()
     assert "topology migrate -Q orders" in migrate
-    assert how == "Or no migration: keep the queue's old values in the file, and apply a policy:"
+    assert (
+        how == "Without a migration: keep the queue's old values in the file, and apply a policy:"
+    )
     assert line == f"  policies: {policy}"
     followed = compiled(f"{old}{line.strip()}\n")
     after = make_plan(followed, standing_now, NAMES)
@@ -243,7 +246,7 @@ def test_what_a_policy_does_as_well_is_told_as_it_stands_in_a_file(there, wanted
 
 
 def test_a_policy_that_is_in_force_is_to_be_changed():
-    """RabbitMQ applies one policy to a queue: another one would have no effect, or the only one."""
+    """RabbitMQ applies one policy to a queue: a second one has no effect, or is the only one."""
     there = standing(compiled())
     found = dataclasses.replace(there.queues["stem.orders"], policy="ops")
     there = dataclasses.replace(there, queues={**there.queues, "stem.orders": found})
@@ -261,17 +264,61 @@ def test_a_policy_that_is_in_force_is_to_be_changed():
     ],
 )
 def test_what_no_policy_changes_now_takes_the_migration(there, wanted, says):
-    """A higher limit has no effect beside a lower one, and a type is no policy at all."""
+    """A higher limit has no effect next to a lower one, and a policy cannot change a type."""
     there = standing(compiled(f"queues: {{orders: {{{there}}}}}\n"))
     (step,) = make_plan(compiled(f"queues: {{orders: {{{wanted}}}}}\n"), there, NAMES).blocked
-    assert "Or no migration" not in step.remedy
+    assert "Without a migration" not in step.remedy
     assert (says in step.remedy) if says else ("polic" not in step.remedy)
 
 
 def test_settings_that_are_policies_already_are_not_proposed():
-    """The file has the line; the queue is from before."""
+    """The file sets the policies already; the queue is older."""
     there = standing(compiled("queues: {orders: {max_length: 5}}\n"))
     wanted = compiled("settings: policies\nqueues: {orders: {max_length: 5}}\n")
     steps = make_plan(wanted, there, NAMES).blocked
     assert {step.name for step in steps} == {"stem.orders", "stem.orders.dlq"}
     assert all("polic" not in step.remedy for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({}, "they are empty. Once"),
+        ({"messages": 1}, "72 messages are in them"),
+        ({"messages": 0, "dead_lettering": 1}, "72 messages are in them"),
+        ({"messages": None}, "not known yet"),
+    ],
+)
+def test_the_delays_of_an_earlier_version_are_reported_as_one(counts, said):
+    """They are in use during an upgrade, and can only be removed together."""
+    entities, former = compiled(), delays(FormerNames("stem"))
+    inventory = standing(entities)
+    left = standing(former)
+    queues = {name: dataclasses.replace(one, **counts) for name, one in left.queues.items()}
+    inventory = dataclasses.replace(
+        inventory,
+        queues={**inventory.queues, **queues},
+        exchanges={**inventory.exchanges, **left.exchanges},
+        bindings=(*inventory.bindings, *left.bindings),
+    )
+    plan = make_plan(entities, inventory, NAMES)
+    assert plan.nothing_to_do
+    assert not plan.undeclared
+    assert said in str(plan.former_delays)
+    assert "8 exchanges and 72 queues stem.delay.* " in str(plan.former_delays)
+    assert make_plan(entities, standing(entities), NAMES).former_delays is None
+
+
+def test_a_limit_that_the_topology_does_not_know_is_reported():
+    """Its delays end in no holding queue, so they can block the delays of all queues."""
+    entities = compiled()
+    inventory = standing(entities)
+    work = dataclasses.replace(
+        inventory.queues["stem.orders"], policy="ops", effective={"max-length": 10}
+    )
+    limited = dataclasses.replace(inventory, queues={**inventory.queues, "stem.orders": work})
+    (note,) = make_plan(entities, limited, NAMES).notes
+    assert note.startswith("queue stem.orders: the policy ops limits its length")
+    known = compiled("queues: {orders: {max_length: 10}}")
+    assert "stem.zz-due.orders" in {queue.name for queue in known.queues}
+    assert not any("limits" in note for note in make_plan(known, limited, NAMES).notes)

@@ -5,18 +5,18 @@ from itertools import pairwise
 import pytest
 
 from stem_amqp.durations import Rate
-from stem_amqp.worker.rate import TokenBucket
+from stem_amqp.worker.gates.rate import TokenBucket
 
 
 def starts(rate, asked_at):
-    """Return when starts asked for at given times are allowed."""
+    """Return the times at which starts are allowed that are requested at given times."""
     bucket = TokenBucket(Rate.parse(rate))
     return [now + bucket.take(now) for now in asked_at]
 
 
 @pytest.mark.parametrize(("rate", "interval"), [("10/s", 0.1), ("600/m", 0.1), ("60/h", 60)])
 def test_starts_are_spread_evenly(rate, interval):
-    """A hundred at once start one interval apart, so no period sees more than its number."""
+    """A hundred simultaneous requests start one interval apart, so no period exceeds its number."""
     times = starts(rate, [0.0] * 100)
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert times[0] == 0
@@ -24,20 +24,20 @@ def test_starts_are_spread_evenly(rate, interval):
 
 
 def test_a_fast_rate_may_burst_a_tenth_of_a_second():
-    """Timers cannot keep a thousand starts a second apart."""
+    """Timers are not accurate enough for a thousand separate starts a second."""
     times = starts("1000/s", [0.0] * 300)
     assert times.count(0.0) == pytest.approx(100, abs=1)
     assert times[-1] == pytest.approx(0.2, abs=0.01)
 
 
 def test_idle_time_does_not_add_up():
-    """After an hour of rest the rate is still the rate."""
+    """After an hour without starts the rate is the same."""
     times = starts("10/s", [0.0] + [3600.0] * 3)
     assert times[1:] == pytest.approx([3600.0, 3600.1, 3600.2])
 
 
 def test_asking_takes_nothing():
-    """A wait that is too long is left to the broker, and must not use up a start."""
+    """A task that has to wait too long is delayed by the broker, and must not use up a start."""
     bucket = TokenBucket(Rate.parse("1/s"))
     bucket.take(0.0)
     assert bucket.wait(0.5) == pytest.approx(0.5)

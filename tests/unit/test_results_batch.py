@@ -1,4 +1,4 @@
-"""Writing to the result backend in batches."""
+"""Batched writes to the result backend."""
 
 import asyncio
 import logging
@@ -8,14 +8,14 @@ import pytest
 import tenacity
 
 from stem_amqp.errors import BackendUnavailableError
-from stem_amqp.results import batch
+from stem_amqp.results import writer as batch
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
-from stem_amqp.results.batch import ResultWriter
+from stem_amqp.results.writer import ResultWriter
 from stem_amqp.states import TaskState
 
 
 class Recorder:
-    """A backend that remembers its calls, and can be held up or made to fail."""
+    """A backend that records its calls, and can be blocked or made to fail."""
 
     def __init__(self):
         self.calls = []
@@ -43,13 +43,13 @@ class Recorder:
 
 @pytest.fixture
 def backend():
-    """Give a backend that notes its calls."""
+    """Return a backend that records its calls."""
     return Recorder()
 
 
 @pytest.fixture
 async def writer(backend):
-    """Give a writer that does not wait between its tries."""
+    """Yield a writer that does not wait between its attempts."""
     writer = ResultWriter(backend, wait=tenacity.wait_none())
     yield writer
     backend.failures.clear()
@@ -76,7 +76,7 @@ async def test_what_is_written_in_one_turn_is_one_call(writer, backend):
 
 
 async def test_what_is_written_while_a_batch_is_stored_is_the_next_call(writer, backend):
-    """A slow store gets fewer and larger batches, and one at a time."""
+    """A slow store gets fewer and larger batches, one at a time."""
     backend.gate.clear()
     first = asyncio.create_task(writer.write(change("first")))
     await until(lambda: backend.calls)
@@ -89,7 +89,7 @@ async def test_what_is_written_while_a_batch_is_stored_is_the_next_call(writer, 
 
 
 async def test_a_batch_has_a_limit(writer, backend, monkeypatch):
-    """More than the limit is several calls, in order."""
+    """More changes than the limit become several calls, in order."""
     monkeypatch.setattr(batch, "BATCH_LIMIT", 10)
     await asyncio.gather(*(writer.write(change(f"t{n}")) for n in range(25)))
     assert [len(call) for call in backend.calls] == [10, 10, 5]
@@ -104,7 +104,7 @@ async def test_each_writer_learns_whether_its_own_change_was_accepted(writer, ba
 
 
 async def test_posted_changes_go_along_in_the_order_of_their_task(writer, backend):
-    """Running is stored before succeeded, and nobody waits for it."""
+    """Running is stored before succeeded, and no caller waits for it."""
     writer.post(change("a", TaskState.RUNNING))
     writer.post(change("b", TaskState.RUNNING))
     assert await writer.write(change("a"))
@@ -112,7 +112,7 @@ async def test_posted_changes_go_along_in_the_order_of_their_task(writer, backen
 
 
 async def test_progress_is_stored_between_the_states_around_it(writer, backend):
-    """Progress comes after running and before the end, without splitting other tasks' batches."""
+    """Progress is stored after running and before the end; other tasks' batches are not split."""
     for task in ("a", "b"):
         writer.post(change(task, TaskState.RUNNING))
         writer.post(progress(task, 0.5))
@@ -126,7 +126,7 @@ async def test_progress_is_stored_between_the_states_around_it(writer, backend):
 
 
 async def test_of_several_updates_of_progress_the_last_is_stored(writer, backend):
-    """A task that reports hundreds of times in a turn costs one update."""
+    """Hundreds of reports of a task in one iteration of the event loop cost one update."""
     for number in range(900):
         writer.post(progress("a", number / 900))
     writer.post(progress("b", 0.1))
@@ -135,14 +135,14 @@ async def test_of_several_updates_of_progress_the_last_is_stored(writer, backend
 
 
 async def test_an_outage_is_tried_again_before_anybody_hears_of_it(writer, backend):
-    """Two failures are nobody's business but the log's."""
+    """Two failures appear in the log only."""
     backend.failures = [BackendUnavailableError("away")] * 2
     assert await writer.write(change())
     assert len(backend.calls) == 3
 
 
-async def test_an_outage_that_lasts_is_told_to_every_writer(writer, backend):
-    """After three tries each writer gets an error of its own, and the next batch starts anew."""
+async def test_a_lasting_outage_is_reported_to_every_writer(writer, backend):
+    """After three attempts each writer gets its own error, and the next batch starts anew."""
     backend.failures = [BackendUnavailableError("away") for _ in range(3)]
     outcomes = await asyncio.gather(
         *(writer.write(change(f"t{n}")) for n in range(5)), return_exceptions=True
@@ -155,7 +155,7 @@ async def test_an_outage_that_lasts_is_told_to_every_writer(writer, backend):
 
 
 async def test_failures_of_posted_changes_are_logged_once_and_not_raised(writer, backend, caplog):
-    """A long outage is one line, and one more after it has been over."""
+    """A long outage is one line, with one more line after its end."""
     caplog.set_level(logging.WARNING, "stem_amqp.results")
     for _ in range(3):
         backend.failures = [BackendUnavailableError("away") for _ in range(3)]
@@ -174,7 +174,7 @@ async def test_failures_of_posted_changes_are_logged_once_and_not_raised(writer,
 async def test_a_change_that_cannot_be_stored_does_not_take_the_others_along(
     writer, backend, caplog
 ):
-    """One bad change of a batch fails alone."""
+    """Only the bad change of a batch fails."""
     caplog.set_level(logging.CRITICAL, "stem_amqp.results")
     outcomes = await asyncio.gather(
         writer.write(change("a")),
@@ -187,7 +187,7 @@ async def test_a_change_that_cannot_be_stored_does_not_take_the_others_along(
 
 
 async def test_failing_progress_does_not_fail_the_states_of_its_batch(writer, backend, caplog):
-    """Progress is worth one try; what was stored with it stays stored."""
+    """Progress is tried once; changes that were stored with it stay stored."""
     caplog.set_level(logging.CRITICAL, "stem_amqp.results")
     backend.gate.clear()
     writer.post(progress("b"))
@@ -207,7 +207,7 @@ async def test_failing_progress_does_not_fail_the_states_of_its_batch(writer, ba
 
 
 async def test_a_cancelled_writer_leaves_the_batch_alone(writer, backend):
-    """A caller that gives up does not keep the others from their answer, nor its own change."""
+    """The other callers get their answers, and its own change is stored."""
     backend.gate.clear()
     gone = asyncio.create_task(writer.write(change("gone")))
     stays = asyncio.create_task(writer.write(change("stays")))
@@ -220,7 +220,7 @@ async def test_a_cancelled_writer_leaves_the_batch_alone(writer, backend):
 
 
 async def test_flush_waits_for_everything_and_survives_a_cancelled_caller(writer, backend):
-    """After a flush everything is stored; who stops waiting does not stop the storing."""
+    """After a flush everything is stored; a cancelled caller does not stop the storing."""
     await writer.flush()
     backend.gate.clear()
     stored = asyncio.create_task(writer.write(change("a")))
@@ -240,7 +240,7 @@ async def test_flush_waits_for_everything_and_survives_a_cancelled_caller(writer
 
 
 async def test_closing_stores_what_was_written_and_takes_nothing_more(writer, backend):
-    """Nothing is lost at the end, and nothing is taken that could be."""
+    """No accepted change is lost at the end, and no further change is accepted."""
     writer.post(change("a"))
     await writer.close()
     await writer.close()
@@ -254,6 +254,6 @@ async def test_closing_stores_what_was_written_and_takes_nothing_more(writer, ba
 
 async def until(holds):
     """Wait until a condition holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""From a URL to a result backend."""
+"""Creation of a result backend from a URL."""
 
 import subprocess
 import sys
@@ -8,16 +8,16 @@ import pytest
 from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError
 from stem_amqp.results import factory
-from stem_amqp.results.memory import MemoryBackend, MemoryStore
-from stem_amqp.results.redis import RedisBackend
-from stem_amqp.results.rpc import RpcBackend
-from stem_amqp.results.sqlite import SqliteBackend
+from stem_amqp.results.memory.backend import MemoryBackend, MemoryStore
+from stem_amqp.results.redis.backend import RedisBackend
+from stem_amqp.results.rpc.backend import RpcBackend
+from stem_amqp.results.sqlite.backend import SqliteBackend
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
 
 
 def create(url):
-    """Make a backend as an application does."""
+    """Return a backend that is created as an application does."""
     transport = MemoryTransport(MemoryBroker())
     return factory.create(
         url, clock=SystemClock(), transport=transport, names=Names("stem"), ttl=60.0
@@ -26,7 +26,7 @@ def create(url):
 
 @pytest.fixture
 def registered(monkeypatch):
-    """Forget after the test what it registered."""
+    """Remove what the test registered."""
     monkeypatch.setattr(factory, "_registered", {})
 
 
@@ -57,7 +57,7 @@ def test_sqlite_urls_name_relative_and_absolute_files():
 
 
 def test_memory_backends_of_one_name_share_a_store_and_others_do_not():
-    """The name after memory:// is the store; without one it is the default store."""
+    """The name after memory:// selects the store; without one it is the default store."""
     try:
         one, same, other = create("memory://one"), create("memory://one/"), create("memory://two")
         assert one._store is same._store
@@ -89,14 +89,14 @@ def test_memory_backends_of_one_name_share_a_store_and_others_do_not():
     ],
 )
 def test_a_url_that_cannot_be_used_says_what_to_write_instead(url, words):
-    """Each mistake names its remedy, and never a password."""
+    """Each error has its remedy, and never a password."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         create(url)
     assert "geheim" not in str(caught.value)
 
 
 def test_third_parties_register_backends_of_their_own(registered):
-    """A registered factory gets the URL and everything a backend can be made of."""
+    """A registered factory gets the URL and all options for a backend."""
     seen = []
 
     def make(parts):
@@ -115,14 +115,14 @@ def test_third_parties_register_backends_of_their_own(registered):
 
 @pytest.mark.parametrize("scheme", ["memory", "s3", "S3", "s 3", "", "://"])
 def test_a_scheme_that_is_taken_or_none_is_refused(registered, scheme):
-    """Nobody replaces a backend unnoticed."""
+    """A backend is never replaced unnoticed."""
     factory.register("s3", create)
-    with pytest.raises(ConfigurationError, match=r"already|no URL scheme"):
+    with pytest.raises(ConfigurationError, match=r"already|not a URL scheme"):
         factory.register(scheme, lambda parts: create("memory://"))
 
 
 async def test_a_backend_is_not_usable_before_it_is_opened(tmp_path):
-    """Using a backend that was made and not opened is said to be that."""
+    """The error says that the backend is not open."""
     urls = (f"sqlite:///{tmp_path}/r.db", "memory://unopened", "rpc://", "redis://localhost")
     for url in urls:
         with pytest.raises(BackendUnavailableError, match="not open"):
@@ -131,10 +131,12 @@ async def test_a_backend_is_not_usable_before_it_is_opened(tmp_path):
 
 
 def test_without_the_client_library_redis_says_what_to_install(monkeypatch):
-    """Whoever did not install the extra is told its name, and sees no password."""
+    """The error names the missing extra, and shows no password."""
     for name in [name for name in sys.modules if name.split(".")[0] == "redis"]:
         monkeypatch.delitem(sys.modules, name)
-    for name in [name for name in sys.modules if name.startswith("stem_amqp.results.redis")]:
+    for name in [
+        name for name in sys.modules if name.startswith("stem_amqp.results.redis.backend")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'stem-amqp\[redis\]'") as caught:
@@ -143,7 +145,7 @@ def test_without_the_client_library_redis_says_what_to_install(monkeypatch):
 
 
 def test_the_core_does_not_import_the_client_library_of_redis():
-    """Who keeps results elsewhere neither needs it nor pays for it."""
+    """Applications with another backend do not need it."""
     code = "import sys, stem_amqp, stem_amqp.results.factory; print('redis' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"

@@ -1,9 +1,8 @@
-"""What the producer holds of a task."""
+"""The handle of a task, which the producer holds."""
 
 import asyncio
 import time
 
-import orjson
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
@@ -17,7 +16,7 @@ from stem_amqp.errors import (
 )
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
 from stem_amqp.results.handle import TaskHandle
-from stem_amqp.results.memory import MemoryBackend, MemoryStore
+from stem_amqp.results.memory.backend import MemoryBackend, MemoryStore
 from stem_amqp.states import TaskState
 
 
@@ -27,7 +26,7 @@ class Total(BaseModel):
 
 @pytest.fixture
 async def backend():
-    """Give an open backend."""
+    """Yield an open backend."""
     backend = MemoryBackend(MemoryStore(), SystemClock())
     await backend.open()
     yield backend
@@ -41,8 +40,14 @@ def change(state, **values):
     )
 
 
+async def test_a_whole_number_of_any_size_is_read_as_it_is(backend):
+    """This holds without the task's code too."""
+    await backend.transition([change(TaskState.SUCCEEDED, result=b'{"n":%d}' % 2**70)])
+    assert await TaskHandle("t1", backend=backend).result(timeout=1) == {"n": 2**70}
+
+
 async def test_a_result_is_what_the_task_returned(backend):
-    """Without a decoder it is the JSON value; a task that returned nothing gives None."""
+    """Without a decoder it is the JSON value; a task that returned nothing has None."""
     handle = TaskHandle("t1", backend=backend, task="shop.sync", queue="orders")
     assert (handle.id, handle.task, handle.queue) == ("t1", "shop.sync", "orders")
     await backend.transition([change(TaskState.SUCCEEDED, result=b'{"amount":3}')])
@@ -54,7 +59,7 @@ async def test_a_result_is_what_the_task_returned(backend):
 
 
 async def test_a_result_is_converted_to_the_return_type(backend):
-    """With the task at hand the value has the type that it declares."""
+    """A handle that has the task converts the value to the declared type."""
     decode = TypeAdapter(Total).validate_json
     handle = TaskHandle("t1", backend=backend, decode=decode)
     await backend.transition([change(TaskState.SUCCEEDED, result=b'{"amount":3}')])
@@ -62,7 +67,7 @@ async def test_a_result_is_converted_to_the_return_type(backend):
 
 
 async def test_a_result_that_does_not_fit_names_the_task_and_keeps_the_bytes(backend):
-    """A producer with another version of the task gets an error of ours."""
+    """A producer with another version of the task gets a `StemError`."""
     decode = TypeAdapter(Total).validate_json
     handle = TaskHandle("t1", backend=backend, task="shop.sync", decode=decode)
     await backend.transition([change(TaskState.SUCCEEDED, result=b'{"sum":3}')])
@@ -75,7 +80,7 @@ async def test_a_result_that_does_not_fit_names_the_task_and_keeps_the_bytes(bac
 
 @pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.EXPIRED, TaskState.REVOKED])
 async def test_a_task_that_ended_without_a_result_raises_why(backend, state):
-    """State, reason, error and the worker's traceback are on the exception."""
+    """The exception has state, reason, error and the worker's traceback."""
     details = {"reason": "not-retryable", "error": "ValueError: no", "traceback": "line 1"}
     await backend.transition([change(state, **details)])
     with pytest.raises(TaskFailedError, match="not-retryable: ValueError: no") as caught:
@@ -93,20 +98,20 @@ async def test_a_timeout_says_what_is_known_and_where_to_look(backend):
     await backend.transition([change(TaskState.QUEUED)])
     with pytest.raises(TimeoutError, match=r"(?s)last known state is queued.*queue 'orders'"):
         await handle.result(timeout=0)
-    # a handle made from an id alone learns the queue from the record
+    # a handle made from an id alone reads the queue from the record
     with pytest.raises(ResultTimeoutError, match="queue 'orders'"):
         await TaskHandle("t1", backend=backend).result(timeout=0)
 
 
-async def test_over_rpc_a_timeout_says_who_could_know_more(backend):
-    """Only the process that enqueued a task is told of it."""
+async def test_over_rpc_a_timeout_names_the_processes_that_could_know_more(backend):
+    """Only the process that enqueued a task gets its replies."""
     backend.needs_reply = True
     with pytest.raises(ResultTimeoutError, match="only the process that enqueued it"):
         await TaskHandle("t9", backend=backend).result(timeout=0)
 
 
 async def test_waiting_without_a_timeout_ends_with_the_task(backend):
-    """No timeout waits as long as it takes."""
+    """Without a timeout, the wait lasts until the task ends."""
     handle = TaskHandle("t1", backend=backend)
     waiting = asyncio.create_task(handle.result())
     await asyncio.sleep(0.01)
@@ -116,7 +121,7 @@ async def test_waiting_without_a_timeout_ends_with_the_task(backend):
 
 
 async def test_an_ignored_result_cannot_be_asked_for(backend):
-    """Nothing is stored, so nothing can be known: the error says how to change that."""
+    """Nothing is stored; the error says how to change that."""
     handle = TaskHandle("t1", backend=backend, task="shop.sync", ignore_result=True)
     for question in (handle.result, handle.status, handle.progress):
         with pytest.raises(ResultUnavailableError, match=r"(?s)shop\.sync t1.*ignore_result"):
@@ -124,7 +129,7 @@ async def test_an_ignored_result_cannot_be_asked_for(backend):
 
 
 async def test_status_and_progress_show_the_record(backend):
-    """A handle tells how the task is without waiting for it."""
+    """A handle gives the state of the task without waiting for its end."""
     handle = TaskHandle("t1", backend=backend)
     assert await handle.status() is None
     assert await handle.progress() is None
@@ -137,17 +142,12 @@ async def test_status_and_progress_show_the_record(backend):
 
 
 async def test_a_timeout_that_is_none_is_refused_before_waiting(backend):
-    """A mistyped duration is the caller's mistake."""
+    """A wrong duration is the caller's mistake."""
     with pytest.raises(ConfigurationError, match="soon"):
         await TaskHandle("t1", backend=backend).result(timeout="soon")
 
 
 def test_a_handle_shows_its_id_and_its_task(backend):
-    """Logs and shells show what a handle is of."""
+    """Logs and shells show which task a handle belongs to."""
     assert repr(TaskHandle("t1", backend=backend, task="a.b")) == "<TaskHandle t1 of task a.b>"
     assert repr(TaskHandle("t1", backend=backend)) == "<TaskHandle t1 of a task>"
-
-
-def test_json_of_results_is_read_with_orjson(backend):
-    """A handle without a decoder reads what `orjson` reads."""
-    assert TaskHandle("t1", backend=backend)._decode is orjson.loads

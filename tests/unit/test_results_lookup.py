@@ -1,4 +1,4 @@
-"""``stem.results``: lists as an application asks for them."""
+"""``stem.results``: lists and counts of tasks for an application."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from stem_amqp.states import TaskState
 
 @pytest.fixture
 async def stem():
-    """A connected application in memory, with a task."""
+    """Yield a connected application in memory, with a task."""
     name = uuid.uuid4().hex
     app = Stem(broker_url=f"memory://{name}", backend_url=f"memory://{name}")
 
@@ -25,7 +25,7 @@ async def stem():
 
 
 async def test_an_application_lists_and_counts_its_tasks(stem):
-    """Pages, all of them, and numbers by state, each with the same filters."""
+    """Single pages, all pages and counts by state accept the same filters."""
     made = [
         await stem.enqueue("orders.sync", {"order_id": str(n)}, meta={"even": n % 2 == 0})
         for n in range(5)
@@ -42,8 +42,8 @@ async def test_an_application_lists_and_counts_its_tasks(stem):
     assert await stem.results.count(created_after=later) == {}
 
 
-async def test_who_is_not_connected_is_told_so():
-    """Lists come from the open backend."""
+async def test_using_an_unconnected_application_is_an_error():
+    """Lists need the open backend."""
     with pytest.raises(StemError, match="not connected"):
         await Stem(broker_url="memory://", backend_url="memory://").results.list()
 
@@ -64,10 +64,10 @@ async def test_who_is_not_connected_is_told_so():
         ({"created_after": 2.0, "created_before": 2.0}, "earlier than created_before"),
         ({"stat": "failed"}, r"(?s)did you mean 'state'.*created_after"),
         ({"limit": 0}, "1 to 1000"),
-        ({"cursor": "?"}, "no cursor"),
+        ({"cursor": "?"}, "not a cursor"),
     ],
 )
 async def test_what_cannot_be_asked_for_is_named(stem, filters, words):
-    """Each mistake says what to write instead."""
+    """Each error says what to write instead."""
     with pytest.raises(ConfigurationError, match=words):
         await stem.results.list(**filters)

@@ -1,4 +1,4 @@
-"""What the PostgreSQL backend does without a server: URLs, batches, marks, errors in words."""
+"""The parts of the PostgreSQL backend that need no server: URLs, batches, marks, errors."""
 
 import builtins
 import itertools
@@ -13,12 +13,12 @@ from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError
 from stem_amqp.results import factory
 from stem_amqp.results.base import Transition
-from stem_amqp.results.postgres import PostgresBackend
-from stem_amqp.results.postgres_address import DEFAULT_POOL_SIZE, parse_address
-from stem_amqp.results.postgres_batch import STATEMENT_BYTES, portions, rounds
-from stem_amqp.results.postgres_errors import is_outage, not_opened, unavailable
-from stem_amqp.results.postgres_schema import MIGRATIONS, schema_sql
-from stem_amqp.results.postgres_watch import channel_of, marks_of, payloads
+from stem_amqp.results.postgres.address import DEFAULT_POOL_SIZE, parse_address
+from stem_amqp.results.postgres.backend import PostgresBackend
+from stem_amqp.results.postgres.batch import STATEMENT_BYTES, portions, rounds
+from stem_amqp.results.postgres.errors import is_outage, not_opened, unavailable
+from stem_amqp.results.postgres.schema import MIGRATIONS, schema_sql
+from stem_amqp.results.postgres.watch import channel_of, marks_of, payloads
 from stem_amqp.states import TaskState
 from stem_amqp.topology.names import Names
 from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
@@ -27,7 +27,7 @@ URL = "postgresql://app:geheim@db.example:5433/results"
 
 
 def create(url):
-    """Make a backend as an application does."""
+    """Return a backend that is created as an application does."""
     transport = MemoryTransport(MemoryBroker())
     return factory.create(
         url, clock=SystemClock(), transport=transport, names=Names("stem"), ttl=60.0
@@ -36,20 +36,20 @@ def create(url):
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
 def test_both_schemes_are_the_postgresql_backend(scheme):
-    """People write either."""
+    """Users write either scheme."""
     assert type(create(f"{scheme}://app:geheim@db.example/results")) is PostgresBackend
     assert parse_address(f"{scheme}://db.example/results").dsn == "postgresql://db.example/results"
 
 
 def test_a_missing_driver_names_the_extra_to_install(monkeypatch):
-    """Whoever lacks asyncpg reads what to type."""
+    """The error for a missing asyncpg says what to install."""
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'stem-amqp\[postgres\]'"):
         create(URL)
 
 
 def test_the_factory_does_not_import_the_driver(monkeypatch):
-    """Who keeps results elsewhere pays nothing for this backend, and needs no driver."""
+    """Applications with another backend need no driver."""
     real = builtins.__import__
 
     def guarded(name, *rest):
@@ -61,7 +61,7 @@ def test_the_factory_does_not_import_the_driver(monkeypatch):
 
 
 def test_our_parameters_are_taken_out_of_the_url_and_the_others_left_in():
-    """The driver would send what it does not know to the server."""
+    """The driver would send unknown parameters to the server."""
     address = parse_address(f"{URL}?pool_size=7&sslmode=require&pooler=transaction&search_path=a,b")
     assert address.dsn == f"{URL}?sslmode=require&search_path=a%2Cb"
     assert address.place == "postgresql://app:***@db.example:5433/results"
@@ -74,7 +74,7 @@ def test_our_parameters_are_taken_out_of_the_url_and_the_others_left_in():
 
 def test_several_hosts_are_left_to_the_driver():
     """A cluster's URL names all its hosts."""
-    url = "postgresql://app:geheim@one:5432,two:5433,[::1]:5434/results"
+    url = "postgresql://app:geheim@one:5432,two:5433,three:5434/results"
     assert parse_address(url).dsn == url
 
 
@@ -91,7 +91,7 @@ def test_several_hosts_are_left_to_the_driver():
     ],
 )
 def test_a_url_that_cannot_be_used_says_why_and_keeps_the_password(url, words):
-    """A mistake in the URL is found before anything connects."""
+    """The mistake is found before a connection is opened."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         parse_address(url)
     assert "geh" not in str(caught.value)
@@ -105,7 +105,7 @@ def change(task_id, state, **values):
 
 
 def test_a_batch_without_repetition_is_one_sorted_round():
-    """The usual batch is one statement, and its rows are locked in one order everywhere."""
+    """The usual batch is one statement, and all processes lock its rows in the same order."""
     ids = [f"t{number}" for number in range(20)]
     random.Random(1).shuffle(ids)
     planned = rounds([change(task_id, TaskState.RUNNING) for task_id in ids])
@@ -114,7 +114,7 @@ def test_a_batch_without_repetition_is_one_sorted_round():
 
 
 def test_a_run_and_its_end_are_written_as_one():
-    """A fast task's running and succeeded are one row, which remembers both times."""
+    """Running and succeeded of a fast task are one row with both times."""
     changes = [
         change("a", TaskState.RUNNING, at=5.0),
         change("b", TaskState.RUNNING, at=6.0),
@@ -137,7 +137,7 @@ def test_a_run_and_its_end_are_written_as_one():
     ],
 )
 def test_what_may_be_judged_differently_is_written_one_after_the_other(earlier, later):
-    """Two changes are one only where the guard cannot tell them apart."""
+    """Two changes are merged only if the guard judges both alike."""
     changes = [change("a", **earlier), change("b", TaskState.QUEUED), change("a", **later)]
     planned = rounds(changes)
     assert [[step.task_id for step in steps] for steps in planned] == [["a", "b"], ["a"]]
@@ -145,7 +145,7 @@ def test_what_may_be_judged_differently_is_written_one_after_the_other(earlier, 
 
 
 def test_a_batch_is_cut_where_one_statement_would_be_too_much():
-    """A thousand changes or 16 MB are one statement; nothing is lost or reordered between them."""
+    """A statement has at most a thousand changes or 16 MB; all arrive, in their order."""
     many = [change(f"t{number}", TaskState.QUEUED) for number in range(2500)]
     assert [len(portion) for portion in portions(many)] == [1000, 1000, 500]
     half = b"x" * (STATEMENT_BYTES // 2)
@@ -158,7 +158,7 @@ def test_a_batch_is_cut_where_one_statement_would_be_too_much():
 
 
 def test_the_marks_of_a_whole_batch_fit_one_notification():
-    """A payload has less than 8,000 bytes; what is read is what was written."""
+    """A payload is below 8,000 bytes; reading gives what was written."""
     ids = [f"{number:036x}" for number in range(1000)]
     (payload,) = payloads(ids)
     assert len(payload) < 8000
@@ -171,13 +171,13 @@ def test_the_marks_of_a_whole_batch_fit_one_notification():
 
 
 @pytest.mark.parametrize("payload", ["", "no base64!", "AAA", "☃"])
-def test_a_notification_of_somebody_else_has_no_marks(payload):
-    """Anybody may notify on any channel."""
+def test_a_foreign_notification_has_no_marks(payload):
+    """Other programs may notify on any channel."""
     assert marks_of(payload) == set()
 
 
 def test_every_namespace_has_a_channel_of_its_own_that_postgresql_can_name():
-    """A long namespace is not cut, which would make two of them one."""
+    """A long namespace is not cut, because two of them could become equal."""
     assert channel_of("stem.staging") == "stem-amqp:stem.staging"
     long = [channel_of("n" * 119 + end) for end in "ab"]
     assert len(set(long)) == 2
@@ -197,8 +197,8 @@ def test_every_namespace_has_a_channel_of_its_own_that_postgresql_can_name():
         (TimeoutError(), False, "pg_stat_activity"),
         (asyncpg.TooManyConnectionsError("no"), False, "pool_size"),
         (asyncpg.ReadOnlySQLTransactionError("no"), False, "target_session_attrs=read-write"),
-        (asyncpg.CannotConnectNowError("starting up"), False, "used again by itself"),
-        (asyncpg.ConnectionDoesNotExistError("gone"), False, "opened again by itself"),
+        (asyncpg.CannotConnectNowError("starting up"), False, "used again automatically"),
+        (asyncpg.ConnectionDoesNotExistError("gone"), False, "opened again automatically"),
         (asyncpg.DiskFullError("no"), False, "Free some space"),
         (asyncpg.DuplicatePreparedStatementError("no"), False, "pooler=transaction"),
         (asyncpg.UndefinedTableError("no"), False, "dropped"),
@@ -206,7 +206,7 @@ def test_every_namespace_has_a_channel_of_its_own_that_postgresql_can_name():
     ],
 )
 def test_every_outage_names_the_place_and_a_remedy(error, setup, words):
-    """One screen: where, what, and what to do. At work it is always worth another try."""
+    """The error has the place, the cause and the remedy; while running, it can be tried again."""
     address = parse_address(URL)
     assert is_outage(error)
     for made, kind in (
@@ -224,12 +224,12 @@ def test_every_outage_names_the_place_and_a_remedy(error, setup, words):
     "error", [asyncpg.DataError("no"), asyncpg.CharacterNotInRepertoireError("no"), TypeError()]
 )
 def test_a_value_that_cannot_be_stored_is_no_outage(error):
-    """Trying again would not help it."""
+    """Another attempt would not help."""
     assert not is_outage(error)
 
 
 def test_the_schema_can_be_printed_for_an_owner_to_create():
-    """The SQL leads to the version that this release knows."""
+    """The SQL creates the version that this release uses."""
     sql = schema_sql()
     assert all(script in sql for script in MIGRATIONS)
     assert f"SET version = {len(MIGRATIONS)};" in sql

@@ -1,11 +1,11 @@
-"""The URL of a Redis, and what is said of one that cannot be used."""
+"""The URL of a Redis server, and the errors about unusable URLs."""
 
 import traceback
 
 import pytest
 
 from stem_amqp.errors import ConfigurationError
-from stem_amqp.results.redis_address import RedisAddress
+from stem_amqp.results.redis.address import RedisAddress
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from stem_amqp.results.redis_address import RedisAddress
     ],
 )
 def test_a_url_names_server_database_and_credentials(url, options, shown):
-    """Each part arrives decoded, and messages name the server without user and password."""
+    """Each part is decoded, and messages name the server without user and password."""
     address = RedisAddress.parse(url)
     assert address.options == options
     assert str(address) == shown
@@ -36,7 +36,7 @@ def test_a_url_names_server_database_and_credentials(url, options, shown):
 
 
 def test_tls_files_are_parameters(tmp_path):
-    """A CA of one's own and a client certificate are paths of PEM files."""
+    """A private CA and a client certificate are paths of PEM files."""
     options = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "private": "ssl_keyfile"}
     for name in options:
         (tmp_path / name).touch()
@@ -69,11 +69,11 @@ def test_tls_files_are_parameters(tmp_path):
     ],
 )
 def test_a_url_that_cannot_be_used_shows_the_form_and_no_password(url, words):
-    """Each mistake says what is wrong and how a URL is written, and repeats no part of a secret."""
+    """Each error has the mistake and the form of a URL, and no part of a secret."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         RedisAddress.parse(url)
     assert "STEM_BACKEND_URL=redis://[[user]:password@]host" in str(caught.value)
-    # what a log shows, but for the lines of this file: the error and those it was raised from
+    # what a log shows without the lines of this file: the error and those it was raised from
     told = "".join(traceback.format_exception(caught.value, limit=0))
     for secret in ("geheim", "gehe", "im@", "dahin"):
         assert secret not in told

@@ -1,4 +1,4 @@
-"""The result backend that needs nothing but RabbitMQ: what only it does."""
+"""Behaviour that only the result backend rpc:// has, which needs no service but RabbitMQ."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from support import report_ends
 
 from stem_amqp.errors import (
     BackendUnavailableError,
@@ -15,21 +16,21 @@ from stem_amqp.errors import (
     ReplyRefusedError,
     ResultTimeoutError,
 )
-from stem_amqp.message import new_id
-from stem_amqp.results.base import Progress, ProgressUpdate, Transition
-from stem_amqp.results.rpc import RpcBackend
-from stem_amqp.results.rpc_refusals import PATIENCE
-from stem_amqp.results.rpc_token import REPLACED_LIMIT, decode
+from stem_amqp.messages.message import new_id
+from stem_amqp.results.base import MemberReport, Progress, ProgressUpdate, Transition
+from stem_amqp.results.rpc.backend import RpcBackend
+from stem_amqp.results.rpc.refusals import PATIENCE
+from stem_amqp.results.rpc.token import GROUP, REPLACED_LIMIT, decode
 from stem_amqp.states import TaskState
 from stem_amqp.topology.names import Names
-from stem_amqp.transport.base import Publication
 from stem_amqp.transport.memory import ManualClock, MemoryBroker, MemoryTransport
+from stem_amqp.transport.publication import Publication
 
 SUCCEEDED, QUEUED = TaskState.SUCCEEDED, TaskState.QUEUED
 
 
 class Net:
-    """A broker with backends on it, each with a transport that notes what it publishes."""
+    """A broker with backends, each with a transport that records what it publishes."""
 
     def __init__(self):
         self.broker = MemoryBroker()
@@ -60,7 +61,7 @@ class Net:
 
 @pytest.fixture
 async def net():
-    """Give a broker with backends on it."""
+    """Yield a broker with backends."""
     net = Net()
     yield net
     await net.close()
@@ -72,8 +73,8 @@ def change(task_id, state=SUCCEEDED, reply_to=None, **values):
     return Transition(task_id=task_id, state=state, reply_to=reply_to, **(defaults | values))
 
 
-async def test_there_is_one_reply_queue_however_many_ask_at_once(net):
-    """The first producer makes it, and nobody before: a worker needs none."""
+async def test_concurrent_callers_share_one_reply_queue(net):
+    """The first producer declares it; a worker needs none."""
     producer = await net.backend()
     assert not net.broker.engine.router.queues
     addresses = await asyncio.gather(*(producer.reply_address() for _ in range(20)))
@@ -82,7 +83,7 @@ async def test_there_is_one_reply_queue_however_many_ask_at_once(net):
 
 
 async def test_the_reply_queue_is_named_after_its_process(net, monkeypatch):
-    """Namespace, host and process are readable; odd characters and long names are cut."""
+    """Namespace, host and process are readable; special characters are replaced, long names cut."""
     monkeypatch.setattr("socket.gethostname", lambda: "büro 1/web.example.com" + "x" * 300)
     names = {await (await net.backend()).reply_address() for _ in range(2)}
     assert len(names) == 2
@@ -92,7 +93,7 @@ async def test_the_reply_queue_is_named_after_its_process(net, monkeypatch):
 
 
 async def test_a_reply_queue_that_could_not_be_made_is_made_by_the_next_call(net):
-    """A broker that is away is no reason to have no replies for ever."""
+    """An unavailable broker does not disable replies permanently."""
     producer = await net.backend()
     with (
         net.broker.outage(),
@@ -103,7 +104,7 @@ async def test_a_reply_queue_that_could_not_be_made_is_made_by_the_next_call(net
 
 
 async def test_a_producers_own_changes_are_not_published(net):
-    """What is for this process is stored here."""
+    """Changes for this process are stored in it."""
     producer = await net.backend()
     reply_to = await producer.reply_address()
     task_id = new_id()
@@ -118,7 +119,7 @@ async def test_a_producers_own_changes_are_not_published(net):
 
 
 async def test_a_reply_is_readable_in_the_management_ui(net):
-    """Type, correlation id and a JSON body with the result as JSON say what a message is."""
+    """Type, correlation id and a JSON body with the result show the meaning of a message."""
     worker = await net.backend()
     other = await net.backend()
     reply_to = await other.reply_address()
@@ -138,7 +139,7 @@ async def test_a_reply_is_readable_in_the_management_ui(net):
     ],
 )
 async def test_a_reply_that_cannot_be_published_is_an_error(net, error, kind):
-    """An outage or a refusal, which is not tried for ever; repeating is safe."""
+    """An outage or a refusal is not retried for ever; repeating is safe."""
     producer, worker = await net.backend(), await net.backend()
     reply_to = await producer.reply_address()
     changes = [change(f"t{number}", reply_to=reply_to, result=b"1") for number in range(10)]
@@ -152,7 +153,7 @@ async def test_a_reply_that_cannot_be_published_is_an_error(net, error, kind):
 
 
 async def test_a_reply_that_its_queue_refuses_for_long_is_forgotten(net):
-    """A dead node's exclusive queues refuse everything: no worker may wait for it for ever."""
+    """Exclusive queues of a dead node refuse everything; no worker may wait for them for ever."""
     producer, worker = await net.backend(), await net.backend()
     reply_to = await producer.reply_address()
     net.broker.refuse_publishes(PublishRefusedError("down"), times=3)
@@ -170,7 +171,7 @@ async def test_a_reply_that_its_queue_refuses_for_long_is_forgotten(net):
 
 
 async def test_a_renamed_reply_queue_is_still_ones_own(net):
-    """The changes of tasks that were enqueued under the earlier name are stored, not published."""
+    """Changes of tasks that were enqueued under the earlier name are stored, not published."""
     producer = await net.backend()
     earlier = await producer.reply_address()
     producer._replies._on_renamed("later")
@@ -182,7 +183,7 @@ async def test_a_renamed_reply_queue_is_still_ones_own(net):
 
 
 async def test_replies_of_a_batch_are_published_at_once(net, monkeypatch):
-    """A batch takes as long as its slowest confirm, and the changes of one task stay in order."""
+    """A batch takes as long as its slowest confirm; the changes of one task stay in order."""
     worker, producer = await net.backend(), await net.backend()
     reply_to = await producer.reply_address()
     running, most, order = 0, 0, []
@@ -203,7 +204,7 @@ async def test_replies_of_a_batch_are_published_at_once(net, monkeypatch):
 
 
 async def test_a_message_that_is_no_reply_is_logged_and_ignored(net, caplog):
-    """Whatever lands on the reply queue, later replies still arrive."""
+    """After any message on the reply queue, later replies still arrive."""
     producer, worker = await net.backend(), await net.backend()
     reply_to = await producer.reply_address()
     for body, kind in ((b"{", "stem.result"), (b"{}", None), (b"\xff", "stem.progress")):
@@ -215,8 +216,8 @@ async def test_a_message_that_is_no_reply_is_logged_and_ignored(net, caplog):
     assert sum("ignored a message" in record.getMessage() for record in caplog.records) == 3
 
 
-async def test_the_oldest_records_make_room_and_a_lost_result_is_told_once(net, caplog):
-    """Memory is bounded; a result that nobody had asked for in time is worth a warning."""
+async def test_the_oldest_records_make_room_and_a_lost_result_is_reported_once(net, caplog):
+    """Memory is bounded; a result that was dropped before it was read causes one warning."""
     producer = await net.backend(limit=5)
     reply_to = await producer.reply_address()
     queued = [change(f"q{number}", QUEUED, reply_to) for number in range(20)]
@@ -232,7 +233,7 @@ async def test_the_oldest_records_make_room_and_a_lost_result_is_told_once(net, 
 
 
 async def test_a_waiter_gets_its_result_however_many_others_come(net):
-    """The limit drops what nobody waits for; whoever waits is woken when the reply arrives."""
+    """The limit drops only records without a waiter; a waiter is woken when the reply arrives."""
     producer, worker = await net.backend(limit=5), await net.backend()
     reply_to = await producer.reply_address()
     waiting = [asyncio.create_task(producer.wait(f"t{number}", 5)) for number in range(50)]
@@ -244,26 +245,27 @@ async def test_a_waiter_gets_its_result_however_many_others_come(net):
 
 
 async def test_members_that_end_together_are_written_together(net):
-    """100 members that end in one process while another change is under way cost few messages."""
+    """100 members that end in one process while another change is in progress cost few messages."""
     worker = await net.backend()
     await worker.create_group("g1", 100, ttl=60)
     net.published.clear()
-    groups = await asyncio.gather(
-        *(worker.report_member("g1", f"t{number}", SUCCEEDED) for number in range(100))
-    )
-    assert all(group.complete for group in groups)
-    assert len(net.published) <= 3
+    groups = await asyncio.gather(*(report_ends(worker, "g1", number) for number in range(100)))
+    assert [group.complete for group in groups].count(True) == 1
+    assert groups[-1].done == 100
+    states = [publication for publication in net.published if publication.type == GROUP]
+    assert len(states) <= 3
+    assert len(net.published) == 100 + len(states)
 
 
 async def test_a_group_id_must_fit_into_a_queues_name(net):
-    """The message says how long is too long."""
+    """The error names the allowed length."""
     worker = await net.backend()
     with pytest.raises(ConfigurationError, match=r"(?s)too long.*255.*shorter id"):
         await worker.create_group("g" * 250, 1, ttl=60)
 
 
 async def test_a_very_long_ttl_is_what_rabbitmq_takes(net):
-    """RabbitMQ's timers end at 49 days: a queue that is not used for so long may go."""
+    """RabbitMQ's timers end at 49 days, so a longer expiry is cut to that."""
     worker = await net.backend()
     await worker.create_group("g1", 1, ttl=365 * 86400.0)
     assert net.broker.engine.router.queues["shop.group.g1"].arguments["x-expires"] == 2**32 - 1
@@ -272,11 +274,11 @@ async def test_a_very_long_ttl_is_what_rabbitmq_takes(net):
 
 
 async def test_a_claim_that_crashed_halfway_is_won_by_the_same_claimant(net):
-    """The claim is decided by its queue: who declared it wins, although nobody was told."""
+    """The queue decides the claim: its owner has won, even if the answer was lost."""
     worker = await net.backend()
     await worker.create_group("g1", 1, ttl=60)
-    await worker.report_member("g1", "t1", SUCCEEDED)
-    assert await worker._groups._declare_claim("g1", "first", 60)
+    await report_ends(worker, "g1", 0)
+    assert await worker.groups._declare_claim("g1", "first", 60)
     assert await worker.claim_group("g1", "second") is False
     assert (await worker.get_group("g1")).claimed_by is None
     assert await worker.claim_group("g1", "first") is True
@@ -284,19 +286,19 @@ async def test_a_claim_that_crashed_halfway_is_won_by_the_same_claimant(net):
 
 
 async def test_a_token_whose_confirm_was_lost_counts_its_member_once(net):
-    """A report that may or may not have arrived is repeated without harm."""
+    """A report of unknown outcome is repeated without harm."""
     worker = await net.backend()
     await worker.create_group("g1", 2, ttl=60)
     net.broker.refuse_publishes(BrokerUnavailableError("cut"), times=1, accepted=True)
     with pytest.raises(BackendUnavailableError, match="cut"):
-        await worker.report_member("g1", "t1", SUCCEEDED)
-    group = await worker.report_member("g1", "t1", SUCCEEDED)
-    assert (dict(group.members), group.complete) == ({"t1": SUCCEEDED}, False)
+        await report_ends(worker, "g1", 0)
+    group = await report_ends(worker, "g1", 0)
+    assert (group.done, group.complete) == (1, False)
     assert len(net.broker.messages("shop.group.g1")) == 1
 
 
 async def test_a_holder_that_was_cut_off_learns_what_the_next_one_did(net, monkeypatch):
-    """A change whose token was united with others before it came back counts as made."""
+    """A change counts as made if its token was merged with others before it came back."""
     first, second = await net.backend(), await net.backend()
     await first.create_group("g1", 2, ttl=60)
     real, others = first._transport.publish, []
@@ -309,20 +311,24 @@ async def test_a_holder_that_was_cut_off_learns_what_the_next_one_did(net, monke
         connection.lose("cut by the test")
         await others[0]
 
-    async with first._groups._hold("g1") as held, asyncio.timeout(5):
+    async with first.groups._hold("g1") as held, asyncio.timeout(60):
         await held.state()
-        others.append(asyncio.create_task(second.report_member("g1", "t2", SUCCEEDED)))
+        others.append(asyncio.create_task(report_ends(second, "g1", 1)))
         await asyncio.sleep(0.05)
         assert not others[0].done()
         monkeypatch.setattr(first._transport, "publish", publish_and_lose)
-        state = await held.update(lambda seen: seen.with_members({"t1": SUCCEEDED}))
+        state = await held.update(
+            lambda seen: seen.with_reports(
+                [MemberReport(group_id="g1", index=0, task_id="t0", state=SUCCEEDED)]
+            )
+        )
     assert others[0].result().complete
-    assert set(state.members) == {"t1", "t2"}
+    assert state.succeeded == 0b11
     assert len(net.broker.messages("shop.group.g1")) == 1
 
 
 async def test_a_token_stands_for_every_one_that_it_replaced(net, monkeypatch):
-    """Whoever still waits for a token of his own finds its number in the one that is left."""
+    """A process that waits for its own token finds its number in the remaining one."""
     worker = await net.backend()
     await worker.create_group("g1", 2, ttl=60)
     state = decode(net.broker.messages("shop.group.g1")[0].body)[2]
@@ -335,7 +341,7 @@ async def test_a_token_stands_for_every_one_that_it_replaced(net, monkeypatch):
         await real(publication)
 
     monkeypatch.setattr(worker._transport, "publish", publish_after_another)
-    await worker.report_member("g1", "t1", SUCCEEDED)
+    await report_ends(worker, "g1", 0)
     (left,) = net.broker.messages("shop.group.g1")
     assert "other" in decode(left.body)[1]
     for _ in range(200):
@@ -344,7 +350,7 @@ async def test_a_token_stands_for_every_one_that_it_replaced(net, monkeypatch):
 
 
 async def test_ping_fails_without_a_broker(net):
-    """The backend is as available as the broker."""
+    """The backend is available if the broker is."""
     worker = await net.backend()
     await worker.ping()
     with net.broker.outage(), pytest.raises(BackendUnavailableError, match="does not answer"):
@@ -352,23 +358,23 @@ async def test_ping_fails_without_a_broker(net):
 
 
 async def test_groups_without_a_broker_are_an_outage(net):
-    """Every question about a group fails in the same way, and can be repeated."""
+    """Every operation on a group raises the same error, and can be repeated."""
     worker = await net.backend()
     with net.broker.outage():
         for call in (
             worker.create_group("g1", 1, ttl=60),
-            worker.report_member("g1", "t1", SUCCEEDED),
+            report_ends(worker, "g1", 0),
             worker.claim_group("g1", "t1"),
             worker.get_group("g1"),
         ):
             with pytest.raises(BackendUnavailableError):
                 await call
     await worker.create_group("g1", 1, ttl=60)
-    assert (await worker.report_member("g1", "t1", SUCCEEDED)).complete
+    assert (await report_ends(worker, "g1", 0)).complete
 
 
 async def test_a_task_of_another_process_is_unknown(net):
-    """rpc:// tells a producer of its own tasks only, which a timeout shows."""
+    """rpc:// has only the producer's own tasks, as a timeout shows."""
     producer, stranger, worker = [await net.backend() for _ in range(3)]
     reply_to = await producer.reply_address()
     await worker.transition([change("t1", reply_to=reply_to, result=b"1")])

@@ -1,4 +1,4 @@
-"""The result backend in a SQLite file: its durability, its waiting across processes, its errors."""
+"""The result backend in a SQLite file: durability, waiting across processes, errors."""
 
 import asyncio
 import sqlite3
@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from support import eventually, report_ends, until
 
 import stem_amqp
 from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ResultTimeoutError
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import Progress, ProgressUpdate, Transition
-from stem_amqp.results.sqlite import SqliteBackend
+from stem_amqp.results.sqlite import schema as sqlite_schema
+from stem_amqp.results.sqlite import thread as sqlite_thread
+from stem_amqp.results.sqlite.backend import SqliteBackend
 from stem_amqp.states import TaskState
 from stem_amqp.transport.memory import ManualClock
 
@@ -24,7 +27,7 @@ SUCCEEDED = TaskState.SUCCEEDED
 
 @pytest.fixture
 def path(tmp_path):
-    """Name a file that is not there yet."""
+    """Return the path of a file that does not exist yet."""
     return tmp_path / "results.db"
 
 
@@ -53,7 +56,7 @@ def change(task_id, state=SUCCEEDED, **values):
 
 
 async def test_results_survive_a_restart(path, opened):
-    """Everything of a record and of a group is there after the file was closed and opened again."""
+    """Records and groups are complete after the file was closed and opened again."""
     first = await opened()
     progress = Progress(fraction=0.5, message="half ☃", data=[1], at=2.0)
     queued = change("t1", TaskState.QUEUED, meta={"tenant": "ä"}, worker="w1")
@@ -61,7 +64,7 @@ async def test_results_survive_a_restart(path, opened):
     await first.report_progress([ProgressUpdate(task_id="t1", progress=progress)])
     await first.transition([change("t1", result=b'{"a":1}', meta={"tenant": "ä"})])
     await first.create_group("g1", 1, ttl=60)
-    await first.report_member("g1", "t1", SUCCEEDED)
+    await report_ends(first, "g1", 0)
     await first.claim_group("g1", "t1")
     record, group = await first.get("t1"), await first.get_group("g1")
     await first.close()
@@ -69,11 +72,11 @@ async def test_results_survive_a_restart(path, opened):
     assert await second.get("t1") == record
     assert (record.result, record.progress, record.meta) == (b'{"a":1}', progress, {"tenant": "ä"})
     assert await second.get_group("g1") == group
-    assert (dict(group.members), group.claimed_by) == ({"t1": SUCCEEDED}, "t1")
+    assert (group.done, group.complete, group.claimed_by) == (1, True, "t1")
 
 
 async def test_a_closed_backend_can_be_opened_again(opened):
-    """Opening twice is no error, nor is opening after closing."""
+    """A second open does nothing, and a closed backend can be opened."""
     backend = await opened()
     await backend.open()
     await backend.transition([change("t1")])
@@ -99,7 +102,9 @@ import asyncio, os, signal, sys, time
 from pathlib import Path
 from stem_amqp.clock import SystemClock
 from stem_amqp.results.base import Transition
-from stem_amqp.results.sqlite import SqliteBackend
+from stem_amqp.results.sqlite import schema as sqlite_schema
+from stem_amqp.results.sqlite import thread as sqlite_thread
+from stem_amqp.results.sqlite.backend import SqliteBackend
 from stem_amqp.states import TaskState
 
 def change(task_id, result):
@@ -116,7 +121,7 @@ asyncio.run(main())
 
 
 async def child(path, body):
-    """Run code with a backend on the file in another process, and return what it wrote."""
+    """Run code with a backend on the file in another process, and return its output."""
     code = CHILD.format(body=textwrap.indent(textwrap.dedent(body), "    "))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -131,7 +136,7 @@ async def child(path, body):
 
 
 async def test_two_processes_wake_each_other(path, opened):
-    """A waiter is woken by what another process stores, in both directions."""
+    """A change that another process stores wakes a waiter, in both directions."""
     backend = await opened()
     waiting = asyncio.create_task(backend.wait("from-child", 30))
     body = """
@@ -147,7 +152,7 @@ async def test_two_processes_wake_each_other(path, opened):
 
 
 async def test_a_killed_process_loses_nothing_that_was_reported_as_stored(path, opened):
-    """A result is in the file once `transition` has returned, whatever happens next."""
+    """A result is in the file once `transition` has returned."""
     body = """
         await backend.transition([change(str(n), b"%d" % n) for n in range(100)])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -174,7 +179,7 @@ async def test_many_writers_on_one_file_take_turns(opened):
 
 
 async def test_processes_that_open_a_new_file_at_once_all_get_it(path):
-    """The schema is made once, however many come first."""
+    """The schema is created once, for any number of processes."""
     backends = [SqliteBackend(path, SystemClock()) for _ in range(8)]
     await asyncio.gather(*(backend.open() for backend in backends))
     await asyncio.gather(*(backend.ping() for backend in backends))
@@ -182,8 +187,8 @@ async def test_processes_that_open_a_new_file_at_once_all_get_it(path):
 
 
 async def test_a_locked_file_is_unavailable_until_it_is_free(path, opened, monkeypatch):
-    """Another program's open transaction is named as the cause; afterwards all is well."""
-    monkeypatch.setattr("stem_amqp.results.sqlite_schema.BUSY_TIMEOUT", 0.05)
+    """The error names another program's open transaction; afterwards the backend works."""
+    monkeypatch.setattr("stem_amqp.results.sqlite.schema.BUSY_TIMEOUT", 0.05)
     backend = await opened()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -212,7 +217,7 @@ async def test_a_disk_that_takes_nothing_is_named_with_its_remedy(opened, pragma
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(opened):
-    """A change that cannot be written undoes its batch, and the next one is stored."""
+    """A change that cannot be written rolls its batch back, and the next batch is stored."""
     backend = await opened()
     with pytest.raises(TypeError):
         await backend.transition([change("t1"), change("t2", meta={"a": object()})])
@@ -221,55 +226,62 @@ async def test_a_batch_is_stored_whole_or_not_at_all(opened):
 
 
 async def test_expired_records_are_removed_while_others_are_written(path, opened, monkeypatch):
-    """A store that nobody purges does not grow for ever; a large heap goes in several steps."""
-    monkeypatch.setattr("stem_amqp.results.sqlite._PURGE_LIMIT", 20)
+    """A store without purges does not grow without limit; many records are removed in steps."""
+    monkeypatch.setattr("stem_amqp.results.sqlite.backend._PURGE_LIMIT", 20)
     clock = ManualClock()
     backend = await opened(clock)
     await backend.transition([change(str(number), ttl=10) for number in range(50)])
-    await backend.create_group("g1", 1, ttl=10)
-    await backend.report_member("g1", "t1", SUCCEEDED)
+    await backend.create_group("g1", 0, ttl=10, sealed=False)
+    await backend.expand_group("g1", 1, addition="a")
+    await report_ends(backend, "g1", 0)
     await backend.claim_key("k1", "t1", ttl=10)
     clock.advance(3600)
     left = []
     for number in range(4):
         await backend.transition([change(f"new-{number}")])
         left.append(await backend._thread.read(rows))
-    assert left == [(31, 0, 0, 0), (12, 0, 0, 0), (3, 0, 0, 0), (4, 0, 0, 0)]
+    assert left == [(31, 0, 0, 0, 0), (12, 0, 0, 0, 0), (3, 0, 0, 0, 0), (4, 0, 0, 0, 0)]
 
 
 async def test_purging_by_hand_removes_everything_that_has_expired(opened, monkeypatch):
-    """More than fits one transaction is removed in several."""
-    monkeypatch.setattr("stem_amqp.results.sqlite._PURGE_LIMIT", 20)
+    """More records than fit in one transaction are removed in several."""
+    monkeypatch.setattr("stem_amqp.results.sqlite.backend._PURGE_LIMIT", 20)
     clock = ManualClock()
     backend = await opened(clock)
     await backend.transition([change(str(number), ttl=10) for number in range(50)])
     clock.advance(11)
     assert await backend.purge_expired() == 50
-    assert await backend._thread.read(rows) == (0, 0, 0, 0)
+    assert await backend._thread.read(rows) == (0, 0, 0, 0, 0)
 
 
 def rows(connection):
-    """Count what lies in each table."""
-    tables = ("stem_tasks", "stem_groups", "stem_group_members", "stem_keys")
+    """Return the number of rows in each table."""
+    tables = (
+        "stem_tasks",
+        "stem_groups",
+        "stem_group_members",
+        "stem_group_expansions",
+        "stem_keys",
+    )
     counts = (connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in tables)
     return tuple(count for (count,) in counts)
 
 
-async def test_the_file_is_asked_for_news_only_while_somebody_waits(opened):
-    """An idle backend does nothing; a waiter's look ends with it."""
+async def test_the_file_is_polled_only_while_there_are_waiters(opened):
+    """An idle backend does nothing; the polling for a waiter ends with it."""
     backend = await opened()
     assert backend._watch._task is None
     with pytest.raises(ResultTimeoutError):
         await backend.wait("t1", 0.02)
     watching = backend._watch._task
-    await asyncio.wait_for(asyncio.wait({watching}), 5)
+    await asyncio.wait_for(asyncio.wait({watching}), 60)
     await backend.transition([change("t1")])
     assert (await backend.wait("t1")).state is SUCCEEDED
     assert backend._watch._task is watching
 
 
-async def test_waiters_are_told_when_the_file_fails(opened, monkeypatch):
-    """Nobody waits for ever for news from a file that cannot be read."""
+async def test_waiters_fail_when_the_file_fails(opened, monkeypatch):
+    """No waiter waits for ever on a file that cannot be read."""
     backend = await opened()
     waiting = asyncio.create_task(backend.wait("t1", 30))
     await asyncio.sleep(0.05)
@@ -283,26 +295,86 @@ async def test_waiters_are_told_when_the_file_fails(opened, monkeypatch):
 
 
 async def test_the_thread_ends_with_the_backend(path):
-    """Closing leaves no thread; jobs that were given before are finished."""
+    """Closing leaves no thread; earlier jobs are finished."""
     backend = SqliteBackend(path, SystemClock())
     await backend.open()
     changes = [change(new_id()) for _ in range(500)]
     stored, _ = await asyncio.gather(backend.transition(changes), backend.close())
     assert stored == [True] * 500
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while any("stem-amqp-sqlite" in thread.name for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_opening_leaves_nothing_open(path):
-    """Who gives up opening leaves no connection; another one can open the file."""
+async def test_a_cancelled_opening_leaves_nothing_open(path, monkeypatch):
+    """A cancelled open leaves no connection; another backend can open the file."""
+    cancelled = threading.Event()
+
+    def connect(path):
+        cancelled.wait(60)
+        return sqlite_schema.connect(path)
+
+    monkeypatch.setattr(sqlite_thread, "connect", connect)
     backend = SqliteBackend(path, SystemClock())
     opening = asyncio.create_task(backend.open())
     await asyncio.sleep(0)
     opening.cancel()
     await asyncio.wait({opening})
+    cancelled.set()
     assert opening.cancelled()
     await backend.open()
     await backend.ping()
     await backend.close()
+
+
+def is_closed(connection):
+    try:
+        connection.total_changes  # noqa: B018 - raises if it is closed
+    except sqlite3.ProgrammingError:
+        return True
+    return False
+
+
+def test_an_opening_that_outlives_its_event_loop_leaves_nothing_open(path, monkeypatch):
+    """Nobody else would close the connection."""
+    go, connections = threading.Event(), []
+
+    def connect(path):
+        go.wait(60)
+        connections.append(sqlite_schema.connect(path))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite_thread, "connect", connect)
+
+    async def cancel():
+        opening = asyncio.create_task(SqliteBackend(path, SystemClock()).open())
+        await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait({opening})
+
+    asyncio.run(cancel())
+    go.set()
+    until(lambda: connections and is_closed(connections[0]), "the connection is closed")
+
+
+async def test_a_cancelled_close_closes_the_file(path):
+    """It waits for earlier jobs, and goes on after them."""
+    go, found = threading.Event(), []
+    thread = sqlite_thread.SqliteThread(path)
+    await thread.open()
+
+    def job(connection):
+        found.append(connection)
+        go.wait(60)
+
+    running = asyncio.create_task(thread.read(job))
+    await eventually(lambda: found)
+    closing = asyncio.create_task(thread.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    assert closing.cancelled()
+    go.set()
+    await running
+    await eventually(lambda: is_closed(found[0]), "the connection is closed")

@@ -1,25 +1,27 @@
-"""Opening the SQLite file: its schema, and what can be wrong with it."""
+"""Opening the SQLite file: its schema, and its possible defects."""
 
+import os
 import sqlite3
+import stat
 import threading
 
 import pytest
 
 from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError
-from stem_amqp.results import sqlite_schema
-from stem_amqp.results.sqlite import SqliteBackend
-from stem_amqp.results.sqlite_schema import APPLICATION_ID, MIGRATIONS, connect
+from stem_amqp.results.sqlite import schema as sqlite_schema
+from stem_amqp.results.sqlite.backend import SqliteBackend
+from stem_amqp.results.sqlite.schema import APPLICATION_ID, MIGRATIONS, connect
 
 
 @pytest.fixture
 def path(tmp_path):
-    """Name a file that is not there yet."""
+    """Return the path of a file that does not exist yet."""
     return tmp_path / "results.db"
 
 
 def pragma(path, name):
-    """Read a setting of a file, as another program would."""
+    """Return a setting of a file, read as another program does."""
     connection = sqlite3.connect(path)
     value = connection.execute(f"PRAGMA {name}").fetchone()[0]
     connection.close()
@@ -27,7 +29,7 @@ def pragma(path, name):
 
 
 def test_a_new_file_gets_the_current_schema_and_our_mark(path):
-    """Version and application id say what the file is."""
+    """Version and application id identify the file."""
     connect(path).close()
     assert pragma(path, "user_version") == len(MIGRATIONS)
     assert pragma(path, "application_id") == APPLICATION_ID
@@ -35,7 +37,7 @@ def test_a_new_file_gets_the_current_schema_and_our_mark(path):
 
 
 def test_an_older_schema_is_migrated_and_keeps_its_records(path):
-    """Only the scripts that are missing run, in one transaction."""
+    """Only the missing scripts run, in one transaction."""
     old = connect(path)
     old.execute("INSERT INTO stem_groups (group_id, size, expires_at) VALUES ('g1', 2, 1e12)")
     old.close()
@@ -47,8 +49,24 @@ def test_an_older_schema_is_migrated_and_keeps_its_records(path):
     assert pragma(path, "user_version") == len(MIGRATIONS) + 1
 
 
-def test_a_file_of_before_lists_gets_its_index_while_an_older_process_goes_on(path):
-    """The index is no version: who has the file open, or opens it with an older release, can write."""
+def test_a_file_of_the_first_releases_gets_groups_that_count(path):
+    """The tables of groups are made anew, since nothing used them; other records are kept."""
+    connect(path, MIGRATIONS[:2]).close()
+    old = sqlite3.connect(path)
+    old.execute("INSERT INTO stem_groups (group_id, size, expires_at) VALUES ('g1', 2, 1e12)")
+    old.execute("INSERT INTO stem_group_members VALUES ('g1', 't1', 'succeeded')")
+    old.execute("INSERT INTO stem_keys (key, owner, expires_at) VALUES ('k', 'o', 1e12)")
+    old.commit()
+    old.close()
+    connection = connect(path)
+    assert connection.execute("SELECT owner FROM stem_keys").fetchall() == [("o",)]
+    assert connection.execute("SELECT done, failed, plan FROM stem_groups").fetchall() == []
+    connection.close()
+    assert pragma(path, "user_version") == len(MIGRATIONS)
+
+
+def test_an_older_file_gets_its_index_while_an_older_process_continues(path):
+    """The index does not change the version: open backends and older releases can still write."""
     older = connect(path)
     older.execute("DROP INDEX stem_tasks_by_creation")
     older.execute("INSERT INTO stem_groups (group_id, size, expires_at) VALUES ('g1', 2, 1e12)")
@@ -63,7 +81,7 @@ def test_a_file_of_before_lists_gets_its_index_while_an_older_process_goes_on(pa
 
 
 def test_a_migration_that_fails_changes_nothing(path):
-    """Half a migration is none."""
+    """A failed migration is rolled back."""
     connect(path).close()
     broken = (*MIGRATIONS, "ALTER TABLE stem_groups ADD COLUMN note TEXT; NONSENSE;")
     with pytest.raises(BackendUnavailableError, match="NONSENSE"):
@@ -73,7 +91,7 @@ def test_a_migration_that_fails_changes_nothing(path):
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path):
-    """An older release does not write into what it does not know."""
+    """An older release does not write into an unknown schema."""
     known = len(MIGRATIONS)
     newer = (*MIGRATIONS, "CREATE TABLE stem_news (id TEXT)")
     connect(path, newer).close()
@@ -85,29 +103,29 @@ def test_a_newer_schema_is_refused_and_left_alone(path):
 
 
 def test_a_missing_directory_is_named(tmp_path):
-    """The directory is the operator's to create."""
+    """The operator has to create the directory."""
     with pytest.raises(ConfigurationError, match=r"(?s)no directory .*/missing.*Create it"):
         connect(tmp_path / "missing" / "results.db")
 
 
 def test_a_directory_is_no_file(tmp_path):
-    """A path that names a directory says so."""
+    """The error says that the path is a directory."""
     with pytest.raises(ConfigurationError, match=r"is a directory"):
         connect(tmp_path)
 
 
 def test_something_else_than_a_database_is_not_touched(path):
-    """A file of another kind is named and keeps its contents."""
+    """The error names the file, which keeps its contents."""
     text = "Dear diary,\n" * 1000
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match=r"results\.db is no SQLite database"):
+    with pytest.raises(ConfigurationError, match=r"results\.db is not an SQLite database"):
         connect(path)
     assert path.read_text() == text
 
 
 @pytest.mark.parametrize("setup", ["CREATE TABLE users (id)", "PRAGMA application_id = 7"])
 def test_the_database_of_another_program_is_not_touched(path, setup):
-    """Our tables do not move into somebody's application database."""
+    """Our tables are not created in another application's database."""
     connection = sqlite3.connect(path)
     connection.execute(setup)
     connection.commit()
@@ -119,7 +137,7 @@ def test_the_database_of_another_program_is_not_touched(path, setup):
 
 
 async def test_a_damaged_file_says_what_to_do(path):
-    """Damage is found, and the way out is in the message."""
+    """Damage is found, and the message has the remedy."""
     connection = connect(path)
     connection.executemany(
         "INSERT INTO stem_groups (group_id, size, expires_at) VALUES (?, 1, 1e12)",
@@ -136,14 +154,16 @@ async def test_a_damaged_file_says_what_to_do(path):
     await backend.close()
 
 
-def test_a_file_system_without_a_write_ahead_log_is_refused():
+def test_a_file_system_without_a_write_ahead_log_is_refused(tmp_path, monkeypatch):
     """Without WAL several processes would block each other; a memory database has none."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"(?s)write-ahead log.*local disk"):
         connect(":memory:")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_opening_waits_for_another_process_that_is_just_writing(path):
-    """SQLite gives up at once on the change to WAL; we try again until the other one is done."""
+    """SQLite fails at once on the change to WAL, so the backend retries it."""
     connect(path).close()
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     assert other.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
@@ -157,14 +177,47 @@ def test_opening_waits_for_another_process_that_is_just_writing(path):
 
 
 def test_an_ancient_sqlite_is_named(path, monkeypatch):
-    """A Python that was built with too old a library says so at the start."""
+    """A Python with too old a library raises the error at the start."""
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 22, 0))
     with pytest.raises(ConfigurationError, match=r"needs SQLite 3\.24"):
         connect(path)
 
 
 def test_an_error_that_says_nothing_more_has_a_remedy_too(path):
-    """Every message ends with what to do."""
+    """Every message ends with the remedy."""
     error = sqlite_schema.unavailable(path, sqlite3.OperationalError("disk I/O error"))
     assert "disk I/O error" in str(error)
     assert "Check the disk" in str(error)
+
+
+def mode(path):
+    """Return the permission bits of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path):
+    """This includes the files that SQLite has beside it."""
+    path = tmp_path / "r.db"
+    before = os.umask(0)
+    try:
+        connection = connect(path)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE t (a)")
+        connection.execute("COMMIT")
+        beside = sorted(tmp_path.iterdir())
+        assert len(beside) == 3, beside
+        assert {mode(file) for file in beside} == {0o600}
+        connection.close()
+    finally:
+        os.umask(before)
+
+
+def test_the_mode_of_an_existing_file_is_kept(tmp_path, caplog):
+    """Its owner may share it; a warning says that every user can read it."""
+    for bits, warned in ((0o660, False), (0o644, True)):
+        path = tmp_path / f"{bits}.db"
+        path.touch()
+        path.chmod(bits)
+        connect(path).close()
+        assert mode(path) == bits
+        assert any(path.name in record.getMessage() for record in caplog.records) is warned

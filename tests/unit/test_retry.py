@@ -13,7 +13,7 @@ def waits(policy, attempt, times=200):
 
 @pytest.mark.parametrize(("attempt", "longest"), [(0, 2), (1, 4), (2, 8), (8, 300), (60, 300)])
 def test_the_default_doubles_from_two_seconds_to_five_minutes(attempt, longest):
-    """A quarter of the wait is jitter, and it is taken off."""
+    """A quarter of the wait is jitter, which is subtracted."""
     values = waits(DEFAULT_POLICY, attempt)
     assert all(0.75 * longest <= value <= longest for value in values)
     assert max(values) - min(values) > 0.1 * longest
@@ -26,7 +26,7 @@ def test_the_short_form_is_exponential():
 
 
 def test_tenacity_strategies_are_used_as_they_are():
-    """wait, stop and retry see the attempt, the exception and the time since the enqueue."""
+    """wait, stop and retry get the attempt, the exception and the time since the enqueue."""
     policy = RetryPolicy(
         wait=tenacity.wait_fixed(7) + tenacity.wait_incrementing(start=0, increment=1),
         stop=tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(100),
@@ -40,15 +40,15 @@ def test_tenacity_strategies_are_used_as_they_are():
     assert not policy.accepts(0, ValueError())
 
 
-def test_the_short_form_travels_and_a_strategy_does_not():
-    """A call's own policy goes into the message, so it must be plain values."""
+def test_the_short_form_is_sent_and_a_strategy_is_not():
+    """A call's own policy is sent in the message, so it must consist of plain values."""
     short = RetryPolicy(base="1s", max="1m").short_form()
     assert RetryPolicy.parse(short).short_form() == short
     for policy in (
         RetryPolicy(wait=tenacity.wait_fixed(1)),
         RetryPolicy(stop=tenacity.stop_after_delay(3)),
     ):
-        with pytest.raises(ConfigurationError, match="cannot travel"):
+        with pytest.raises(ConfigurationError, match="cannot be sent"):
             policy.short_form()
 
 
@@ -60,12 +60,12 @@ def test_the_short_form_travels_and_a_strategy_does_not():
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(values):
-    """A mistake is seen where the policy is made."""
+    """The error is raised where the policy is made."""
     with pytest.raises(ConfigurationError):
         RetryPolicy(**values)
 
 
 def test_an_unknown_key_is_refused():
-    """The short form's keys are named in the error."""
+    """The error names the keys of the short form."""
     with pytest.raises(ConfigurationError, match="base, factor, max, jitter"):
         RetryPolicy.parse({"bas": 1})

@@ -1,9 +1,9 @@
-"""Settings: where they come from, and what is never printed."""
+"""Settings: their sources, and secrets that are never printed."""
 
 import pytest
 
 from stem_amqp.errors import ConfigurationError
-from stem_amqp.settings import Settings, misspelt_variables, redacted
+from stem_amqp.settings import Settings, misspelt_variables
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +14,7 @@ def clean(monkeypatch, tmp_path):
 
 
 def test_variables_and_the_env_file_are_read(monkeypatch, tmp_path):
-    """A variable comes before the .env file, a keyword before both."""
+    """A variable takes precedence over the .env file, a keyword over both."""
     (tmp_path / ".env").write_text("STEM_NAMESPACE=file\nSTEM_CONCURRENCY=7\nOTHER=1\n")
     monkeypatch.setenv("STEM_NAMESPACE", "variable")
     assert Settings.load().namespace == "variable"
@@ -30,7 +30,7 @@ def test_several_broker_urls_are_separated_by_commas(monkeypatch):
 
 
 def test_durations_are_written_with_units(monkeypatch):
-    """30s, 5m and numbers of seconds are all read."""
+    """30s, 5m and numbers of seconds are accepted."""
     monkeypatch.setenv("STEM_GRACE_PERIOD", "2m")
     monkeypatch.setenv("STEM_PUBLISH_TIMEOUT", "5")
     with pytest.raises(ConfigurationError, match="STEM_PUBLISH_TIMEOUT"):
@@ -51,28 +51,15 @@ def test_secrets_are_never_printed():
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("amqp://user:pa@ss@host:5672/v", "amqp://user:***@host:5672/v"),
-        ("amqp://host/", "amqp://host/"),
-        ("amqps://u:p@h/?heartbeat=5", "amqps://u:***@h/?heartbeat=5"),
-    ],
-)
-def test_a_url_is_shown_without_its_password(url, shown):
-    """Logs name the broker, not the secret."""
-    assert redacted(url) == shown
-
-
-@pytest.mark.parametrize(
     "values",
     [
         {"concurrency": 0}, {"prefetch": 0}, {"namespace": "a b"}, {"namespace": ""},
         {"broker_url": "host"}, {"broker_url": ""}, {"broker_url": "memory://,amqp://h/"},
-        {"log_level": "LOUD"}, {"heartbeat_interval": "0s"}, {"backend_url": "nothing"},
+        {"log_level": "LOUD"}, {"heartbeat_interval": "-1s"}, {"backend_url": "nothing"},
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_used_names_its_variable(values):
-    """The error says which variable to mend."""
+    """The error names the variable."""
     with pytest.raises(ConfigurationError, match="STEM_" + next(iter(values)).upper()):
         Settings.load(**values)
 
@@ -86,5 +73,5 @@ def test_a_misspelt_variable_is_noticed():
         "STEM_TEST_BROKER_URL": "t",
     }
     assert misspelt_variables(environment) == [
-        "STEM_BROKR_URL is no setting; did you mean STEM_BROKER_URL?"
+        "STEM_BROKR_URL is not a setting; did you mean STEM_BROKER_URL?"
     ]

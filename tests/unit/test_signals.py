@@ -1,4 +1,4 @@
-"""Signals: who hears what, and that a listener never touches the task."""
+"""Signals: which listeners are called, and that a listener never affects the task."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ async def test_sync_and_async_listeners_hear_in_order():
 
 
 async def test_filters_choose_by_task_and_queue():
-    """A listener hears only what its globs match."""
+    """A listener gets only the events that its globs match."""
     signals, heard = Signals(), []
     signals.task_failed.connect(task="orders.*", queue="o*")(lambda e: heard.append(e.id))
     for number, (task, queue) in enumerate(
@@ -43,7 +43,7 @@ async def test_filters_choose_by_task_and_queue():
 
 
 async def test_a_failing_listener_is_logged_and_goes_no_further(caplog):
-    """Neither the other listeners nor the task notice."""
+    """The other listeners and the task are not affected."""
     signals, heard = Signals(), []
 
     @signals.task_started.connect()
@@ -58,7 +58,7 @@ async def test_a_failing_listener_is_logged_and_goes_no_further(caplog):
 
 
 async def test_a_hanging_listener_is_given_up(monkeypatch, caplog):
-    """A listener that waits for ever cannot hold the task."""
+    """A listener that never returns cannot hold the task."""
     monkeypatch.setattr(module, "LISTENER_TIMEOUT", 0.01)
     signals = Signals()
 
@@ -83,7 +83,7 @@ async def test_signals_are_switched_as_a_whole_and_one_by_one():
 
 
 def test_an_unknown_signal_is_refused_and_nothing_changes():
-    """A typo in the configuration is an error that names what there is."""
+    """A typo in the configuration is an error that names the existing signals."""
     signals = Signals()
     with pytest.raises(ConfigurationError, match="worker-heartbeat"):
         signals.configure(enabled_signals={"worker-hartbeat": False})
@@ -91,6 +91,6 @@ def test_an_unknown_signal_is_refused_and_nothing_changes():
 
 
 def test_every_signal_of_the_table_is_an_attribute():
-    """What the documentation lists can be reached."""
+    """Every signal of the documentation is an attribute."""
     signals = Signals()
     assert [getattr(signals, name.replace("-", "_")).name for name in TABLE] == list(TABLE)

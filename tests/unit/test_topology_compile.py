@@ -1,4 +1,4 @@
-"""What a topology becomes on the broker. Run this file to write the golden topology anew."""
+"""Compilation of a topology to entities. Run this file to write the golden topology again."""
 
 import json
 import random
@@ -8,22 +8,28 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stem_amqp.delay import MAX_UNITS, exact_units, route, two_digit_units
 from stem_amqp.errors import TopologyError
-from stem_amqp.topology.compile import UNLIMITED, compile_topology
-from stem_amqp.topology.load import load_topology, parse_topology
+from stem_amqp.settings import NAME
+from stem_amqp.topology.compile import compile_topology
+from stem_amqp.topology.directives import DELIVERY_LIMIT
+from stem_amqp.topology.extra_queues import UNLIMITED
+from stem_amqp.topology.file.load import load_topology, parse_topology
 from stem_amqp.topology.model import Topology
-from stem_amqp.topology.names import Names
-from stem_amqp.transport.memory.exchange import topic_matches
+from stem_amqp.topology.names import REJECTED_KEY, Names, collides
+from stem_amqp.topology.routing import topic_matches
 
 GOLDEN = Path(__file__).with_name("golden_topology.json")
 ROOT = Path(__file__).parents[2]
 NAMES = Names("stem")
+DELAY_QUEUES = NAMES.delay_queues()
 
 
 def compiled(text="", queues=(), names=NAMES):
-    """Compile a topology given without its first line."""
+    """Return a compiled topology given without its first line."""
     return compile_topology(parse_topology("version: 1\n" + text), names, queues)
 
 
@@ -33,7 +39,7 @@ def arguments(entities, name):
 
 
 def golden_text():
-    """Write the default topology with one entity on a line."""
+    """Return the default topology with one entity on a line."""
     entities = asdict(compile_topology(load_topology(ROOT / "topology/default.yaml"), NAMES))
     sections = []
     for kind, found in entities.items():
@@ -43,14 +49,14 @@ def golden_text():
 
 
 def test_the_default_topology_never_changes_silently():
-    """Whatever is on users' brokers is fixed here: a change needs a migration, or a new name."""
+    """The entities on users' brokers are fixed here: a change needs a migration or a new name."""
     assert json.loads(golden_text()) == json.loads(GOLDEN.read_text()), (
         "the compiled topology has changed; if that is meant, run: python " + __file__
     )
 
 
 def test_the_example_file_equals_what_happens_without_a_file():
-    """topology/default.yaml says nothing else than the built-in defaults."""
+    """topology/default.yaml has the built-in defaults."""
     example = load_topology(ROOT / "topology/default.yaml")
     assert compile_topology(example, NAMES) == compile_topology(
         Topology.default(), NAMES, ["default"]
@@ -61,7 +67,7 @@ def test_the_example_file_equals_what_happens_without_a_file():
 
 
 def test_the_same_input_compiles_to_the_same():
-    """Neither the order of the names nor the process's hash seed has a say."""
+    """The order of the names and the hash seed of the process have no effect."""
     names = ["orders", "emails", "a.b", "z", "billing.eu"]
     first = compiled(queues=names)
     for seed in range(5):
@@ -73,13 +79,13 @@ def test_the_same_input_compiles_to_the_same():
         f"print(c(T.default(), N('stem'), set({names!r})))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=90
     )
     assert run.stdout.strip() == str(compile_topology(Topology.default(), NAMES, names))
 
 
-def test_every_name_is_in_the_namespace_and_there_once():
-    """Two environments on one virtual host do not meet."""
+def test_every_name_is_in_the_namespace_and_unique():
+    """Two environments on one virtual host have no name in common."""
     entities = compiled(queues=["orders", "a.b"], names=Names("shop.staging"))
     for kind in (entities.exchanges, entities.queues):
         found = [entity.name for entity in kind]
@@ -88,7 +94,7 @@ def test_every_name_is_in_the_namespace_and_there_once():
 
 
 def test_whatever_is_bound_or_referred_to_is_declared():
-    """Nothing points to an exchange or queue that is not there."""
+    """No entity refers to an exchange or queue that does not exist."""
     entities = compiled(queues=["orders"])
     exchanges = {exchange.name for exchange in entities.exchanges}
     queues = {queue.name for queue in entities.queues}
@@ -103,8 +109,17 @@ def test_whatever_is_bound_or_referred_to_is_declared():
         assert set(referring) <= exchanges
 
 
+@given(st.from_regex(NAME, fullmatch=True).filter(lambda name: not collides(name) and name < "zz"))
+def test_a_list_of_queues_has_the_delay_queues_last(queue):
+    """RabbitMQ sorts by the bytes of the names in its UI and API; AMQP allows none after z."""
+    first = min(name.encode() for name in DELAY_QUEUES)
+    others = (NAMES.work(queue, 2), NAMES.dlq(queue, 2), NAMES.unroutable, NAMES.reply(queue))
+    assert all(name.encode() < first for name in others)
+    assert sorted(DELAY_QUEUES, key=str.encode) == list(DELAY_QUEUES)
+
+
 def test_a_work_queue_gets_tasks_only_after_everything_behind_it_is_bound():
-    """A task that arrives while another process still declares loses nothing."""
+    """A task that arrives while another process still declares is not lost."""
     sources = [binding.source for binding in compiled(queues=["a", "b"]).bindings]
     assert sources[-2:] == [NAMES.tasks, NAMES.tasks]
     assert sources.count(NAMES.tasks) == 2
@@ -112,13 +127,13 @@ def test_a_work_queue_gets_tasks_only_after_everything_behind_it_is_bound():
 
 
 def test_the_tasks_exchange_has_no_alternate():
-    """A task for an unknown queue comes back to its producer as an error."""
+    """A task for an unknown queue is returned to its producer as an error."""
     tasks = compiled().exchanges[0]
     assert (tasks.name, dict(tasks.arguments)) == ("stem.tasks", {})
 
 
 def test_what_cannot_be_delivered_is_parked():
-    """Delays that end at a missing queue, and dead letters of one, must not hold up the others."""
+    """Delays and dead letters for a missing queue must not block the others."""
     alternates = {
         exchange.name: exchange.arguments.get("alternate-exchange")
         for exchange in compiled().exchanges
@@ -128,7 +143,7 @@ def test_what_cannot_be_delivered_is_parked():
 
 
 def test_rule_5_a_work_queue_dead_letters_only_to_its_own_dead_letter_queue():
-    """RabbitMQ drops or wedges what goes round through a TTL without a rejection."""
+    """RabbitMQ drops or blocks messages that cycle through a TTL without a rejection."""
     entities = compiled("queues: {c: {type: classic}}", ["orders", "a.b"])
     for logical in ("orders", "a.b", "c"):
         own = arguments(entities, NAMES.work(logical))
@@ -143,23 +158,23 @@ def test_rule_5_a_work_queue_dead_letters_only_to_its_own_dead_letter_queue():
 
 
 def test_every_quorum_queue_has_an_explicit_positive_delivery_limit():
-    """RabbitMQ 3.10 drops at -1, and RabbitMQ 4 takes 20 where there is none."""
+    """RabbitMQ 3.10 drops messages at -1, and RabbitMQ 4 uses 20 if there is no limit."""
     entities = compiled("queues: {low: {delivery_limit: 7}}", ["orders"])
     for queue in entities.queues:
         assert queue.arguments["x-queue-type"] == "quorum"
-        assert queue.arguments["x-delivery-limit"] in {7, 100, UNLIMITED}
+        assert queue.arguments["x-delivery-limit"] in {7, 100, UNLIMITED, DELIVERY_LIMIT}
     assert arguments(entities, "stem.low")["x-delivery-limit"] == 7
     assert arguments(entities, "stem.orders")["x-delivery-limit"] == 100
 
 
 def test_every_quorum_queue_that_dead_letters_does_so_at_least_once():
-    """At-least-once needs reject-publish: with any other overflow RabbitMQ falls back silently."""
+    """At-least-once needs reject-publish: with another overflow RabbitMQ silently falls back."""
     dead_lettering = [
         queue
         for queue in compiled("queues: {full: {max_length: 5}}").queues
         if "x-dead-letter-exchange" in queue.arguments
     ]
-    assert len(dead_lettering) == 73
+    assert len(dead_lettering) == 74
     for queue in dead_lettering:
         assert queue.arguments["x-dead-letter-strategy"] == "at-least-once"
         assert queue.arguments["x-overflow"] == "reject-publish"
@@ -178,7 +193,7 @@ def test_every_quorum_queue_that_dead_letters_does_so_at_least_once():
     ],
 )
 def test_a_quorum_work_queue_has_just_the_arguments_of_its_spec(spec, expected):
-    """What only concerns workers, and a priority, is no argument of a quorum queue."""
+    """Settings for workers only, and a priority, are no arguments of a quorum queue."""
     assert arguments(compiled(f"queues: {{orders: {spec}}}"), "stem.orders") == expected | {
         "x-queue-type": "quorum",
         "x-delivery-limit": 100,
@@ -202,8 +217,8 @@ def test_a_classic_work_queue_has_no_argument_that_only_quorum_queues_know():
     }
 
 
-def test_a_dead_letter_queue_is_limited_and_loses_nothing_unless_told_to():
-    """It refuses what is too much; dropping the oldest, or no limit at all, must be asked for."""
+def test_a_dead_letter_queue_is_limited_and_loses_nothing_unless_configured_to():
+    """It refuses messages when it is full; dropping the oldest, or no limit, must be configured."""
     text = (
         "queues: {a: {dead_letter: {ttl: 14d, max_length: 5, overflow: drop-oldest}}, b: ,"
         " c: {dead_letter: {max_length: null, max_length_bytes: null}}}"
@@ -232,7 +247,7 @@ def test_a_queue_knows_its_logical_name():
 
 
 def test_queues_of_the_file_and_of_the_tasks_come_together_once():
-    """A queue that both name is one queue, with the file's arguments."""
+    """A queue that is in both is one queue, with the file's arguments."""
     entities = compiled("queues: {a: {ttl: 1s}}", ["a", "b"])
     assert [queue.name for queue in entities.queues][:5] == [
         "stem.unroutable", "stem.a.dlq", "stem.b.dlq", "stem.a", "stem.b",
@@ -273,13 +288,13 @@ def test_exchanges_and_bindings_of_the_file_are_declared_with_the_namespace_in_t
 
 
 def test_an_exchange_that_is_ours_in_the_actual_namespace_is_refused():
-    """The file cannot know which namespace the settings will choose."""
-    with pytest.raises(TopologyError, match=r"shop\.tasks is stem-amqp's own"):
+    """The file does not know which namespace the settings choose."""
+    with pytest.raises(TopologyError, match=r"shop\.tasks is reserved for stem-amqp"):
         compiled("exchanges: {shop.tasks: {type: topic}}", names=Names("shop"))
 
 
 class Walk:
-    """Follows a delayed message through the compiled entities, as RabbitMQ does."""
+    """The path of a delayed message through the compiled entities, computed like RabbitMQ's."""
 
     def __init__(self, entities):
         self.bindings = {}
@@ -288,7 +303,7 @@ class Walk:
         self.arguments = {queue.name: queue.arguments for queue in entities.queues}
 
     def ends(self, exchange, key):
-        """Return the queues where a message ends, each with what it waited in milliseconds."""
+        """Return the final queues of a message, each with the milliseconds that it waited."""
         found = []
         for binding in self.bindings.get(exchange, ()):
             if not topic_matches(binding.key, key):
@@ -306,7 +321,7 @@ class Walk:
 
 
 def test_a_delayed_message_waits_as_long_as_it_should_and_ends_in_its_own_queue():
-    """Whatever the delay and the queue's name: one way, the whole wait, the right queue."""
+    """For any delay and queue name there is one path, with the whole wait and the correct queue."""
     queues = ["orders", "a", "b.a", "a.b", "0", "1.0", "9.9.9.9.9.9.9.9", "x-y_z"]
     walk = Walk(compiled(queues=queues))
     generator = random.Random(7)
@@ -321,7 +336,7 @@ def test_a_delayed_message_waits_as_long_as_it_should_and_ends_in_its_own_queue(
 
 
 def test_a_task_ends_in_its_own_queue_only():
-    """The tasks exchange is a topic exchange, yet a queue's name fits only itself."""
+    """The tasks exchange is a topic exchange, but a queue's name matches only itself."""
     queues = ["a", "b.a", "a.b", "orders"]
     walk = Walk(compiled(queues=queues))
     for queue in queues:
@@ -330,7 +345,7 @@ def test_a_task_ends_in_its_own_queue_only():
 
 
 def test_a_later_version_is_another_queue_behind_the_same_logical_name():
-    """Publishers know exchange and key only, so they need not know it."""
+    """Publishers use only exchange and key, so they do not need the version."""
     text = """queues: {orders: {version: 2}}
 exchanges: {shop: {type: fanout}}
 bindings: [{source: shop, destination: orders}]"""
@@ -353,3 +368,25 @@ bindings: [{source: shop, destination: orders}]"""
 
 if __name__ == "__main__":
     GOLDEN.write_text(golden_text())
+
+
+def test_the_rejected_queue_is_bounded_and_never_refuses():
+    """Every publisher can fill it; without the section it does not exist."""
+    names = Names("stem")
+    assert names.rejected not in {
+        q.name for q in compile_topology(Topology.default(), names).queues
+    }
+    entities = compile_topology(Topology.default().with_rejected(), names)
+    (queue,) = (queue for queue in entities.queues if queue.name == names.rejected)
+    assert queue.arguments == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 1_000_000,
+        "x-message-ttl": 604_800_000,
+        "x-max-length": 10_000,
+        "x-max-length-bytes": 67_108_864,
+        "x-overflow": "drop-head",
+    }
+    (binding,) = (one for one in entities.bindings if one.destination == names.rejected)
+    assert (binding.source, binding.key) == (names.dead, REJECTED_KEY)
+    own = Topology(version=1, rejected={"max_length": 5}).with_rejected()
+    assert own.rejected.max_length == 5

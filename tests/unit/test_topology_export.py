@@ -1,4 +1,4 @@
-"""The topology for other tools: definitions, Kubernetes manifests, Terraform."""
+"""Exports of the topology to other tools: definitions, Kubernetes manifests, Terraform."""
 
 import json
 import re
@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stem_amqp.topology.compile import compile_topology
-from stem_amqp.topology.definitions import definitions
-from stem_amqp.topology.entities import Entities, Exchange, Policy
-from stem_amqp.topology.kubernetes import Target, manifests, manifests_text, object_name
-from stem_amqp.topology.load import parse_topology
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Policy, Queue
+from stem_amqp.topology.export.definitions import definitions
+from stem_amqp.topology.export.kubernetes import Target, manifests, manifests_text, object_name
+from stem_amqp.topology.export.terraform import label, terraform, unrepresentable
+from stem_amqp.topology.file.load import parse_topology
 from stem_amqp.topology.names import Names
-from stem_amqp.topology.terraform import label, terraform, unsayable
 
 SHOP = """\
 version: 1
@@ -41,7 +41,7 @@ DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 @pytest.fixture
 def entities():
-    """Everything that the formats have a place for."""
+    """Return entities of every kind that the formats support."""
     compiled = compile_topology(parse_topology(SHOP), Names("Shop_1"))
     return Entities(
         exchanges=compiled.exchanges,
@@ -53,14 +53,14 @@ def entities():
 
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
-    """Run commands in a directory of their own."""
+    """Yield a command line in a directory of its own."""
     with command_line(capsys, monkeypatch, tmp_path) as line:
         line.write("topology.yaml", SHOP)
         yield line
 
 
 def test_definitions_for_one_virtual_host_name_none(entities):
-    """So the management UI can import the file wherever it is told to."""
+    """The management UI can import the file into any virtual host."""
     document = definitions(entities)
     assert "vhost" not in json.dumps(document)
     assert len(document["queues"]) == len(entities.queues)
@@ -70,14 +70,14 @@ def test_definitions_for_one_virtual_host_name_none(entities):
 
 
 def test_definitions_for_a_broker_name_the_virtual_host_everywhere(entities):
-    """As rabbitmqctl import_definitions needs it; the virtual host itself is left as it is."""
+    """rabbitmqctl import_definitions needs this; the virtual host itself is not changed."""
     document = definitions(entities, "eu/1")
     assert {item["vhost"] for items in document.values() for item in items} == {"eu/1"}
     assert "vhosts" not in document
 
 
 def test_manifests_have_valid_and_unique_names(entities):
-    """Kubernetes takes lower case alone, and two of a kind may not share a name."""
+    """Kubernetes allows lower case only, and two objects of a kind must not share a name."""
     found = manifests(entities, Target(cluster="rabbit"))
     names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in found]
     assert len(set(names)) == len(names)
@@ -93,7 +93,7 @@ def test_manifests_have_valid_and_unique_names(entities):
 
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
 def test_any_name_has_an_object_and_a_label_of_its_own(one, other):
-    """Whatever stands in a name, and however long it is."""
+    """This holds for any characters and any length."""
     for naming, form in ((object_name, DNS_NAME), (label, r"[A-Za-z_][A-Za-z0-9_-]*")):
         assert re.fullmatch(form, naming(one))
         assert (naming(one) == naming(other)) == (one == other)
@@ -101,13 +101,13 @@ def test_any_name_has_an_object_and_a_label_of_its_own(one, other):
 
 
 def test_a_valid_name_stays_as_it_is():
-    """So that kubectl get queues reads like the management UI."""
+    """kubectl get queues then shows the names of the management UI."""
     assert object_name("stem.billing-eu.dlq") == "stem.billing-eu.dlq"
     assert label("stem.billing-eu.dlq") == "stem_billing-eu_dlq"
 
 
 def test_manifests_say_what_the_topology_says(entities):
-    """Each queue with all its arguments; its type is the operator's own key."""
+    """Each queue has all its arguments; its type is a separate key of the operator."""
     target = Target(cluster="rabbit", cluster_namespace="infra", virtual_host="eu")
     found = list(yaml.safe_load_all(manifests_text(entities, target)))
     queues = {m["spec"]["name"]: m["spec"] for m in found if m["kind"] == "Queue"}
@@ -132,7 +132,7 @@ def test_terraform_keeps_queues_from_being_destroyed(entities):
 
 
 def test_terraform_binds_only_what_stands(entities):
-    """A binding depends on both its ends, as far as they are in the file."""
+    """A binding depends on those of its ends that are in the file."""
     resources = terraform(entities)["resource"]
     bindings = resources["rabbitmq_binding"].values()
     assert len(bindings) == len(entities.bindings)
@@ -148,25 +148,39 @@ def test_terraform_binds_only_what_stands(entities):
 
 
 def test_terraform_evaluates_nothing_in_names(entities):
-    """Dollar and brace stand for themselves."""
+    """Dollar and brace are escaped."""
     (policy,) = terraform(entities)["resource"]["rabbitmq_operator_policy"].values()
     assert policy["policy"]["pattern"] == "$${x}"
 
 
+def test_terraform_evaluates_nothing_anywhere():
+    """This holds for values of any depth and for names of arguments."""
+    evil = '${file("/etc/passwd")}%{ for x in y }'
+    entities = Entities(
+        exchanges=(Exchange(name=evil, type="topic", arguments={evil: evil}),),
+        queues=(Queue(name=evil, arguments={evil: [evil]}),),
+        bindings=(Binding(source=evil, destination=evil, key=evil, arguments={evil: evil}),),
+        policies=(Policy(name=evil, pattern=evil, definition={evil: [evil, {evil: evil}]}),),
+    )
+    text = json.dumps(terraform(entities))
+    assert "file(" in text
+    assert not re.search(r"(?<!\\$)\\$\{|(?<!%)%\{", text.replace("$${", "").replace("%%{", ""))
+
+
 def test_what_terraform_cannot_say_is_said():
-    """The provider keeps an exchange's arguments as texts."""
+    """The provider stores an exchange's arguments as texts."""
     exchange = Exchange(name="e", type="topic", arguments={"x-n": 1, "alternate-exchange": "a"})
     policy = Policy(name="p", pattern="", definition={"flag": True, "max-length": 1})
-    lines = unsayable(Entities(exchanges=(exchange,), policies=(policy,)))
+    lines = unrepresentable(Entities(exchanges=(exchange,), policies=(policy,)))
     assert lines == [
-        "argument x-n of the exchange e becomes a text",
-        "flag of the policy p becomes a text",
+        "argument x-n of the exchange e becomes a string",
+        "flag of the policy p becomes a string",
     ]
 
 
 @pytest.mark.parametrize("form", ["definitions", "kubernetes", "terraform"])
 def test_export_writes_a_file_or_standard_output(cli, form):
-    """The same text, whichever way."""
+    """Both have the same text."""
     words = ("topology", "export", "topology.yaml", "--format", form, "--cluster", "rabbit")
     shown = cli(*words)
     assert shown.code == 0
@@ -174,15 +188,35 @@ def test_export_writes_a_file_or_standard_output(cli, form):
     assert (cli.folder / "out").read_text() == shown.out
 
 
+@pytest.mark.parametrize(
+    ("file", "holds"),
+    [
+        ("x.json", '"exchanges"'),
+        ("x.tf.json", '"resource"'),
+        ("x.yaml", "apiVersion"),
+        ("x.yml", "apiVersion"),
+    ],
+)
+def test_the_name_of_the_file_determines_the_format(cli, file, holds):
+    """Each format has its file name; if neither tells the format, the command asks for it."""
+    words = ("topology", "export", "topology.yaml", "--cluster", "rabbit")
+    assert cli(*words, "-o", file).code == 0
+    assert holds in (cli.folder / file).read_text()
+    ran = cli(*words)
+    assert ran.code == 2
+    assert "--format definitions, kubernetes, terraform" in ran.err
+    assert cli(*words, "-f", "terraform", "-o", "x.yaml").code == 2
+
+
 def test_a_manifest_needs_a_cluster(cli):
-    """The reference is required, and nobody can guess it."""
+    """The reference is required, and has no default."""
     ran = cli("topology", "export", "topology.yaml", "--format", "kubernetes")
     assert ran.code == 2
     assert "--cluster NAME" in ran.err
 
 
 def test_a_file_that_cannot_be_written_is_an_error(cli):
-    """With the way out."""
+    """The error has the remedy."""
     ran = cli("topology", "export", "topology.yaml", "-f", "definitions", "-o", "no/such/place")
     assert ran.code == 2
     assert "no/such/place cannot be written" in ran.err

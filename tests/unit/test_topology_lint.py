@@ -1,14 +1,14 @@
-"""What lint warns of, and what it leaves alone."""
+"""Warnings of lint, and texts that have none."""
 
 import pytest
 
-from stem_amqp.topology.lint import lint
-from stem_amqp.topology.load import load_topology, parse_topology
+from stem_amqp.topology.file.load import load_topology, parse_topology
+from stem_amqp.topology.lint.run import lint
 from stem_amqp.topology.model import Topology
 
 
 def warnings(text):
-    """Lint a topology given without its first line."""
+    """Return the warnings of a topology given without its first line."""
     return lint(parse_topology("version: 1\n" + text))
 
 
@@ -18,16 +18,16 @@ TAP = "exchanges: {audit: {type: topic}, all: {type: fanout}}\nqueues: {orders: 
 @pytest.mark.parametrize(
     ("text", "key", "problem"),
     [
-        ("queues: {a: {max_length: 5}}", "queues.a.max_length", "32 refused"),
-        ("queues: {a: {max_length_bytes: 5}}", "queues.a.max_length_bytes", "32 refused"),
+        ("queues: {a: {max_length: 5}}", "queues.a.max_length", "wait for room in a holding queue"),
+        ("queues: {a: {max_length_bytes: 5}}", "queues.a.max_length_bytes", "wait for room in a holding queue"),
         ("queues: {a: {overflow: drop-oldest, max_length: 5}}", "queues.a.overflow", "lost on its way"),
-        ("queues: {a: {ttl: 30s}}", "queues.a.ttl", "30 s, so also whenever a deploy"),
+        ("queues: {a: {ttl: 30s}}", "queues.a.ttl", "30 s, also when a deploy"),
         ("queues: {a: {delivery_limit: 3}}", "queues.a.delivery_limit", "3 deploys"),
         ("queues: {a: {dead_letter: {ttl: 1d}}}", "queues.a.dead_letter.ttl", "weekend"),
         (
             "queues: {a: {dead_letter: {overflow: drop-oldest}}}",
             "queues.a.dead_letter.overflow",
-            "without a word",
+            "silently",
         ),
         ("queues: {a: {type: classic}}", "queues.a.type", "at-most-once"),
         ("queues: {a: {priority: 5}}", "queues.a.priority", "no effect on a quorum queue"),
@@ -37,14 +37,14 @@ TAP = "exchanges: {audit: {type: topic}, all: {type: fanout}}\nqueues: {orders: 
         ("routes: [{match: x, queue: a}]", "routes[0].queue", "queue a is not under queues"),
         ("queues: {orders: }\nroutes: [{match: x, queue: order}]", "routes[0].queue", "mean orders?"),
         ("queues: {a: }\nroutes: [{match: 'x.*', queue: a}, {match: x.y, queue: a}]",
-         "routes[1].match", "never reached: x.* stands before it"),
+         "routes[1].match", "never reached: x.* precedes it"),
         ("queues: {a: }\nroutes: [{match: x, queue: a}, {match: x, queue: a}]",
          "routes[1].match", "never reached"),
         ("queues: {a: }\nroutes: [{match: '*', queue: a}, {match: 'x?.[ab]*', queue: a}]",
-         "routes[1].match", "never reached: * stands before it"),
-        ("queues: {a: }\nroutes: [{match: 'shop/*', queue: a}]", "routes[0].match", "can be like this"),
-        ("queues: {a: }\nroutes: [{match: '*..sync', queue: a}]", "routes[0].match", "can be like this"),
-        ("queues: {a: }\nroutes: [{match: 'orders.', queue: a}]", "routes[0].match", "can be like this"),
+         "routes[1].match", "never reached: * precedes it"),
+        ("queues: {a: }\nroutes: [{match: 'shop/*', queue: a}]", "routes[0].match", "can match this"),
+        ("queues: {a: }\nroutes: [{match: '*..sync', queue: a}]", "routes[0].match", "can match this"),
+        ("queues: {a: }\nroutes: [{match: 'orders.', queue: a}]", "routes[0].match", "can match this"),
         (TAP % "{source: '{namespace}.tasks', destination: audit, key: '#', to: exchange}",
          "bindings[0]", "no UnroutableError"),
         (TAP % "{source: '{namespace}.tasks', destination: emails, key: orders}",
@@ -52,24 +52,24 @@ TAP = "exchanges: {audit: {type: topic}, all: {type: fanout}}\nqueues: {orders: 
         (TAP % "{source: all, destination: emails, key: orders}", "bindings[0].key", "fanout"),
         (TAP % "{source: audit, destination: emails, key: 'order*.x'}", "bindings[0].key", "word"),
         (TAP % "{source: '{namespace}.tasks', destination: emails, key: '#'}",
-         "bindings[0]", "tasks of orders run in emails too: twice"),
+         "bindings[0]", "tasks of orders also run in emails: they run twice"),
         (TAP % "{source: '{namespace}.dead', destination: audit, key: odrers, to: exchange}",
-         "bindings[0].key", "no dead letter comes this way"),
+         "bindings[0].key", "it matches no dead letter"),
         (TAP % "{source: '{namespace}.dead', destination: audit, key: '#', to: exchange}",
-         "bindings[0].key", "a direct exchange compares keys letter by letter"),
+         "bindings[0].key", "a direct exchange compares keys exactly"),
         (TAP % "{source: '{namespace}.control', destination: audit, key: x, to: exchange}",
          "bindings[0].key", "fanout"),
         ("extra_queues: {t: {type: classic, dead_letter_exchange: '{namespace}.unroutable'}}",
          "extra_queues.t.type", "lost on the way"),
         ("extra_queues: {t: {max_length: 5, dead_letter_exchange: '{namespace}.unroutable'}}",
-         "extra_queues.t.overflow", "at-least-once only where a full queue refuses"),
+         "extra_queues.t.overflow", "at-least-once only with overflow: refuse"),
         (("extra_queues: {t: {max_length: 5, overflow: refuse}}\nqueues: {a: }\n"
          "bindings: [{source: '{namespace}.tasks', destination: t, key: a}]"),
-         "extra_queues.t.overflow", "refuses every message of which it gets a copy"),
+         "extra_queues.t.overflow", "refuses every message that it would get a copy of"),
     ],
 )  # fmt: skip
 def test_what_will_be_regretted_is_warned_of(text, key, problem):
-    """One warning, at its key, with the problem and a remedy."""
+    """One warning at the key has the problem and a remedy."""
     [found] = warnings(text)
     assert found.key == key
     assert problem in found.problem
@@ -96,12 +96,12 @@ def test_what_will_be_regretted_is_warned_of(text, key, problem):
     ],
 )
 def test_what_is_good_is_not_warned_of(text):
-    """A warning that is always there is not read."""
+    """Warnings that always appear are not read."""
     assert warnings(text) == []
 
 
 def test_priorities_of_a_classic_queue_are_warned_of_when_they_cannot_work():
-    """Prefetched tasks are beyond their reach, and many levels are expensive."""
+    """They do not affect prefetched tasks, and many levels are expensive."""
     found = warnings("queues: {a: {type: classic, priority: 100, prefetch: 10}}")
     assert [warning.key for warning in found] == ["queues.a.type", *["queues.a.priority"] * 2]
     fine = warnings("queues: {a: {type: classic, priority: 10, prefetch: 1}}")
@@ -115,6 +115,6 @@ def test_what_is_inherited_is_reported_once_and_where_it_stands():
 
 
 def test_the_defaults_and_the_example_are_clean():
-    """We take our own advice."""
+    """The defaults follow the advice of lint."""
     assert lint(Topology.default()) == []
     assert lint(load_topology("topology/default.yaml")) == []

@@ -1,22 +1,23 @@
-"""The topology's model: what a queue inherits, and where tasks go."""
+"""The topology's model: inherited values of queues, and the routes of tasks."""
 
 import pytest
 from pydantic import ValidationError
 
 from stem_amqp.errors import UnknownTaskError
-from stem_amqp.options import DEFAULT_MAX_RETRIES
 from stem_amqp.retry import DEFAULT_POLICY
-from stem_amqp.topology.load import parse_topology
-from stem_amqp.topology.model import QueueSpec, Topology
+from stem_amqp.tasks.options import DEFAULT_MAX_RETRIES
+from stem_amqp.topology.file.load import parse_topology
+from stem_amqp.topology.model import Topology
+from stem_amqp.topology.spec.queues import QueueSpec
 
 
 def topology(text):
-    """Read a topology without its first line."""
+    """Return a topology from a text without its first line."""
     return parse_topology("version: 1\n" + text)
 
 
 def test_without_a_file_every_queue_has_the_defaults():
-    """No queue is declared, and any queue can be asked for."""
+    """No queue is declared, and every queue name has settings."""
     default = Topology.default()
     assert default.declared == ()
     assert default.namespace is None
@@ -25,7 +26,7 @@ def test_without_a_file_every_queue_has_the_defaults():
 
 
 def test_the_built_in_retries_are_those_of_a_task_without_a_topology():
-    """The model's defaults are the library's, not a second set."""
+    """The model's defaults are those of the library."""
     spec = Topology.default().queue("orders")
     assert spec.max_retries == DEFAULT_MAX_RETRIES
     assert spec.policy is not None
@@ -33,7 +34,7 @@ def test_the_built_in_retries_are_those_of_a_task_without_a_topology():
 
 
 def test_a_queue_inherits_what_it_does_not_set():
-    """Own values win, key by key."""
+    """Own values take precedence, key by key."""
     found = topology("defaults: {prefetch: 5, ttl: 1h}\nqueues: {orders: {ttl: 2h}}")
     orders = found.queue("orders")
     assert (orders.prefetch, orders.ttl) == (5, 7200.0)
@@ -53,7 +54,7 @@ def test_retries_and_dead_letters_are_inherited_key_by_key_too():
 
 
 def test_null_turns_an_inherited_limit_off():
-    """A queue can do without what the defaults set."""
+    """A queue can have no limit although the defaults have one."""
     found = topology(
         "defaults: {ttl: 1h, retry: {max_retries: 9}}\nqueues: {a: {ttl: null, retry: null}}"
     )
@@ -63,14 +64,14 @@ def test_null_turns_an_inherited_limit_off():
 
 
 def test_setting_a_value_to_the_built_in_default_overrides_the_files_defaults():
-    """What counts is what is written, not whether it differs from the built-in value."""
+    """A written value counts, even if it equals the built-in value."""
     found = topology("defaults: {delivery_limit: 50}\nqueues: {a: {delivery_limit: 100}, b: }")
     assert found.queue("a").delivery_limit == 100
     assert found.queue("b").delivery_limit == 50
 
 
 def test_declared_are_the_queues_of_the_file_in_its_order():
-    """A queue with nothing behind it is a queue."""
+    """A queue without any settings is declared too."""
     assert topology("queues:\n  b:\n  a: {}\n").declared == ("b", "a")
 
 
@@ -81,7 +82,7 @@ def test_empty_sections_are_as_good_as_none():
 
 
 def test_a_queue_may_be_called_like_anything_in_yaml():
-    """Keys are texts, without quotes too: a number, a boolean, a word that YAML 1.1 took for one."""
+    """Keys without quotes are texts too: a number, a boolean, a keyword of YAML 1.1."""
     assert topology("queues: {1: , true: , on: , null: }").declared == ("1", "true", "on", "null")
 
 
@@ -99,7 +100,7 @@ def test_a_queue_may_be_called_like_anything_in_yaml():
     ],
 )
 def test_the_first_route_that_fits_decides(task, queue):
-    """A star is any text, dots too; the whole name must fit, in its case."""
+    """A star is any text with dots; the whole name must match, in its case."""
     found = topology(
         "queues: {orders: , emails: , exact: }\n"
         "routes:\n"
@@ -111,7 +112,7 @@ def test_the_first_route_that_fits_decides(task, queue):
 
 
 def test_a_retry_spec_becomes_a_policy():
-    """The backoff's values are the policy's short form."""
+    """The backoff's values become the policy's short form."""
     spec = topology(
         "defaults: {retry: {backoff: {base: 1s, factor: 3, max: 9s, jitter: 0}}}"
     ).defaults
@@ -121,12 +122,12 @@ def test_a_retry_spec_becomes_a_policy():
 
 
 def test_a_topology_in_code_is_checked_as_one_in_a_file_is():
-    """A model that does not fit together cannot be had."""
-    with pytest.raises(ValidationError, match="counts no deliveries"):
+    """An inconsistent model cannot be created."""
+    with pytest.raises(ValidationError, match="does not count deliveries"):
         Topology(version=1, queues={"a": QueueSpec(type="classic", delivery_limit=5)})
 
 
 def test_a_topology_does_not_change():
-    """What workers and producers share is frozen."""
+    """Workers and producers share a frozen model."""
     with pytest.raises(ValidationError, match="frozen"):
         Topology.default().namespace = "other"

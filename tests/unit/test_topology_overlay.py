@@ -1,17 +1,17 @@
-"""Files that extend others, values from the environment, named retries, policies and extra queues."""
+"""Files that extend others, values from the environment, named retries, policies, extra queues."""
 
 import pytest
 
 from stem_amqp.errors import TopologyError
 from stem_amqp.topology.compile import compile_topology
-from stem_amqp.topology.load import load_topology, parse_topology
+from stem_amqp.topology.file.load import load_topology, parse_topology
 from stem_amqp.topology.names import Names
 
 NAMES = Names("stem")
 
 
 def compiled(text):
-    """Compile a topology given without its first line."""
+    """Return a compiled topology given without its first line."""
     return compile_topology(parse_topology("version: 1\n" + text), NAMES)
 
 
@@ -34,7 +34,7 @@ def files(tmp_path):
 
 
 def test_a_file_is_laid_over_another_key_by_key(files):
-    """Mappings are merged, and what is not said is inherited."""
+    """Mappings are merged, and omitted keys are inherited."""
     path = files(
         base="version: 1\nqueues:\n  orders: {prefetch: 5, ttl: 1h}\n  emails:\n",
         production="extends: base.yaml\nqueues:\n  orders: {prefetch: 50}\n",
@@ -46,7 +46,7 @@ def test_a_file_is_laid_over_another_key_by_key(files):
 
 
 def test_a_mistake_names_the_file_that_it_is_in(files):
-    """Of the two, with the line there."""
+    """Of the two files the right one is named, with its line."""
     path = files(
         base="version: 1\nqueues:\n  orders:\n    prefech: 5\n",
         production="extends: base.yaml\n",
@@ -59,7 +59,7 @@ def test_a_mistake_names_the_file_that_it_is_in(files):
 
 
 def test_files_that_extend_each_other_are_refused(files):
-    """With the file that closes the circle."""
+    """The error names the file that closes the cycle."""
     path = files(
         one="version: 1\nextends: two.yaml\n",
         two="version: 1\nextends: one.yaml\n",
@@ -68,14 +68,14 @@ def test_files_that_extend_each_other_are_refused(files):
         load_topology(path)
 
 
-def test_a_file_that_is_not_there_is_looked_for_beside_the_other(files):
-    """The path that was tried is named."""
+def test_a_missing_file_is_searched_beside_the_other(files):
+    """The error names the path that was tried."""
     with pytest.raises(TopologyError, match="looked for"):
         load_topology(files(production="version: 1\nextends: base.yaml\n"))
 
 
 def test_values_come_from_the_environment(monkeypatch):
-    """Typed as if they stood there; a default stands for a variable that is not set."""
+    """They have the type of a written value; a default replaces a variable that is not set."""
     monkeypatch.setenv("ORDERS_PREFETCH", "7")
     monkeypatch.delenv("ORDERS_TTL", raising=False)
     topology = parse_topology(
@@ -86,7 +86,7 @@ def test_values_come_from_the_environment(monkeypatch):
 
 
 def test_a_variable_that_is_not_set_is_a_mistake(monkeypatch):
-    """With its name and line."""
+    """The error has its name and line."""
     monkeypatch.delenv("NOT_SET", raising=False)
     with pytest.raises(TopologyError, match="NOT_SET") as caught:
         parse_topology("version: 1\nqueues:\n  orders: {ttl: '${NOT_SET}'}\n")
@@ -94,7 +94,7 @@ def test_a_variable_that_is_not_set_is_a_mistake(monkeypatch):
 
 
 def test_a_value_of_the_environment_is_never_shown(monkeypatch):
-    """It may be a secret that went into the wrong variable."""
+    """It may be a secret in the wrong variable."""
     monkeypatch.setenv("ORDERS_TTL", "hunter2secret")
     with pytest.raises(TopologyError) as caught:
         parse_topology("version: 1\nqueues: {orders: {ttl: '${ORDERS_TTL}'}}\n")
@@ -102,7 +102,7 @@ def test_a_value_of_the_environment_is_never_shown(monkeypatch):
 
 
 def test_retry_policies_have_names():
-    """A queue names one, and inherits what it does not say."""
+    """A queue names one, and inherits the keys that it omits."""
     topology = parse_topology(
         "version: 1\n"
         "retries: {gentle: {max_retries: 9, backoff: {base: 10s}}}\n"
@@ -114,13 +114,13 @@ def test_retry_policies_have_names():
 
 
 def test_a_misspelt_retry_policy_is_a_mistake():
-    """With the like one."""
+    """The error suggests the similar name."""
     with pytest.raises(TopologyError, match="gentle"):
         parse_topology("version: 1\nretries: {gentle: }\nqueues: {orders: {retry: gentel}}\n")
 
 
 def test_settings_go_into_arguments_unless_asked_for():
-    """As policies they can be changed later; the names that encode a delay stay with the queue."""
+    """Policies can be changed later; the TTL in a delay queue's name stays an argument."""
     text = "queues: {orders: {ttl: 1h, max_length: 10}}\n"
     assert compiled(text).policies == ()
     assert queue(compiled(text), "stem.orders")["x-message-ttl"] == 3_600_000
@@ -133,12 +133,12 @@ def test_settings_go_into_arguments_unless_asked_for():
     assert policy.definition["max-length"] == 10
     assert policy.definition["dead-letter-exchange"] == "stem.dead"
     assert policy.definition["dead-letter-strategy"] == "at-least-once"
-    delay = queue(entities, "stem.delay.0000030.0s")
+    delay = queue(entities, "stem.zz-delay.0000030.0s")
     assert delay["x-message-ttl"] == 30_000
 
 
 def test_policies_and_operator_policies_of_ones_own():
-    """The namespace is put into names and patterns."""
+    """The namespace is inserted into names and patterns."""
     entities = compiled(
         "policies:\n"
         '  "{namespace}.audit": {pattern: "^{namespace}[.]audit$", definition: {max-length: 5}}\n'
@@ -152,7 +152,7 @@ def test_policies_and_operator_policies_of_ones_own():
 
 
 def test_a_stream_is_no_work_queue_but_may_be_an_extra_one():
-    """Its messages are never settled one by one."""
+    """The messages of a stream are never settled one by one."""
     with pytest.raises(TopologyError, match="stream"):
         parse_topology("version: 1\nqueues: {orders: {type: stream}}\n")
     entities = compiled(
@@ -162,3 +162,36 @@ def test_a_stream_is_no_work_queue_but_may_be_an_extra_one():
     )
     assert queue(entities, "stem.audit")["x-queue-type"] == "stream"
     assert any(binding.destination == "stem.audit" for binding in entities.bindings)
+
+
+@pytest.mark.parametrize(
+    "name", ["passwd", "secret.pem", "link.yaml", "../etc/hosts", "keys.yaml.txt"]
+)
+def test_a_file_that_is_no_topology_is_not_shown(tmp_path, name):
+    """The author of a topology file who sees the errors must not be able to read other files."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    secret = "hunter2:x:0:0:root:/root:/bin/sh"
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if name == "link.yaml":
+        (folder / "elsewhere").write_text(secret)
+        target.symlink_to(folder / "elsewhere")
+    else:
+        target.write_text(secret)
+    file = folder / "topology.yaml"
+    file.write_text(f"extends: {name}\nversion: 1\n")
+    with pytest.raises(TopologyError, match="does not have the name of a topology file") as caught:
+        load_topology(file)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["hunter2 and more", "- hunter2", "hunter2: [", "'hunter2"])
+def test_what_is_no_mapping_is_not_shown(tmp_path, text):
+    """This holds for the file itself and for the file that it extends."""
+    (tmp_path / "base.yaml").write_text(text)
+    (tmp_path / "over.yaml").write_text("extends: base.yaml\nversion: 1\n")
+    for name in ("base.yaml", "over.yaml"):
+        with pytest.raises(TopologyError) as caught:
+            load_topology(tmp_path / name)
+        assert "hunter2" not in str(caught.value)

@@ -1,12 +1,12 @@
-"""What a release of RabbitMQ refuses of a topology, or ignores."""
+"""Parts of a topology that a release of RabbitMQ refuses or ignores."""
 
 import pytest
 
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.provision.release import Abilities, fitness
-from stem_amqp.topology.load import parse_topology
-from stem_amqp.topology.planned import Planned
-from stem_amqp.transport.amqp.features import release
+from stem_amqp.topology.file.load import parse_topology
+from stem_amqp.topology.lint.planned import Planned
+from stem_amqp.transport.features import release
 
 TYPED = "policies: {p: {pattern: x, apply_to: quorum_queues, definition: {message-ttl: 1d}}}"
 TIMEOUT = "policies: {p: {pattern: '^t$', definition: {consumer-timeout: 1h}}}\nextra_queues: {t: {type: classic}}"
@@ -43,12 +43,12 @@ def found(text, version, **known):
     ],
 )
 def test_a_release_refuses_or_ignores(text, version, refused, ignored):
-    """Each at its key."""
+    """Each finding is at its key."""
     assert found(text, version) == (refused, ignored)
 
 
-def test_what_the_broker_tells_of_itself_counts():
-    """Types of exchanges and feature flags are known where the management API answers."""
+def test_the_brokers_own_properties_count():
+    """The management API gives the types of exchanges and the feature flags."""
     kinds = frozenset({"topic", "direct"})
     assert found(LOCAL, "4.0", exchange_types=kinds) == (["exchanges.e.type"], [])
     off = frozenset({"stream_queue"})
@@ -56,6 +56,6 @@ def test_what_the_broker_tells_of_itself_counts():
 
 
 def test_a_release_that_is_none_is_refused():
-    """With how one is written."""
-    with pytest.raises(ConfigurationError, match=r"Write such as 3\.10"):
+    """The error shows the form of a release."""
+    with pytest.raises(ConfigurationError, match=r"Write for example 3\.10"):
         release("newest")

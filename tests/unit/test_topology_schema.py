@@ -1,4 +1,4 @@
-"""The JSON Schema and the example file. Run this file to write the schema anew."""
+"""The JSON Schema and the example file. Run this file to write the schema again."""
 
 import json
 import re
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stem_amqp.topology.load import load_topology, parse_topology
-from stem_amqp.topology.schema import json_schema, schema_text
+from stem_amqp.topology.file.load import load_topology, parse_topology
+from stem_amqp.topology.file.schema import json_schema, schema_text
 
 TOPOLOGY = Path(__file__).parents[2] / "topology"
 
@@ -19,14 +19,14 @@ def objects(schema):
 
 
 def test_the_schema_file_is_up_to_date():
-    """Editors read the file, so it says what the model says."""
+    """Editors read the file, so it has to match the model."""
     assert json.loads((TOPOLOGY / "schema.json").read_text()) == json_schema(), (
         "the model has changed; run: python " + __file__
     )
 
 
 def test_every_key_has_a_description():
-    """An editor shows it while one types."""
+    """An editor shows it to the author of a file."""
     for schema in objects(json_schema()):
         assert schema["description"]
         for name, key in schema["properties"].items():
@@ -34,12 +34,12 @@ def test_every_key_has_a_description():
 
 
 def test_unknown_keys_are_refused_everywhere():
-    """An editor underlines what the loader would refuse."""
+    """An editor marks what the loader refuses."""
     assert all(schema["additionalProperties"] is False for schema in objects(json_schema()))
 
 
 def test_the_schema_is_of_a_draft_that_editors_know():
-    """The draft is named, and the version is the one key that must be there."""
+    """The draft is named, and the version is the one required key."""
     schema = json_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["required"] == ["version"]
@@ -59,7 +59,7 @@ def test_a_duration_is_a_number_or_a_text_with_units(duration, fits):
 
 
 def test_the_example_names_every_key():
-    """Whoever reads the example knows all that a file can say."""
+    """The example shows all that a file can have."""
     text = (TOPOLOGY / "default.yaml").read_text()
     for schema in objects(json_schema()):
         for name in schema["properties"]:
@@ -67,7 +67,7 @@ def test_the_example_names_every_key():
 
 
 def test_the_examples_that_are_commented_out_are_right():
-    """Taking the comment signs away gives a file without mistakes."""
+    """Without the comment signs, they are a file without mistakes."""
     text = (TOPOLOGY / "default.yaml").read_text()
     example = re.compile(
         r'^( *)# (?=[\w.]+: ?[^ ]|\w[\w.]*:$|"\{namespace\}\.audit":| {2}|- \{)', re.MULTILINE

@@ -1,11 +1,11 @@
-"""How many tasks at once, and how many unsettled deliveries: flag, topology file, settings."""
+"""Concurrency and prefetch from the flag, the topology file and the settings."""
 
 import uuid
 
 import pytest
 
 from stem_amqp import Stem
-from stem_amqp.topology.load import parse_topology
+from stem_amqp.topology.file.load import parse_topology
 
 TOPOLOGY = """
 version: 1
@@ -31,7 +31,7 @@ queues:
     ],
 )
 async def test_prefetch_is_the_concurrency_unless_something_says_otherwise(queue, flags, expected):
-    """A flag comes before the file, the file before the settings."""
+    """A flag takes precedence over the file, the file over the settings."""
     name = uuid.uuid4().hex
     stem = Stem(
         broker_url=f"memory://{name}",

@@ -1,9 +1,9 @@
-"""Stem in a Django project: ``INSTALLED_APPS = […, "stem_amqp.integrations.django"]``."""
+"""The Django integration: ``INSTALLED_APPS = […, "stem_amqp.integrations.django"]``."""
 
 from stem_amqp.errors import ConfigurationError
 
 try:
-    import django as _django  # noqa: F401 - is it there?
+    import django as _django  # noqa: F401 - checks that it is installed
 except ModuleNotFoundError as error:
     raise ConfigurationError(
         "stem_amqp.integrations.django needs Django.\n  pip install 'stem-amqp[django]'"

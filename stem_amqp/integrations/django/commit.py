@@ -1,4 +1,4 @@
-"""Tasks that are enqueued when the database has committed what they are about."""
+"""Enqueue tasks once a database transaction is committed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 from django.db import transaction
 
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.task import BoundTask, Task
 
 P = ParamSpec("P")
@@ -19,8 +19,8 @@ def enqueue_on_commit(
 ) -> str:
     """Enqueue a task once the transaction of the default database is committed.
 
-    After a rollback nothing is enqueued; without a transaction it is enqueued at once. It goes
-    through the blocking producer that the process shares, and returns when the broker has confirmed.
+    After a rollback nothing is enqueued; without a transaction the task is enqueued at once. The
+    publish uses the process's shared blocking producer, and waits for the broker's confirm.
 
     A crash between the commit and the publish loses the task: the two are not one transaction.
 
@@ -30,14 +30,14 @@ def enqueue_on_commit(
         **kwargs: the same by name.
 
     Returns:
-        The id that the task is going to have, to be kept in the same transaction. (Where a unique
-        task is on its way already, nothing gets this id.)
+        The id that the task will have, which can be stored in the same transaction. If an equal
+        unique task is enqueued already, no task gets this id.
 
     Raises:
         ArgumentsError: the arguments do not fit the function; nothing will be enqueued.
-        PublishError: the broker did not take it. The end of the outermost ``atomic`` block raises
-            this; what was to be committed is.
-        BrokerUnavailableError: there is no connection within the timeout; likewise.
+        PublishError: the broker did not accept it. The end of the outermost ``atomic`` block raises
+            this, and the transaction stays committed.
+        BrokerUnavailableError: there is no connection within the timeout; raised likewise.
     """
     call = task.prepare(*args, **kwargs)
     task_id = call.options.task_id or new_id()

@@ -1,4 +1,4 @@
-"""Database connections of tasks: one a thread, and none that is stale."""
+"""Database connections of tasks: one for each thread, and no stale ones."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from dataclasses import replace
 from typing import Any
 
 from django.db import close_old_connections
+from typing_extensions import override
 
 from stem_amqp.app import Stem
-from stem_amqp.definition import Registry, TaskDefinition
+from stem_amqp.tasks.definition import Registry, TaskDefinition
 
 
 class _ConnectionKeeper(Registry):
-    """Wraps the functions that workers run, and not those that people call."""
+    """Wraps the functions that workers run; a direct call runs the plain function."""
 
+    @override
     def add(self, definition: TaskDefinition) -> None:
-        """Add a task."""
         if not definition.is_async:
             definition = replace(definition, function=_as_a_request(definition.function))
         super().add(definition)
 
 
 class DjangoStem(Stem):
-    """A `Stem` whose plain tasks use Django's database connections as requests do.
+    """A `Stem` whose plain tasks use Django's database connections like requests.
 
     Before and after each run the task's own thread closes the connections that are older than
-    ``CONN_MAX_AGE`` or broken. Calls of the plain function, as in tests, touch no connection. An async
-    task reaches the database in a thread of Django's, with ``sync_to_async``, and sees to it itself.
+    ``CONN_MAX_AGE`` or broken. Calls of the plain function, as in tests, close no connection. An
+    async task uses the database in a thread of Django, with ``sync_to_async``, and has to close
+    such connections itself.
     """
 
     registry_type = _ConnectionKeeper
 
 
 def _as_a_request(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Do around a run what Django does around a request, in the same thread."""
+    """Return a function that closes old connections before and after a run, in the same thread."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What result backends that keep keys do with those of unique tasks and guarded blocks."""
+"""Contract of result backends with `keeps_keys`: keys of unique tasks and guarded blocks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stem_amqp.results.base import KeyRecord
+from stem_amqp.results.base import KeyRecord, ResultBackend
 from stem_amqp.testing.backend_contract.sides import Sides
 
 
@@ -16,7 +16,7 @@ class KeysContract:
     async def test_exactly_one_of_many_claimants_of_a_key_wins_and_wins_again(
         self, keys: Sides
     ) -> None:
-        """20 claimants in three processes: one winner, whom everybody is told, the same each time."""
+        """20 claimants in three processes: one winner, which all of them get, the same each time."""
         backends = [keys.worker, keys.producer, await keys.another()]
 
         async def claims() -> list[KeyRecord]:
@@ -31,7 +31,7 @@ class KeysContract:
         assert [claim.owner for claim in await claims()] == [claim.owner for claim in first]
 
     async def test_a_key_is_free_again_when_its_time_has_passed(self, keys: Sides) -> None:
-        """To the second; and the time of the owner begins anew when it asks again."""
+        """To the second; and the time starts again when the owner claims again."""
         assert (await keys.worker.claim_key("k", "a", ttl=60)).owner == "a"
         keys.clock.advance(40)
         held = await keys.producer.claim_key("k", "b", ttl=60)
@@ -47,7 +47,7 @@ class KeysContract:
         assert (await keys.worker.claim_key("k", "a", ttl=60)).owner == "b"
 
     async def test_only_its_owner_releases_a_key(self, keys: Sides) -> None:
-        """A late release of somebody who lost it changes nothing; a second one neither."""
+        """A late release by a former owner changes nothing, and neither does a second release."""
         await keys.worker.claim_key("k", "a", ttl=60)
         assert not await keys.producer.release_key("k", "b")
         assert await keys.producer.release_key("k", "a")
@@ -57,7 +57,7 @@ class KeysContract:
         assert not await keys.worker.release_key("k", "b")
 
     async def test_only_its_owner_keeps_a_key_for_longer(self, keys: Sides) -> None:
-        """What has expired is not brought back, and what is another's is not touched."""
+        """An expired key is not revived, and the key of another owner is not changed."""
         await keys.worker.claim_key("k", "a", ttl=60)
         assert not await keys.producer.keep_key("k", "b", ttl=600)
         assert await keys.worker.keep_key("k", "a", ttl=600)
@@ -70,7 +70,7 @@ class KeysContract:
     async def test_a_key_with_a_value_is_settled_until_its_time_has_passed(
         self, keys: Sides
     ) -> None:
-        """Nobody wins it any more, not even its owner; everybody reads the value."""
+        """No caller can claim it any more, including its owner; every caller reads the value."""
         await keys.worker.claim_key("k", "a", ttl=60)
         value = b'{"charge": "\xc3\xa9"}'
         assert await keys.worker.keep_key("k", "a", ttl=600, value=value)
@@ -83,8 +83,50 @@ class KeysContract:
         claim = await keys.producer.claim_key("k", "b", ttl=60)
         assert (claim.owner, claim.value) == ("b", None)
 
+    async def test_a_value_is_swapped_only_for_the_one_that_was_read(self, keys: Sides) -> None:
+        """A free key is claimed; a stale value, or another owner, changes nothing."""
+        first = await keys.worker.swap_key("k", "a", ttl=60, expected=None, value=b"1\x00\xff")
+        assert (first.owner, first.value) == ("a", b"1\x00\xff")
+        assert first.remaining == pytest.approx(60, abs=0.01)
+        stale = await keys.producer.swap_key("k", "a", ttl=900, expected=None, value=b"2")
+        assert (stale.owner, stale.value) == ("a", b"1\x00\xff")
+        assert stale.remaining == pytest.approx(60, abs=0.01)
+        foreign = await keys.producer.swap_key("k", "b", ttl=900, expected=b"1\x00\xff", value=b"2")
+        assert (foreign.owner, foreign.value) == ("a", b"1\x00\xff")
+        second = await keys.producer.swap_key("k", "a", ttl=90, expected=b"1\x00\xff", value=b"2")
+        assert (second.owner, second.value) == ("a", b"2")
+        assert second.remaining == pytest.approx(90, abs=0.01)
+        keys.clock.advance(91)
+        gone = await keys.worker.swap_key("k", "a", ttl=60, expected=b"2", value=b"3")
+        assert (gone.owner, gone.value) == ("a", None)
+        again = await keys.worker.swap_key("k", "a", ttl=60, expected=None, value=b"4")
+        assert (again.owner, again.value) == ("a", b"4")
+
+    async def test_exactly_one_of_many_swaps_wins(self, keys: Sides) -> None:
+        """20 callers in three processes that read the same value, if the backend swaps atomically."""
+        backends = [keys.worker, keys.producer, await keys.another()]
+        values = [str(number).encode() for number in range(20)]
+
+        async def swaps(expected: bytes | None) -> list[bytes | None]:
+            records = await asyncio.gather(
+                *(
+                    backends[n % 3].swap_key("k", "o", ttl=60, expected=expected, value=value)
+                    for n, value in enumerate(values)
+                )
+            )
+            return [record.value for record in records]
+
+        stored = None
+        for _ in range(3):
+            found = await swaps(stored)
+            stored = (await keys.worker.claim_key("k", "o", ttl=60)).value
+            assert stored in values
+            if type(keys.worker).swap_key is not ResultBackend.swap_key:
+                assert set(found) == {stored}
+            values = [value + b"+" for value in values]
+
     async def test_expired_keys_are_purged(self, keys: Sides) -> None:
-        """They count like records, and what is held stays."""
+        """Expired keys count like records, and held ones stay."""
         for number in range(3):
             await keys.worker.claim_key(f"short-{number}", "a", ttl=60)
         await keys.worker.claim_key("long", "a", ttl=6000)

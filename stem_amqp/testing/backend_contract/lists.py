@@ -1,4 +1,4 @@
-"""What result backends that list tasks do with lists."""
+"""Contract of result backends with `lists_tasks`: lists and counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from stem_amqp.errors import ConfigurationError
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import ResultBackend, TaskRecord, Transition
 from stem_amqp.results.filters import TaskFilters, query_of
 from stem_amqp.results.listing import ALL, TaskPage, TaskQuery
@@ -55,14 +55,14 @@ FIT_NONE: list[TaskFilters] = [{"task": "orders._ync"}, {"meta": {"deep": {"a": 
 
 
 def query_after(begin: float, filters: TaskFilters, *, oldest_first: bool) -> TaskQuery:
-    """Make a query of filters whose times are counted from a moment."""
+    """Make a query from filters with times relative to a base time."""
     values = {n: begin + v if isinstance(v, float) else v for n, v in filters.items()}
     values["oldest_first"] = oldest_first
     return query_of(**cast("TaskFilters", values))
 
 
 async def stored(lists: Sides, number: int) -> dict[str, TaskRecord]:
-    """Store tasks of all kinds, some of the same moment, and return their records by id."""
+    """Store tasks of all kinds, some with the same time, and return their records by id."""
     chance, begin = random.Random(7), lists.clock.time()
     tasks: list[str] = []
     changes: list[Transition] = []
@@ -102,12 +102,12 @@ async def listed(backend: ResultBackend) -> list[str]:
 
 
 class ListsContract:
-    """Lists have what was asked for, in a stable order."""
+    """Lists contain the matching tasks, in a stable order."""
 
     async def test_a_list_has_exactly_what_its_filters_say_in_the_order_of_creation(
         self, lists: Sides
     ) -> None:
-        """Every filter means the same in every store as in Python, whatever the size of the pages."""
+        """Every filter gives the same result in every store as in Python, for every page size."""
         begin = lists.clock.time()
         records = await stored(lists, 150)
         for filters, oldest_first in itertools.product(FILTERS, (False, True)):
@@ -130,7 +130,7 @@ class ListsContract:
     async def test_pages_are_stable_while_tasks_come_and_change(
         self, lists: Sides, oldest_first: bool
     ) -> None:
-        """A task that is there all the time is listed once, whatever happens between two pages."""
+        """A task that exists throughout is listed once, whatever happens between two pages."""
         ids = list(await stored(lists, 60))
         query, seen, cursor = query_of(oldest_first=oldest_first), [], None
         while True:
@@ -148,7 +148,7 @@ class ListsContract:
         assert len(seen) == len(set(seen))
 
     async def test_a_page_goes_on_where_its_last_task_has_gone(self, lists: Sides) -> None:
-        """A cursor is a place, and not a task that must still be there; also among equal times."""
+        """A cursor is a position; its task need not exist any more, also among equal times."""
         ids = sorted(new_id() for _ in range(6))
         changes = [
             lists.change(task_id, TaskState.QUEUED, ttl=10 if task_id == ids[2] else 1000)
@@ -162,7 +162,7 @@ class ListsContract:
         assert [record.task_id for record in (*first, *rest)] == ids
 
     async def test_what_has_expired_is_not_listed(self, lists: Sides) -> None:
-        """Neither before it is removed nor after; and what comes back is listed once."""
+        """Neither before it is removed nor after; and a task that is stored again is listed once."""
         short, long = await lists.queued(ttl=10), await lists.queued(ttl=1000)
         lists.clock.advance(11)
         assert await listed(lists.producer) == [long]
@@ -184,7 +184,7 @@ class ListsContract:
         assert page.records[1].result == b"5"
 
     async def test_a_limit_or_a_cursor_that_is_none_is_named(self, lists: Sides) -> None:
-        """Wrong use is told before the store is asked."""
+        """Invalid arguments are an error before the store is read."""
         await lists.queued()
         await lists.queued()
         for limit in (0, 1001, -1):
@@ -193,7 +193,7 @@ class ListsContract:
         cursor = (await lists.producer.list_tasks(limit=1)).cursor
         assert cursor is not None
         for wrong in ("", "x", cursor[:-4], "é", "bnVsbA"):
-            with pytest.raises(ConfigurationError, match="no cursor"):
+            with pytest.raises(ConfigurationError, match="not a cursor"):
                 await lists.producer.list_tasks(cursor=wrong)
         with pytest.raises(ConfigurationError, match="other order"):
             await lists.producer.list_tasks(query_of(oldest_first=True), cursor=cursor)

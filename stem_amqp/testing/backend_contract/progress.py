@@ -1,4 +1,4 @@
-"""What every result backend does with progress."""
+"""Contract of every result backend: progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import Progress, TaskRecord
 from stem_amqp.states import FINAL, TaskState
 from stem_amqp.testing.backend_contract.sides import Sides
@@ -16,7 +16,7 @@ SUCCEEDED = TaskState.SUCCEEDED
 
 
 def fraction(record: TaskRecord) -> float | None:
-    """Return how far a task is, which must have said so."""
+    """Return the progress of a task, which must exist."""
     assert record.progress is not None
     return record.progress.fraction
 
@@ -25,7 +25,7 @@ class ProgressContract:
     """Progress is for tasks that run."""
 
     async def test_progress_is_seen_on_the_other_side(self, sides: Sides) -> None:
-        """What a task says of its progress can be asked for by its producer, and survives a retry."""
+        """The producer can read a task's progress, which survives a retry."""
         task_id = await sides.queued()
         await sides.worker.transition([sides.change(task_id, RUNNING)])
         await sides.worker.report_progress([sides.progress(task_id, 0.2)])
@@ -38,7 +38,7 @@ class ProgressContract:
 
     @pytest.mark.parametrize("state", sorted(FINAL))
     async def test_progress_after_the_end_is_ignored(self, sides: Sides, state: TaskState) -> None:
-        """A late update changes nothing of a task that has ended, and makes no record of its own."""
+        """A late update does not change a task that has ended, and creates no record."""
         task_id, unknown = await sides.queued(), new_id()
         await sides.worker.transition([sides.change(task_id, state)])
         await sides.worker.report_progress(
@@ -51,7 +51,7 @@ class ProgressContract:
     async def test_a_new_run_begins_without_the_progress_of_the_last_one(
         self, sides: Sides
     ) -> None:
-        """Half way in the first run is not half way in the second."""
+        """The progress of the first run does not apply to the second."""
         task_id = await sides.queued()
         await sides.worker.report_progress([sides.progress(task_id, 0.5)])
         await sides.worker.transition([sides.change(task_id, RETRYING)])
@@ -62,7 +62,7 @@ class ProgressContract:
     async def test_progress_data_that_is_no_json_does_not_stop_the_others(
         self, sides: Sides
     ) -> None:
-        """One task's odd data is written as well as it goes; the rest of the batch is not lost."""
+        """Data that JSON cannot represent is approximated; the rest of the batch is not lost."""
         odd, other, hopeless = await sides.queued(), await sides.queued(), await sides.queued()
         loop: list[Any] = []
         loop.append(loop)

@@ -1,12 +1,12 @@
-"""A result backend as its users see it: a producer, a worker, and more of both."""
+"""Several instances of a result backend: a producer, a worker, and more processes."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import (
     Progress,
     ProgressUpdate,
@@ -18,21 +18,22 @@ from stem_amqp.states import TaskState
 from stem_amqp.transport.memory import ManualClock
 
 DAY = 86400.0
+Spoil: TypeAlias = Callable[[str], Awaitable[None]]
+"""Replaces the stored record of a task by something that is not a record."""
 
 
 class Sides:
-    """Two or more instances of one backend, as several processes would have them.
+    """Two or more instances of one backend, as in several processes.
 
     Args:
-        make: makes one more instance, which is not opened yet.
-        clock: the time that all of them measure with.
+        make: creates one more instance, which is not opened yet.
+        clock: the clock of all instances.
 
     Attributes:
-        producer: the instance in the process that enqueues.
-        worker: the instance in the process that works.
-        stores: whether results are stored where every instance sees them. A backend that replies is
-            told only what concerns its own tasks, so there a worker neither knows a task nor guards its
-            states.
+        producer: the instance of the process that enqueues.
+        worker: the instance of the process that runs tasks.
+        stores: whether every instance sees all results. A backend with replies receives only changes
+            of its own tasks, so its worker neither knows a task nor guards its states.
         groups: the ids of the groups that were created.
     """
 
@@ -61,19 +62,19 @@ class Sides:
             await backend.close()
 
     async def another(self) -> ResultBackend:
-        """Return one more open instance, as another process would have it."""
+        """Return one more open instance, as in another process."""
         backend = await self._make()
         await backend.open()
         self._opened.append(backend)
         return backend
 
     def change(self, task_id: str, state: TaskState, **values: Any) -> Transition:
-        """Return a change as the producer or a worker makes it.
+        """Return a change, as a producer or a worker creates it.
 
         Args:
             task_id: the task.
             state: its new state; with ``succeeded`` it returns 1.
-            values: of the `Transition`, in place of the usual ones.
+            values: fields of the `Transition` that differ from the defaults.
         """
         usual: dict[str, Any] = {"task": "shop.sync", "queue": "orders", "at": self.clock.time()}
         usual |= {"ttl": DAY, "reply_to": self._reply_to}
@@ -84,45 +85,45 @@ class Sides:
     def progress(
         self, task_id: str, fraction: float, ttl: float = DAY, **values: Any
     ) -> ProgressUpdate:
-        """Return progress as a worker makes it.
+        """Return progress, as a worker creates it.
 
         Args:
             task_id: the task.
             fraction: 0 to 1.
             ttl: seconds that the record is kept.
-            values: more of the `Progress`.
+            values: further fields of the `Progress`.
         """
         progress = Progress(fraction=fraction, at=self.clock.time(), **values)
         return ProgressUpdate(task_id=task_id, progress=progress, ttl=ttl, reply_to=self._reply_to)
 
     async def arrived(self) -> None:
-        """Return once all that a worker wrote before can be seen by the producer."""
+        """Return once the producer sees all earlier writes of the worker."""
         marker = new_id()
         await self.worker.transition([self.change(marker, TaskState.SUCCEEDED)])
         await self.producer.wait(marker, 20)
 
     async def seen(self, task_id: str) -> TaskRecord:
-        """Return the producer's record, once all that was written has arrived."""
+        """Return the producer's record, once all writes have arrived."""
         await self.arrived()
         return await self.record(task_id)
 
     async def record(self, task_id: str) -> TaskRecord:
-        """Return the producer's record, which must be there."""
+        """Return the producer's record, which must exist."""
         record = await self.producer.get(task_id)
         assert record is not None, f"the producer does not know task {task_id}"
         return record
 
     async def queued(self, **values: Any) -> str:
-        """Note a new task as the producer does, and return its id."""
+        """Store a new task as ``queued``, as the producer does, and return its id."""
         task_id = new_id()
         change = self.change(task_id, TaskState.QUEUED, **values)
         assert await self.producer.transition([change]) == [True]
         return task_id
 
-    async def group(self, size: int, *, ttl: float = DAY) -> str:
+    async def group(self, size: int, *, ttl: float = DAY, **values: Any) -> str:
         """Create a group, and return its id."""
         group_id = self.group_id()
-        await self.producer.create_group(group_id, size, ttl=ttl)
+        await self.producer.create_group(group_id, size, ttl=ttl, **values)
         return group_id
 
     def group_id(self) -> str:

@@ -1,11 +1,15 @@
-"""What every result backend does with the states of tasks."""
+"""Contract of every result backend: states of tasks."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
-from stem_amqp.message import new_id
+import pytest
+
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import Transition
+from stem_amqp.results.filters import query_of
 from stem_amqp.states import TaskState, may_follow
 from stem_amqp.testing.backend_contract.sides import Sides
 
@@ -13,14 +17,14 @@ QUEUED, RUNNING, RETRYING = TaskState.QUEUED, TaskState.RUNNING, TaskState.RETRY
 SUCCEEDED, FAILED = TaskState.SUCCEEDED, TaskState.FAILED
 
 PLACES = list(itertools.product((0, 1, 2), TaskState, (0, 1, 2)))
-"""Replays, state and attempt of a task, as `may_follow` takes them."""
+"""Replays, state and attempt of a task: the arguments of `may_follow`."""
 
 
 class StatesContract:
-    """States go forward, whatever comes late, and everything that is said of a task arrives."""
+    """States only go forward, whatever arrives late, and every field of a change is stored."""
 
     async def test_every_pair_of_states_is_guarded_as_may_follow_says(self, sides: Sides) -> None:
-        """A change is accepted exactly if the pure function allows it, for every pair of places."""
+        """A change is accepted exactly if `may_follow` allows it, for every pair of states."""
         pairs = list(itertools.product(PLACES, PLACES))
         tasks = [new_id() for _ in pairs]
 
@@ -45,7 +49,7 @@ class StatesContract:
             assert (record.replay, record.state, record.attempt) == expected, (current, new)
 
     async def test_a_task_goes_from_queued_to_its_result(self, sides: Sides) -> None:
-        """The record follows the task, and tells at its end what it returned."""
+        """The record follows the task, and finally has its return value."""
         task_id = await sides.queued(meta={"tenant": "acme"})
         queued = await sides.record(task_id)
         assert (queued.state, queued.result, queued.progress) == (QUEUED, None, None)
@@ -67,7 +71,7 @@ class StatesContract:
     async def test_a_failure_is_kept_with_its_reason_error_and_traceback(
         self, sides: Sides
     ) -> None:
-        """What a worker says of a failure arrives whole; what a later state leaves out is gone."""
+        """Every field of a failure is stored; fields that a later state omits are removed."""
         task_id = await sides.queued()
         at = sides.clock.time() + 30
         retrying = sides.change(task_id, RETRYING, error="ValueError: no", next_run=at)
@@ -85,7 +89,7 @@ class StatesContract:
         assert (record.next_run, record.result, record.attempt) == (None, None, 1)
 
     async def test_a_late_queued_or_running_never_overwrites_a_result(self, sides: Sides) -> None:
-        """A fast task is not set back by the producer's own note or a delayed one of the worker."""
+        """Neither the producer's late ``queued`` nor a delayed change of the worker sets a fast task back."""
         task_id = new_id()
         await sides.worker.transition([sides.change(task_id, SUCCEEDED, result=b"7")])
         await sides.arrived()
@@ -98,7 +102,7 @@ class StatesContract:
     async def test_a_replay_opens_a_failed_task_again_and_late_news_of_before_do_not(
         self, sides: Sides
     ) -> None:
-        """With a higher replay count a task runs again; changes of the earlier life are refused."""
+        """With a higher replay count a task runs again; changes with the earlier count are refused."""
         task_id = await sides.queued()
         await sides.worker.transition([sides.change(task_id, FAILED, attempt=3, error="E: 1")])
         await sides.worker.transition([sides.change(task_id, QUEUED, replay=1)])
@@ -111,7 +115,7 @@ class StatesContract:
         assert (await sides.seen(task_id)).state is SUCCEEDED
 
     async def test_a_batch_of_a_thousand_is_stored_whole(self, sides: Sides) -> None:
-        """A large batch is one call, and every task of it is there afterwards."""
+        """A large batch is one call, and every task of it is stored afterwards."""
         tasks = [new_id() for _ in range(1000)]
         changes = [
             sides.change(task_id, SUCCEEDED, result=str(number).encode())
@@ -125,7 +129,7 @@ class StatesContract:
     async def test_several_changes_of_one_task_in_a_batch_keep_their_order(
         self, sides: Sides
     ) -> None:
-        """Each change of a batch is judged after those before it."""
+        """Each change of a batch is checked after those before it were applied."""
         task_id = await sides.queued()
         states = [RUNNING, RETRYING, RUNNING, SUCCEEDED, RUNNING]
         attempts = [0, 0, 1, 1, 2]
@@ -139,12 +143,12 @@ class StatesContract:
         assert (record.state, record.attempt) == (SUCCEEDED, 1)
 
     async def test_an_empty_batch_is_no_error(self, sides: Sides) -> None:
-        """Nothing to store is stored at once."""
+        """An empty batch returns at once."""
         assert await sides.worker.transition([]) == []
         await sides.worker.report_progress([])
 
     async def test_large_and_non_ascii_values_arrive_unchanged(self, sides: Sides) -> None:
-        """Result bytes come back as they were, whatever their size, their alphabet and their digits."""
+        """Result bytes are returned unchanged, whatever their size, alphabet and digits."""
         large = b'"' + b"x" * 1_000_000 + b'"'
         exact = '{"größe": 1180591620717411303424, "π":3.14000,  "雪":"☃"}'.encode()
         first, second, third = await sides.queued(), await sides.queued(), await sides.queued()
@@ -168,7 +172,7 @@ class StatesContract:
     async def test_every_process_sees_what_is_stored_and_a_reply_only_its_producer(
         self, sides: Sides
     ) -> None:
-        """A store answers everybody; a backend that replies tells a result to its producer alone."""
+        """A store answers every process; a backend with replies delivers a result only to its producer."""
         task_id = await sides.queued()
         await sides.worker.transition([sides.change(task_id, SUCCEEDED)])
         assert (await sides.seen(task_id)).state is SUCCEEDED
@@ -177,9 +181,32 @@ class StatesContract:
             assert (record is not None and record.state is SUCCEEDED) is sides.stores
 
     async def test_what_nobody_wants_a_reply_to_is_accepted(self, sides: Sides) -> None:
-        """Without a reply address a store keeps the change all the same; others forget it."""
+        """Without a reply address a store keeps the change nevertheless; other backends drop it."""
         task_id = new_id()
         change = sides.change(task_id, SUCCEEDED, reply_to=None)
         assert await sides.worker.transition([change]) == [True]
         await sides.arrived()
         assert (await sides.producer.get(task_id) is not None) is sides.stores
+
+    @pytest.mark.parametrize("text", ["a\0b", "\0", "a\nb", 'a"b\\c', "é€\U0001f40d"])
+    async def test_whatever_characters_names_have_they_are_stored(
+        self, sides: Sides, text: str
+    ) -> None:
+        """An id, a task's name or a queue may come from another program: its result is kept."""
+        task_id = f"{new_id()}{text}"
+        names = {"task": f"t{text}", "queue": f"q{text}", "worker": f"w{text}"}
+        queued = sides.change(task_id, TaskState.QUEUED, **names)
+        assert await sides.producer.transition([queued]) == [True]
+        # The wait is longer than the test, so a backend that checks only at its end fails.
+        waiting = asyncio.ensure_future(sides.producer.wait(task_id, 3600))
+        await asyncio.sleep(0)
+        change = sides.change(task_id, TaskState.SUCCEEDED, reason=text, error=text, **names)
+        assert await sides.worker.transition([change]) == [True]
+        async with asyncio.timeout(20):
+            record = await waiting
+        assert (record.task_id, record.result) == (task_id, b"1")
+        assert (record.task, record.queue, record.worker) == tuple(names.values())
+        if sides.producer.lists_tasks:
+            query = query_of(queue=names["queue"])
+            listed = await sides.producer.list_tasks(query)
+            assert [one.task_id for one in listed] == [task_id]

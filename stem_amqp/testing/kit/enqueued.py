@@ -1,4 +1,4 @@
-"""What was enqueued in a test: noted by the producer, in order."""
+"""The tasks that were enqueued in a test, recorded by the producer in order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from typing_extensions import override
+
+from stem_amqp.blueprint import Blueprint
 from stem_amqp.durations import format_seconds
 from stem_amqp.errors import ArgumentsError
-from stem_amqp.producer import Call, Enqueued, Lineage, Producer
+from stem_amqp.observability import Bulk
+from stem_amqp.producer.producer import Producer
+from stem_amqp.tasks.call import Call, Enqueued, Lineage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,14 +25,14 @@ class EnqueuedTask:
         task: its name.
         id: its id.
         args: argument name to value, of the types that the task's annotations name; JSON values
-            where the task's code is not here.
-        packed: the same as JSON values, as they travel.
+            if the task is not registered here.
+        packed: the same as the JSON values in the message.
         queue: the logical queue.
-        meta: the caller's metadata, with what it inherited from the task that enqueued it.
-        delay: seconds from its enqueue until it is due; 0 for one that is due at once.
-        eta: when it is due, in UTC; None for one that is due at once.
-        priority: its own or the task's; None where neither has one.
-        parent: id of the task that enqueued it; None where no task did.
+        meta: the caller's metadata, including values inherited from the parent task.
+        delay: seconds from its enqueue until it is due; 0 if it is due at once.
+        eta: when it is due, in UTC; None if it is due at once.
+        priority: its own or the task's; None if neither has one.
+        parent: id of the task that enqueued it; None if no task did.
     """
 
     task: str
@@ -52,20 +57,24 @@ class EnqueuedTask:
 
 
 class RecordingProducer(Producer):
-    """A producer that notes what the broker has confirmed.
+    """A producer that records the calls that the broker has confirmed.
 
     Args:
-        recorded: where to note it.
+        recorded: the list to record them in.
+        blueprint: as for `Producer`.
         **parts: as for `Producer`.
     """
 
-    def __init__(self, recorded: list[EnqueuedTask], **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, recorded: list[EnqueuedTask], blueprint: Blueprint, **parts: Any) -> None:
+        super().__init__(blueprint, **parts)
         self._recorded = recorded
 
-    async def enqueue(self, call: Call, lineage: Lineage | None = None) -> Enqueued:
-        """Publish one call, and note it unless an earlier one is on its way for it."""
-        enqueued = await super().enqueue(call, lineage)
+    @override
+    async def enqueue(
+        self, call: Call, lineage: Lineage | None = None, bulk: Bulk | None = None
+    ) -> Enqueued:
+        """Publish one call, and record it unless an earlier call of a unique task stands for it."""
+        enqueued = await super().enqueue(call, lineage, bulk)
         if not enqueued.existing:
             self._recorded.append(_record(call, enqueued, self._transport.clock.time()))
         return enqueued
@@ -73,7 +82,7 @@ class RecordingProducer(Producer):
 
 def _record(call: Call, enqueued: Enqueued, now: float) -> EnqueuedTask:
     message, options = enqueued.message, call.options
-    due = now + (options.delay or 0.0) if options.eta is None else options.eta.timestamp()
+    due = now + (options.delay or enqueued.wait) if options.eta is None else options.eta.timestamp()
     priority = options.priority
     if priority is None and call.definition is not None:
         priority = call.definition.options.priority
@@ -96,5 +105,5 @@ def _unpacked(call: Call) -> Mapping[str, Any]:
         return call.args
     try:
         return call.definition.arguments.unpack(call.args)
-    except ArgumentsError:  # it travels, and the worker will say that it cannot be read back
+    except ArgumentsError:  # it is published, and the worker will report that it cannot be decoded
         return call.args

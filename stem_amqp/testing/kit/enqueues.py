@@ -1,13 +1,13 @@
-"""What a test asserts of the tasks that were enqueued."""
+"""Assertions about the tasks that were enqueued in a test."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from stem_amqp.definition import Registry
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.task import Task
+from stem_amqp.tasks.definition import Registry
 from stem_amqp.testing.kit.enqueued import EnqueuedTask
 from stem_amqp.testing.kit.expectation import Expectation, expect, listed, name_of, why_not
 from stem_amqp.testing.kit.outcome import TaskOutcome
@@ -23,7 +23,7 @@ class Enqueues:
 
     Args:
         registry: the tasks of the application.
-        recorded: what was enqueued, in order.
+        recorded: the enqueued tasks, in order.
     """
 
     def __init__(self, registry: Registry, recorded: list[EnqueuedTask]) -> None:
@@ -32,12 +32,12 @@ class Enqueues:
         self._accounted: set[str] = set()
 
     def enqueued(self, task: AnyTask | None = None) -> list[EnqueuedTask]:
-        """Return what was enqueued, in order; of tasks that ran, too.
+        """Return the enqueued tasks in order, including those that have run.
 
-        A call that was not enqueued because the task is unique is not among them.
+        A call that was not enqueued because the task is unique is not included.
 
         Args:
-            task: only those of this task.
+            task: only calls of this task.
         """
         return records_of(self._recorded, task)
 
@@ -55,28 +55,28 @@ class Enqueues:
         args: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> EnqueuedTask:
-        """Fail the test unless a task was enqueued, with what is named here; the rest may be anything.
+        """Fail the test unless a task was enqueued with the given values; others may be anything.
 
         Each value may be a matcher, such as `unittest.mock.ANY` or ``pytest.approx``. Arguments are
-        compared as the task gets them, or as JSON values.
+        compared as the task receives them, or as JSON values.
 
         Args:
             task: the task or its name.
-            *positional: its arguments in the function's order.
-            times: exactly so often; default: at least once.
-            queue: to this logical queue.
-            meta: with these keys and values in its metadata.
-            delay: due so long after its enqueue: seconds or a duration such as ``"1h"``.
-            eta: due at this time, an aware datetime.
-            priority: with this priority.
-            args: arguments by name, for those that are called like an option here.
+            *positional: its arguments in the order of the function.
+            times: the exact number of calls; default: at least one.
+            queue: the logical queue.
+            meta: keys and values that its metadata contains.
+            delay: the time from its enqueue until it is due: seconds or a duration such as ``"1h"``.
+            eta: when it is due, an aware datetime.
+            priority: its priority.
+            args: arguments by name, for those with the name of an option of this method.
             **named: arguments by name.
 
         Returns:
-            The first one that was enqueued so.
+            The first match.
 
         Raises:
-            AssertionError: it was not; the message shows what was, and in what the closest differs.
+            AssertionError: there is none; the message shows what was enqueued, and how the closest differs.
             ConfigurationError: the task has no such argument.
         """
         __tracebackhide__ = True
@@ -106,12 +106,12 @@ class Enqueues:
         priority: Any = None,
         **named: Any,
     ) -> None:
-        """Fail the test if a task was enqueued with what is named here; without a task: if any was.
+        """Fail the test if a task was enqueued with the given values; without a task, if any was.
 
         Args:
             task: the task or its name.
-            *positional: its arguments in the function's order.
-            args: arguments by name, for those that are called like an option here.
+            *positional: its arguments in the order of the function.
+            args: arguments by name, for those with the name of an option of this method.
             queue: as for `assert_enqueued`, and so are the rest.
             meta: see there.
             delay: see there.
@@ -137,10 +137,10 @@ class Enqueues:
             raise AssertionError(f"expected {what}\nbut this was enqueued:\n{lines}")
 
     def assert_nothing_else_enqueued(self) -> None:
-        """Fail the test if more was enqueued than what `assert_enqueued` has found so far.
+        """Fail the test if there are enqueued tasks that no `assert_enqueued` has matched so far.
 
         Raises:
-            AssertionError: more was; the message shows it.
+            AssertionError: there are; the message shows them.
         """
         __tracebackhide__ = True
         more = [one for one in self._recorded if one.id not in self._accounted]
@@ -149,7 +149,7 @@ class Enqueues:
             raise AssertionError(f"expected nothing else\nbut this was enqueued, too:\n{lines}")
 
     def forget_enqueued(self) -> None:
-        """Forget what was enqueued so far."""
+        """Clear the record of enqueued tasks."""
         self._recorded.clear()
         self._accounted.clear()
 
@@ -159,6 +159,6 @@ class Enqueues:
 
 
 def records_of(records: Sequence[R], task: AnyTask | None) -> list[R]:
-    """Return the records of a task; of all, if none is given."""
+    """Return the records of a task, or all records without a task."""
     name = None if task is None else name_of(task)
     return [one for one in records if name is None or one.task == name]

@@ -1,4 +1,4 @@
-"""What a test expects to have been enqueued, and how it differs from what was."""
+"""Expectations about enqueued tasks, and their differences from what was enqueued."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from stem_amqp.definition import Registry, TaskDefinition
 from stem_amqp.durations import format_seconds, seconds
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.task import Task
+from stem_amqp.tasks.definition import Registry, TaskDefinition
 from stem_amqp.testing.kit.enqueued import EnqueuedTask
-from stem_amqp.topology.mistake import did_you_mean
+from stem_amqp.topology.spec.mistake import did_you_mean
 
 TOLERANCE = 0.001
-"""Seconds by which two delays may differ: times travel in milliseconds."""
+"""Seconds by which two delays may differ: messages contain times in milliseconds."""
 _SHOWN = 10
-"""Tasks that a message shows of each kind, at most."""
+"""Tasks of each kind that a message shows, at most."""
 _MISSING = object()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expectation:
-    """A task that a test expects. What it does not name may be anything.
+    """A task that a test expects. Values that are not given may be anything.
 
     Args:
         task: the task's name.
         args: argument name to value, or to a matcher such as `unittest.mock.ANY`.
         queue: the logical queue.
-        meta: keys and values that the metadata has, among others.
+        meta: keys and values that the metadata contains.
         delay: a duration, or a matcher of seconds.
         eta: an aware datetime, or a matcher.
         priority: the priority.
@@ -44,7 +44,7 @@ class Expectation:
     priority: Any = None
 
     def differences(self, found: EnqueuedTask) -> list[str]:
-        """Return in what a task differs, a line each; nothing if it is as expected."""
+        """Return the differences of a task, one line each; empty if it matches."""
         lines = []
         for name, value in self.args.items():
             typed, packed = found.args.get(name, _MISSING), found.packed.get(name, _MISSING)
@@ -92,17 +92,17 @@ def expect(
     named: Mapping[str, Any],
     **options: Any,
 ) -> Expectation:
-    """Make an expectation out of what a test wrote.
+    """Make an expectation from the arguments of an assertion.
 
     Args:
         registry: the tasks of the application.
         task: the task or its name.
-        positional: arguments in the function's order.
+        positional: arguments in the order of the function.
         named: arguments by name.
-        **options: what else is expected, see `Expectation`.
+        **options: further expected values, see `Expectation`.
 
     Raises:
-        ConfigurationError: it could never come true: the task has no such argument.
+        ConfigurationError: it could never match: the task has no such argument.
     """
     name = name_of(task)
     definition = registry.get(name)
@@ -116,14 +116,14 @@ def name_of(task: Task[..., Any] | str) -> str:
     """Return a task's name.
 
     Raises:
-        ConfigurationError: it is no task.
+        ConfigurationError: it is not a task.
     """
     if isinstance(task, str):
         return task
     if isinstance(task, Task):
         return task.name
     raise ConfigurationError(
-        f"{task!r} is no task.\n  Give the function with @stem.task, or the task's name as text;"
+        f"{task!r} is not a task.\n  Give the function with @stem.task, or the task's name as text;"
         " expect options as queue=…, delay=…, meta=…."
     )
 
@@ -131,7 +131,7 @@ def name_of(task: Task[..., Any] | str) -> str:
 def why_not(
     expected: Expectation, recorded: Sequence[EnqueuedTask], matching: int, times: int | None
 ) -> str:
-    """Say what was expected, what was enqueued, and in what it differs."""
+    """Return a message with the expectation, the enqueued tasks and the differences."""
     often = "" if times is None else f" {_count(times)}"
     found = "no such task was enqueued" if not matching else f"it was {_count(matching)}"
     lines = [f"expected{often}: {expected}", f"but {found}."]
@@ -149,7 +149,7 @@ def why_not(
 
 
 def listed(tasks: Sequence[EnqueuedTask]) -> list[str]:
-    """Return a line for each task, up to a number of them."""
+    """Return a line for each task, up to a limit."""
     more = len(tasks) - _SHOWN
     rest = [f"  … and {more} more"] if more > 0 else []
     return [f"  - {one}" for one in tasks[:_SHOWN]] + rest
@@ -172,7 +172,7 @@ def _by_name(
         return {}
     if definition is None:
         raise ConfigurationError(
-            f"the code of {task} is not here, so its arguments have no order.\n  Name each of them."
+            f"{task} is not registered here, so its arguments have no order.\n  Name each of them."
         )
     names = definition.arguments.names
     if len(positional) > len(names):

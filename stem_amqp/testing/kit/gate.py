@@ -1,4 +1,4 @@
-"""A gate that stops a worker's tasks where they are, as a machine that stands still does."""
+"""A gate that suspends a worker's tasks, as if its machine had stopped."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _POLL = 0.02
-"""Seconds after which a thread that waits can be interrupted."""
+"""Seconds after which a waiting thread can be interrupted."""
 
 
 class Gate:
-    """Open, or shut: then nothing behind it goes on.
+    """A gate: while it is shut, no code behind it continues.
 
     Args:
-        on_freeze: called when it shuts; by a plain function's run in its thread.
+        on_freeze: called when it shuts; in a plain function's thread if its run shuts it.
 
     Attributes:
-        shuts_after_run: says of a task's name whether it shuts when its run ends.
+        shuts_after_run: returns for a task's name whether the gate shuts when its run ends.
         on_thaw: called when it opens.
     """
 
@@ -35,17 +35,17 @@ class Gate:
 
     @property
     def shut(self) -> bool:
-        """Whether nothing goes on."""
+        """Whether it is shut."""
         return not self._open.is_set()
 
     def freeze(self) -> None:
-        """Shut it; what is shut stays so."""
+        """Shut it; shutting it twice is not an error."""
         if not self.shut:
             self._open.clear()
             self._on_freeze()
 
     def thaw(self) -> None:
-        """Open it, and let everybody go on; to be called in the event loop."""
+        """Open it and resume everything behind it; call it in the event loop."""
         self.shuts_after_run = _never
         self._open.set()
         waiters, self._waiters = self._waiters, []
@@ -68,13 +68,13 @@ class Gate:
             pass
 
     def run_ended(self, task: str) -> None:
-        """Shut it, if that is asked for after a run of a task."""
+        """Shut it if it shuts after a run of this task."""
         if self.shuts_after_run(task):
             self.shuts_after_run = _never
             self.freeze()
 
     async def drive(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine, which stands still at its next await while the gate is shut."""
+        """Run a coroutine, which is suspended at its next await while the gate is shut."""
         return await _driven(coroutine, self)
 
 
@@ -84,7 +84,7 @@ def _never(_task: str) -> bool:
 
 @types.coroutine
 def _driven(coroutine: Coroutine[Any, Any, T], gate: Gate) -> Generator[Any, Any, T]:
-    """Drive a coroutine, each step of it through the gate."""
+    """Drive a coroutine; each of its steps passes the gate."""
     error: BaseException | None = None
     value: Any = None
     while True:
@@ -94,7 +94,7 @@ def _driven(coroutine: Coroutine[Any, Any, T], gate: Gate) -> Generator[Any, Any
             except GeneratorExit:
                 coroutine.close()
                 raise
-            except BaseException as thrown:  # noqa: BLE001 - it arrives when the gate opens
+            except BaseException as thrown:  # noqa: BLE001 - it is delivered when the gate opens
                 error = thrown
         try:
             waiting_for = coroutine.send(value) if error is None else coroutine.throw(error)
@@ -107,5 +107,5 @@ def _driven(coroutine: Coroutine[Any, Any, T], gate: Gate) -> Generator[Any, Any
         except GeneratorExit:
             coroutine.close()
             raise
-        except BaseException as thrown:  # noqa: BLE001 - it is thrown on, into the coroutine
+        except BaseException as thrown:  # noqa: BLE001 - it is thrown into the coroutine
             error = thrown

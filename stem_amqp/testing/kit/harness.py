@@ -1,35 +1,42 @@
-"""What a test holds of an application in memory: look, run what is due, move the clock."""
+"""The test's handle of an application in memory: inspect it, run due tasks, move the clock."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any, TypeVar, cast
 
 from stem_amqp.app import Stem
+from stem_amqp.blocking.portal import run_in
 from stem_amqp.blocking.waiting import check_may_block
 from stem_amqp.dead_letter import DeadLetter
 from stem_amqp.durations import Duration, seconds
-from stem_amqp.portal import run_in
 from stem_amqp.testing.kit.enqueues import AnyTask, Enqueues, records_of
 from stem_amqp.testing.kit.idle import until_idle
 from stem_amqp.testing.kit.outcome import Record, TaskOutcome
+from stem_amqp.testing.kit.scheduled import Scheduled
 from stem_amqp.testing.kit.stand_in import InMemory
+from stem_amqp.testing.kit.unused import Block, Unused
 from stem_amqp.testing.kit.worker import MemoryWorker
-from stem_amqp.transport.base import Delivery
+from stem_amqp.transport.delivery import Delivery
 from stem_amqp.transport.memory import ManualClock, MemoryBroker
 
 T = TypeVar("T")
 PATIENCE = "10s"
-"""Real time that tasks may take until a test is told which of them do not end."""
+"""Real time after which the test fails with the tasks that have not ended."""
 
 
-@contextmanager
-def in_memory(app: Stem, clock: ManualClock | None = None) -> Iterator[StemMemory]:
+def in_memory(app: Stem, clock: ManualClock | None = None) -> AbstractContextManager[StemMemory]:
     """Put an application on a broker and a result backend in memory, for the length of a block.
 
-    The application is connected in the block, whoever uses it: code under test enqueues as ever.
-    Its own connections, if it has any open, are left alone. The pytest fixture ``stem_memory`` does
+    Inside the block the application is connected for all code: code under test enqueues as usual.
+    Its own open connections, if any, are not touched. The pytest fixture ``stem_memory`` does
     this for a test.
 
     Args:
@@ -37,29 +44,37 @@ def in_memory(app: Stem, clock: ManualClock | None = None) -> Iterator[StemMemor
         clock: moved by hand; default: a new one that shows the present time.
 
     Raises:
-        StemError: it is in memory already.
-        ConfigurationError: its topology needs what the broker in memory has not.
+        StemError: it is in memory already; or, at the end, a call had no effect because it was not
+            entered or awaited.
+        ConfigurationError: its topology needs a feature that the broker in memory lacks.
     """
+    return Block(lambda: _in_memory(app, clock), "in_memory(…)")
+
+
+@contextmanager
+def _in_memory(app: Stem, clock: ManualClock | None) -> Iterator[StemMemory]:
     home = InMemory(app, clock or ManualClock())
     home.enter()
+    memory = StemMemory(home)
     try:
-        yield StemMemory(home)
+        yield memory
+        memory.unused.check()
     finally:
         home.leave()
 
 
 class StemMemory(Enqueues):
-    """An application in memory, as a test sees it.
+    """An application in memory, for a test.
 
-    Nothing runs by itself: what was enqueued waits until `run_due`, `advance` or a `worker`.
+    Nothing runs automatically: enqueued tasks wait for `run_due`, `advance` or a `worker`.
 
     Args:
-        home: where the broker is.
+        home: the application's stand-in with the broker.
 
     Attributes:
         app: the application.
-        clock: its time; `advance` moves it.
-        broker: the broker, for a look inside and for faults such as `MemoryBroker.refuse_publishes`.
+        clock: its clock; `advance` moves it.
+        broker: the broker, to inspect it and for faults such as `MemoryBroker.refuse_publishes`.
     """
 
     def __init__(self, home: InMemory) -> None:
@@ -71,20 +86,23 @@ class StemMemory(Enqueues):
         self._outcomes: list[TaskOutcome] = []
         self._record = Record(self._outcomes)
         self._workers: list[MemoryWorker] = []
+        self._scheduled = Scheduled(self.app, self.clock)
+        self.unused = Unused()
+        """Calls that have no effect until they are entered or awaited."""
 
     def outcomes(self, task: AnyTask | None = None) -> list[TaskOutcome]:
-        """Return what the runs of tasks came to, in order.
+        """Return the outcomes of runs, in order.
 
         Args:
-            task: only those of this task.
+            task: only outcomes of this task.
         """
         return records_of(self._outcomes, task)
 
     def dead_letters(self, queue: str | None = None) -> list[DeadLetter]:
-        """Return what lies in dead-letter queues, the oldest first.
+        """Return the messages in dead-letter queues, the oldest first.
 
         Args:
-            queue: only those of this logical queue.
+            queue: only dead letters of this logical queue.
 
         Raises:
             TopologyMissingError: there is no such queue.
@@ -94,7 +112,7 @@ class StemMemory(Enqueues):
             version = app.topology.queue(name).version
             works = app.names.works(name, version).values()
             for position, message in enumerate(self.broker.messages(app.names.dlq(name)), 1):
-                # a message has all of a delivery that is read here
+                # a message has every attribute of a delivery that is read here
                 letter = DeadLetter.read(
                     cast("Delivery", message),
                     position=position,
@@ -105,76 +123,111 @@ class StemMemory(Enqueues):
         return letters
 
     def clear(self) -> None:
-        """Forget what was enqueued and what came of it so far, such as that of a test's set-up."""
+        """Clear the records of enqueued tasks and outcomes, such as those of a test's set-up."""
         self.forget_enqueued()
         self._outcomes.clear()
 
-    async def run_due(
+    def run_due(
         self, *, raise_errors: bool = False, timeout: Duration = PATIENCE
-    ) -> list[TaskOutcome]:
-        """Run every task that is due now, and what those enqueue, until nothing is due.
+    ) -> Coroutine[Any, Any, list[TaskOutcome]]:
+        """Run every task that is due now, and the tasks that these enqueue, until nothing is due.
 
-        They run in this event loop, by a worker of their own unless one is there. What fails is
-        retried later or dead-lettered, as ever.
+        They run in this event loop, in a temporary worker unless one runs already. A task that fails
+        is retried later or dead-lettered, as usual. A batch that is not full runs too.
 
         Args:
-            raise_errors: raise what a task raised, the first of several, when all is done.
+            raise_errors: raise the first exception of a task after all tasks have run.
             timeout: real time that it may take.
 
         Returns:
-            What the runs came to, in the order in which they ended.
+            The outcomes of the runs, in the order in which they ended.
 
         Raises:
-            TimeoutError: tasks do not end; the message says which.
-            BaseException: what a task raised, if that is wanted.
+            TimeoutError: tasks do not end; the message names them.
+            BaseException: the exception of a task, with `raise_errors`.
         """
-        async with self._labour(seconds(timeout), raise_errors=raise_errors) as (done, labour):
-            await labour()
+        work = self._run_due(seconds(timeout), raise_errors=raise_errors)
+        return self.unused.coroutine(
+            work, "await stem_memory.run_due()`, or `stem_memory.run_due_blocking()"
+        )
+
+    async def _run_due(self, timeout: float, *, raise_errors: bool) -> list[TaskOutcome]:
+        async with self._worker_for_due_tasks(timeout, raise_errors=raise_errors, flush=True) as (
+            done,
+            run_due_tasks,
+        ):
+            await run_due_tasks()
         return done
 
-    async def advance(
+    def advance(
         self,
         duration: Duration,
         *,
         working: bool = True,
         raise_errors: bool = False,
         timeout: Duration = PATIENCE,
-    ) -> list[TaskOutcome]:
-        """Move the clock on, from one due time to the next, and run what is due at each.
+    ) -> Coroutine[Any, Any, list[TaskOutcome]]:
+        """Advance the clock from one due time to the next, and run the tasks that are due at each.
 
-        Delays, retries, snoozes and ETAs come due at their own times; TTLs, expiries and windows of
-        unique tasks run out.
+        Delays, retries, snoozes and ETAs become due at their times; TTLs, expiries and windows of
+        unique tasks end. A batch that is not full runs when its time has passed.
 
         Args:
-            duration: how far: seconds or a duration such as ``"1h"``.
-            working: whether due tasks are run; False: as if no worker were there meanwhile.
-            raise_errors: raise what a task raised, the first of several, when all is done.
-            timeout: real time that the tasks of one moment may take.
+            duration: seconds or a duration such as ``"1h"``.
+            working: whether due tasks are run; False simulates a time without workers. Ticks of schedules
+                are enqueued in any case.
+            raise_errors: raise the first exception of a task after all tasks have run.
+            timeout: real time that the tasks of one due time may take.
 
         Returns:
-            What the runs came to, in the order in which they ended.
+            The outcomes of the runs, in the order in which they ended.
 
         Raises:
-            TimeoutError: tasks do not end; the message says which.
-            BaseException: what a task raised, if that is wanted.
+            TimeoutError: tasks do not end; the message names them.
+            BaseException: the exception of a task, with `raise_errors`.
         """
-        end = self.clock.time() + seconds(duration)
+        work = self._advance(
+            seconds(duration), seconds(timeout), working=working, raise_errors=raise_errors
+        )
+        return self.unused.coroutine(
+            work, "await stem_memory.advance(…)`, or `stem_memory.advance_blocking(…)"
+        )
+
+    async def _advance(
+        self, duration: float, timeout: float, *, working: bool, raise_errors: bool
+    ) -> list[TaskOutcome]:
+        end = self.clock.time() + duration
+        self._scheduled.look_ahead(end)
         if not working:
-            self.clock.advance(end - self.clock.time())
+            await self._to_each_due(end)
             return []
-        async with self._labour(seconds(timeout), raise_errors=raise_errors) as (done, labour):
-            await labour()
-            while (due := self.clock.next_due()) is not None and due <= end:
-                self.clock.advance(max(0.0, due - self.clock.time()))
-                await labour()
-            self.clock.advance(max(0.0, end - self.clock.time()))
-            await labour()
+        async with self._worker_for_due_tasks(timeout, raise_errors=raise_errors, flush=False) as (
+            done,
+            run_due_tasks,
+        ):
+            await run_due_tasks()
+            await self._to_each_due(end, run_due_tasks)
         return done
+
+    async def _to_each_due(
+        self, end: float, run_due_tasks: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Advance the clock from one due time to the next, and at last to the end."""
+        due: float | None = 0.0
+        while due is not None:
+            # Without a worker nothing reacts to what is due, so only ticks matter
+            dues = [self._scheduled.next_due(), self.clock.next_due() if run_due_tasks else None]
+            due = min((one for one in dues if one is not None and one <= end), default=None)
+            to = end if due is None else due
+            self.clock.advance(max(0.0, to - self.clock.time()))
+            await self._scheduled.enqueue_due()
+            if run_due_tasks is not None:
+                await run_due_tasks()
 
     def run_due_blocking(
         self, *, raise_errors: bool = False, timeout: Duration = PATIENCE
     ) -> list[TaskOutcome]:
-        """Do as `run_due` does, in a synchronous test.
+        """Do what `run_due` does, in a synchronous test.
 
         Raises:
             StemError: an event loop runs in this thread: ``await run_due()`` there.
@@ -190,7 +243,7 @@ class StemMemory(Enqueues):
         raise_errors: bool = False,
         timeout: Duration = PATIENCE,
     ) -> list[TaskOutcome]:
-        """Do as `advance` does, in a synchronous test.
+        """Do what `advance` does, in a synchronous test.
 
         Raises:
             StemError: an event loop runs in this thread: ``await advance(…)`` there.
@@ -198,18 +251,17 @@ class StemMemory(Enqueues):
         work = self.advance(duration, working=working, raise_errors=raise_errors, timeout=timeout)
         return self._block(work, "await stem_memory.advance(…)")
 
-    @asynccontextmanager
-    async def worker(
+    def worker(
         self,
         queues: Sequence[str] | None = None,
         *,
         concurrency: int | None = None,
         prefetch: int | None = None,
         name: str | None = None,
-    ) -> AsyncIterator[MemoryWorker]:
-        """Have a worker for the length of a block, which runs tasks as they come, and can freeze.
+    ) -> AbstractAsyncContextManager[MemoryWorker]:
+        """Run a worker for the length of a block; it runs tasks as they arrive, and can be frozen.
 
-        `run_due` and `advance` wait for it instead of running tasks by themselves.
+        `run_due` and `advance` wait for it instead of starting a temporary worker.
 
         Args:
             queues: the logical queues; default: all.
@@ -221,10 +273,17 @@ class StemMemory(Enqueues):
             self._home,
             self._record,
             queues,
+            unused=self.unused,
             concurrency=concurrency,
             prefetch=prefetch,
             name=name,
         )
+        return self.unused.block(
+            self._working(worker), "async with stem_memory.worker() as worker:"
+        )
+
+    @asynccontextmanager
+    async def _working(self, worker: MemoryWorker) -> AsyncIterator[MemoryWorker]:
         async with worker.working():
             self._workers.append(worker)
             try:
@@ -233,24 +292,24 @@ class StemMemory(Enqueues):
                 self._workers.remove(worker)
 
     @asynccontextmanager
-    async def _labour(
-        self, timeout: float, *, raise_errors: bool
+    async def _worker_for_due_tasks(
+        self, timeout: float, *, raise_errors: bool, flush: bool
     ) -> AsyncIterator[tuple[list[TaskOutcome], Any]]:
-        """Give the outcomes of a block and what lets the workers do what is due, one at least."""
+        """Yield the outcomes of a block, and a function with which the workers run the due tasks."""
         begin, done, own = len(self._outcomes), list[TaskOutcome](), list[MemoryWorker]()
         async with AsyncExitStack() as stack:
 
-            async def labour() -> None:
+            async def run_due_tasks() -> None:
                 if all(worker.frozen for worker in self._workers):
                     own.append(await stack.enter_async_context(self.worker(name="run_due")))
                 try:
-                    await until_idle(self._home, self._workers, timeout)
+                    await until_idle(self._home, self._workers, timeout, flush=flush)
                 except BaseException:
                     for worker in own:
                         worker.abandon()
                     raise
 
-            yield done, labour
+            yield done, run_due_tasks
         done += self._outcomes[begin:]
         failures = [one.failure() for one in done] if raise_errors else []
         for failure in failures:

@@ -1,4 +1,4 @@
-"""Waiting until the workers of a test have nothing to do."""
+"""Wait until the workers of a test are idle."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from stem_amqp.testing.kit.stand_in import InMemory
 from stem_amqp.testing.kit.worker import MemoryWorker
 
 _QUIET_TURNS = 5
-"""Turns of the event loop in which nothing happens, after which nothing will."""
+"""Iterations of the event loop without any activity after which none will follow."""
 _BUSY_TURNS = 100
-"""Turns after which waiting leaves the processor to threads."""
+"""Iterations after which waiting yields the processor to threads."""
 _POLL = 0.001
 
 
-async def until_idle(home: InMemory, workers: Sequence[MemoryWorker], timeout: float) -> None:
-    """Wait until nothing is due, and no worker that goes on has anything to settle.
+async def until_idle(
+    home: InMemory, workers: Sequence[MemoryWorker], timeout: float, *, flush: bool
+) -> None:
+    """Wait until nothing is due, and no active worker has unsettled deliveries.
+
+    Messages of a batch that is not full may stay unsettled.
 
     Args:
-        home: where the broker is.
+        home: the application's stand-in with the broker.
         workers: the workers.
-        timeout: real seconds that it may take.
+        timeout: real seconds.
+        flush: whether batches that are not full run now.
 
     Raises:
         TimeoutError: it takes longer.
@@ -32,9 +37,14 @@ async def until_idle(home: InMemory, workers: Sequence[MemoryWorker], timeout: f
     while quiet < _QUIET_TURNS:
         turns += 1
         await asyncio.sleep(0 if turns < _BUSY_TURNS else _POLL)
-        home.clock.advance(0.0)  # what is due at this very moment
-        busy = any(worker.unsettled for worker in workers if not worker.frozen)
+        home.clock.advance(0.0)  # deliver what is due at the current time
+        active = [worker for worker in workers if not worker.frozen]
+        busy = any(worker.unsettled > worker.collected for worker in active)
         quiet = 0 if busy or not home.broker.engine.quiet else quiet + 1
+        if flush and quiet == _QUIET_TURNS and any(worker.collected for worker in active):
+            for worker in active:
+                worker.flush_batches()
+            quiet = 0
         if time.monotonic() > give_up:
             raise TimeoutError(_stuck(workers, timeout))
 

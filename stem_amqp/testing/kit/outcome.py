@@ -1,4 +1,4 @@
-"""What became of the tasks that ran in a test."""
+"""Outcomes of the tasks that ran in a test."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from stem_amqp.errors import TaskFailedError
+from stem_amqp.outcome import Dead, Outcome, Repeated, Retried, Revoked, Snoozed, Succeeded
 from stem_amqp.states import Reason, TaskState
-from stem_amqp.worker.announce import Announcer
 from stem_amqp.worker.job import Job
-from stem_amqp.worker.outcome import Dead, Outcome, Repeated, Retried, Revoked, Snoozed, Succeeded
+from stem_amqp.worker.report.announce import Announcer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutcome:
-    """What one run of a task came to, as it was settled.
+    """The outcome of one run of a task, as it was settled.
 
     Args:
         task: the task's name; the AMQP ``type`` of a message that cannot be read.
         id: the task's id.
         queue: the logical queue.
         attempt: 0 for the first run.
-        state: the state that followed. Of a delivery that was not run, because an earlier one had
-            been carried out, it is the state which that one came to.
+        state: the state after the run. If the delivery was not run because an earlier one had been
+            processed, the state after that one.
         result: what the task returned, if it succeeded.
-        error: type and message of what it raised, or why it was not run.
+        error: type and message of the exception, or why the task was not run.
         reason: why it is a dead letter (see `stem_amqp.Reason`), snoozed or revoked.
-        delay: seconds until its next run, if there is one.
-        exception: what the task raised; None if it raised nothing.
-        repeated: whether it was not run, because an earlier delivery had been carried out.
+        delay: seconds until the next run, or None.
+        exception: the exception of the task, or None.
+        repeated: whether it was not run, because an earlier delivery had been processed.
     """
 
     task: str
@@ -46,7 +47,7 @@ class TaskOutcome:
     repeated: bool = False
 
     def failure(self) -> BaseException | None:
-        """Return what to raise if a test wants failures raised; None if it did not fail."""
+        """Return the exception to raise for a failed run; None if it did not fail."""
         if self.error is None:
             return None
         return self.exception or TaskFailedError(
@@ -55,10 +56,10 @@ class TaskOutcome:
 
 
 class Record:
-    """Notes outcomes, and the exceptions that led to them.
+    """Records outcomes, and the exceptions that led to them.
 
     Args:
-        outcomes: where to note them.
+        outcomes: the list to record them in.
     """
 
     def __init__(self, outcomes: list[TaskOutcome]) -> None:
@@ -66,11 +67,11 @@ class Record:
         self._raised: dict[tuple[str, int], BaseException] = {}
 
     def raised(self, task_id: str, attempt: int, error: BaseException) -> None:
-        """Note what a run raised."""
+        """Record the exception of a run."""
         self._raised[task_id, attempt] = error
 
     def settled(self, job: Job, outcome: Outcome) -> None:
-        """Note what a delivery came to; one that went back or came too early came to nothing."""
+        """Record the outcome of a delivery; requeued and early deliveries have none."""
         values = _fields(job, outcome)
         if values is None:
             return
@@ -89,7 +90,7 @@ class Record:
 
 
 class RecordingAnnouncer(Announcer):
-    """Tells signals and log, and the record.
+    """Announces outcomes to signals, to the log and to the record.
 
     Args:
         record: the record.
@@ -100,8 +101,9 @@ class RecordingAnnouncer(Announcer):
         super().__init__(*parts)
         self._record = record
 
+    @override
     async def settled(self, job: Job, outcome: Outcome, now: float) -> None:
-        """Note an outcome, and tell of it."""
+        """Record an outcome, and announce it."""
         self._record.settled(job, outcome)
         await super().settled(job, outcome, now)
 
@@ -133,4 +135,4 @@ def _fields(job: Job, outcome: Outcome) -> dict[str, Any] | None:
 def _result(job: Job, result: bytes) -> Any:
     if job.definition is None:
         return orjson.loads(result)
-    return job.definition.arguments.returns.validate_json(result)
+    return job.definition.arguments.returns.read(result)

@@ -1,4 +1,4 @@
-"""Connections to a broker and a result backend in memory, in the place of an application's own."""
+"""Connections to a broker and a result backend in memory, in place of an application's own."""
 
 from __future__ import annotations
 
@@ -8,33 +8,39 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from stem_amqp.assembly import Connected, assembled, entities_of
+from typing_extensions import override
+
+from stem_amqp.assembly import assembled
+from stem_amqp.blocking.portal import Portal
+from stem_amqp.connected import Connected
 from stem_amqp.errors import StemError
-from stem_amqp.portal import Portal
+from stem_amqp.event_loop import running_loop
 from stem_amqp.provision.demands import refuse_unsupported
-from stem_amqp.results.memory import MemoryBackend, MemoryStore
+from stem_amqp.provision.restore import TopologyRestorer
+from stem_amqp.results.memory.backend import MemoryBackend, MemoryStore
 from stem_amqp.signing.source import seal_from
 from stem_amqp.testing.kit.enqueued import EnqueuedTask, RecordingProducer
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.base import Transport
 from stem_amqp.transport.memory import ManualClock, MemoryBroker, MemoryTransport
-from stem_amqp.transport.memory.connection import Connection
+from stem_amqp.transport.memory.connection import MemoryConnection
 from stem_amqp.transport.memory.declare import declare
 from stem_amqp.transport.memory.link import Link
+from stem_amqp.transport.publication import Publication
 
 if TYPE_CHECKING:
     from stem_amqp.app import Stem
     from stem_amqp.results.base import TaskRecord
 
 PATIENCE = 1.0
-"""Seconds that somebody may wait for a result while no worker is there."""
+"""Seconds for which a result may be waited for without a worker."""
 _POLL = 0.01
 
 
 class InMemory:
-    """A broker and a backend of their own, which an application uses between `enter` and `leave`.
+    """A broker and a backend that an application uses between `enter` and `leave`.
 
-    The broker lives in the event loop in which it was used last: that of an async test, of a test
-    client's thread, or of a thread of its own for synchronous code.
+    The broker belongs to the event loop that used it last: that of an async test, of a test client's
+    thread, or of a separate thread for synchronous code.
 
     Args:
         app: the application.
@@ -47,37 +53,39 @@ class InMemory:
         self.recorded: list[EnqueuedTask] = []
         self._name = f"test-{uuid.uuid4().hex[:12]}"
         self.broker = MemoryBroker.named(self._name, clock)
-        self._before = app.settings, app.clock
+        self._before = app.blueprint, dict(app.blueprint.overrides)
         self._portal: Portal | None = None
         self._declared: tuple[str, ...] | None = None
 
     def enter(self) -> None:
-        """Be the application's connections from now on.
+        """Replace the application's connections.
 
         Raises:
-            StemError: it has such connections already.
-            ConfigurationError: the topology needs what the broker has not, or a key is missing.
+            StemError: they are replaced already.
+            ConfigurationError: the topology needs a feature that the broker lacks, or a key is missing.
         """
         app, url = self.app, f"memory://{self._name}"
         if app.stand_in is not None:
             raise StemError(f"{app!r} is on a broker in memory already; do it once in a test")
         refuse_unsupported(app.topology, app.queues, self.broker.info)
-        app.settings = app.settings.replace(
-            broker_url=url, backend_url=url, provision="apply", tls_ca=None
+        blueprint = app.blueprint.replace(
+            broker_url=url, backend_url=url, provision="apply", tls_ca=None, clock=self.clock
         )
+        app.swap(blueprint)
         try:
             self._connected = self._connect()
             self.declare()
         except BaseException:
             self.leave()
             raise
-        app.clock = self.clock
-        app.stand_in = self
+        app.swap(blueprint, self)
 
     def leave(self) -> None:
-        """Give the application back its own."""
-        self.app.stand_in = None
-        self.app.settings, self.app.clock = self._before
+        """Restore the application's own connections."""
+        blueprint, overrides = self._before
+        self.app.swap(blueprint)
+        blueprint.overrides.clear()
+        blueprint.overrides.update(overrides)
         if self._portal is not None:
             self._portal.close()
         MemoryBroker.forget(self._name)
@@ -85,15 +93,14 @@ class InMemory:
 
     @property
     def connected(self) -> Connected:
-        """The connections, open at any time."""
+        """The connections, which are always open."""
         return self._connected
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop in which they can be used from another thread."""
-        try:
-            return asyncio.get_running_loop()
-        except RuntimeError:
-            pass
+        """Return the event loop in which another thread can use them."""
+        here = running_loop()
+        if here is not None:
+            return here
         lives_in = self.broker.loop
         if lives_in is not None and lives_in.is_running():
             return lives_in
@@ -102,67 +109,83 @@ class InMemory:
         return self._portal.loop
 
     def move_here(self) -> None:
-        """Let the broker live in this event loop, unless somebody consumes in another one."""
+        """Move the broker to this event loop, unless there are consumers in another one."""
         if self.broker.loop is not asyncio.get_running_loop():
             if self.broker.engine.has_consumers:
-                return  # the broker says what is wrong
+                return  # the broker raises the error
             self.broker.leave_loop()
 
     def declare(self) -> None:
-        """Declare the topology; also the queues of tasks that were defined meanwhile."""
+        """Declare the topology, including the queues of tasks that were defined meanwhile."""
         if self._declared != self.app.queues:
             self._declared = self.app.queues
-            declare(self.broker.engine, entities_of(self.app))
+            declare(self.broker.engine, self.app.blueprint.entities)
+
+    def attach_restorer(self, transport: Transport) -> None:
+        """Let a transport restore entities that a test has deleted.
+
+        Args:
+            transport: a transport to this broker.
+        """
+        transport.redeclare = self.redeclare
+        transport.restorer = TopologyRestorer(
+            transport, lambda: self.app.blueprint.entities, self.redeclare
+        )
 
     async def redeclare(self) -> None:
-        """Bring back what a test has deleted."""
-        declare(self.broker.engine, entities_of(self.app))
+        """Restore entities that a test has deleted."""
+        declare(self.broker.engine, self.app.blueprint.entities)
 
     def _connect(self) -> Connected:
         transport = RoamingTransport(self)
-        transport.redeclare = self.redeclare
+        self.attach_restorer(transport)
         backend = ImpatientBackend(self)
         backend.begin()
+        blueprint = self.app.blueprint
         return assembled(
-            self.app,
-            self.app.settings,
+            blueprint,
             transport=transport,
             broker=self.broker.info,
             backend=backend,
-            seal=seal_from(self.app.settings, self.app.keys),
+            seal=seal_from(blueprint.settings, blueprint.keys),
             make_producer=partial(RecordingProducer, self.recorded),
         )
 
 
 class RoamingTransport(MemoryTransport):
-    """A transport that needs no `connect`: it works in whatever event loop it is used.
+    """A transport that needs no `connect`: it works in any event loop.
 
     Args:
-        home: where the broker is.
+        home: the stand-in with the broker.
     """
 
     def __init__(self, home: InMemory) -> None:
         self._home = home
         settings = home.app.settings
         super().__init__(
-            home.broker, name="stem-amqp test", publish_timeout=settings.publish_timeout
+            home.broker,
+            name="stem-amqp test",
+            connect_timeout=settings.connect_timeout,
+            publish_timeout=settings.publish_timeout,
         )
 
+    @override
     def _make_link(self, **options: Any) -> Link:
         return RoamingLink(self.broker, move=self._home.move_here, **options)
 
+    @override
     async def publish(self, publication: Publication) -> None:
-        """Publish, also to a queue of a task that was defined just now."""
+        """Publish, also to the queue of a task that was only just defined."""
         self._home.declare()
         await super().publish(publication)
 
 
 class RoamingLink(Link):
-    """A link that opens by itself, in the event loop that needs it.
+    """A link that opens automatically in the event loop that uses it.
 
     Args:
         broker: the broker.
-        move: lets the broker live in the running event loop.
+        move: moves the broker to the running event loop.
         **options: as for `Link`.
     """
 
@@ -170,17 +193,20 @@ class RoamingLink(Link):
         super().__init__(broker, **options)
         self._move = move
 
+    @override
     async def open(self) -> None:
         """Connect in this event loop."""
         self._move()
         await super().open()
 
-    async def connected(self) -> Connection:
+    @override
+    async def connected(self) -> MemoryConnection:
         """Return the connection in this event loop."""
         if self._loop is not asyncio.get_running_loop():
             await self.open()
         return await super().connected()
 
+    @override
     async def running(self, timeout: float) -> None:
         """Wait until the broker answers."""
         if self._loop is not asyncio.get_running_loop():
@@ -189,10 +215,10 @@ class RoamingLink(Link):
 
 
 class ImpatientBackend(MemoryBackend):
-    """Results in memory; who waits for one that nobody works on is told so.
+    """Results in memory; a wait for a result fails if there is no worker.
 
     Args:
-        home: where the broker is.
+        home: the stand-in with the broker.
     """
 
     def __init__(self, home: InMemory) -> None:
@@ -200,12 +226,13 @@ class ImpatientBackend(MemoryBackend):
         super().__init__(MemoryStore.named(name), home.clock)
         self._home = home
 
+    @override
     async def wait(self, task_id: str, timeout: float | None = None) -> TaskRecord:
         """Wait until a task has ended.
 
         Raises:
             ResultTimeoutError: it did not end in time.
-            StemError: no worker is there to run it.
+            StemError: there is no worker to run it.
         """
         waiting = asyncio.ensure_future(super().wait(task_id, timeout))
         try:
@@ -218,7 +245,7 @@ class ImpatientBackend(MemoryBackend):
         finally:
             waiting.cancel()
         raise StemError(
-            f"task {task_id} has not ended, and no worker is there to run it.\n"
+            f"task {task_id} has not ended, and no worker runs.\n"
             "  Call `await stem_memory.run_due()` first (run_due_blocking() in a synchronous test;"
             " advance() for what is delayed), or wait inside `async with stem_memory.worker():`."
         )

@@ -1,25 +1,30 @@
-"""The tasks of a worker in a test: they tell what they raise, and stop at a shut gate."""
+"""The tasks of a worker in a test: they record exceptions, and stop at a shut gate."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from stem_amqp.definition import Registry, TaskDefinition
+from typing_extensions import override
+
+from stem_amqp.context.batch import batch_or_none
+from stem_amqp.context.context import current_or_none
+from stem_amqp.task_control import BatchFailed
+from stem_amqp.tasks.definition import Registry, TaskDefinition
 from stem_amqp.testing.kit.gate import Gate
 from stem_amqp.testing.kit.outcome import Record
-from stem_amqp.worker.context import current_or_none
 
 
 class WatchedRegistry(Registry):
-    """The tasks, with functions that tell what they raise, and stop at a shut gate.
+    """The tasks, with functions that record exceptions, and stop at a shut gate.
 
     Args:
-        registry: the application's, which may grow.
-        record: is told what they raise.
+        registry: the application's registry, which may grow.
+        record: records the exceptions.
         gate: the gate.
     """
 
@@ -29,21 +34,23 @@ class WatchedRegistry(Registry):
         self._record = record
         self._gate = gate
 
+    @override
     def get(self, name: str) -> TaskDefinition | None:
-        """Return the task of that name, or None."""
         if name not in self._tasks and (task := self._registry.get(name)) is not None:
             wrap = _async_function if task.is_async else _plain_function
             function = wrap(task, self._record, self._gate)
             self._tasks[name] = dataclasses.replace(task, function=function)
         return self._tasks.get(name)
 
+    @override
     def __getitem__(self, name: str) -> TaskDefinition:
-        """Return the task of that name."""
         return self.get(name) or self._registry[name]
 
+    @override
     def __iter__(self) -> Iterator[TaskDefinition]:
         return iter(self._registry)
 
+    @override
     def __len__(self) -> int:
         return len(self._registry)
 
@@ -51,35 +58,52 @@ class WatchedRegistry(Registry):
 def _async_function(task: TaskDefinition, record: Record, gate: Gate) -> Callable[..., Any]:
     @functools.wraps(task.function)
     async def run(**kwargs: Any) -> Any:
-        try:
-            return await gate.drive(task.function(**kwargs))
-        except BaseException as error:
-            _note(record, error)
-            raise
-        finally:
-            gate.run_ended(task.name)
-            await gate.passed()
+        return await _driven(task, task.function(**kwargs), record, gate)
 
     return run
+
+
+async def _driven(
+    task: TaskDefinition, coroutine: Coroutine[Any, Any, Any], record: Record, gate: Gate
+) -> Any:
+    try:
+        return await gate.drive(coroutine)
+    except BaseException as error:
+        _note(record, error)
+        raise
+    finally:
+        gate.run_ended(task.name)
+        await gate.passed()
 
 
 def _plain_function(task: TaskDefinition, record: Record, gate: Gate) -> Callable[..., Any]:
     @functools.wraps(task.function)
     def run(**kwargs: Any) -> Any:
         gate.passed_in_thread()
+        value: Any = None
         try:
-            return task.function(**kwargs)
+            value = task.function(**kwargs)
         except BaseException as error:
             _note(record, error)
             raise
         finally:
-            gate.run_ended(task.name)
+            if not inspect.iscoroutine(value):
+                gate.run_ended(task.name)
             gate.passed_in_thread()
+        # An async function under a plain decorator: its run continues in the event loop
+        return _driven(task, value, record, gate) if inspect.iscoroutine(value) else value
 
     return run
 
 
 def _note(record: Record, error: BaseException) -> None:
+    if isinstance(error, asyncio.CancelledError):
+        return
     context = current_or_none()
-    if context is not None and not isinstance(error, asyncio.CancelledError):
+    if context is not None:
         record.raised(context.id, context.attempt, error)
+        return
+    for index, one in enumerate(batch_or_none() or ()):
+        own = error.errors.get(index) if isinstance(error, BatchFailed) else error
+        if own is not None:
+            record.raised(one.id, one.attempt, own)

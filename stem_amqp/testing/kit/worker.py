@@ -1,40 +1,44 @@
-"""A worker in a test: it notes what becomes of its tasks, and it can freeze, or die."""
+"""A worker in a test: it records the outcomes of its tasks, and can be frozen or killed."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from stem_amqp.durations import Duration, seconds
-from stem_amqp.results.batch import ResultWriter
+from stem_amqp.results.writer import ResultWriter
 from stem_amqp.task import Task
 from stem_amqp.testing.kit.expectation import name_of
 from stem_amqp.testing.kit.gate import Gate
 from stem_amqp.testing.kit.gated import GatedTransport
 from stem_amqp.testing.kit.outcome import Record, RecordingAnnouncer
 from stem_amqp.testing.kit.stand_in import InMemory
+from stem_amqp.testing.kit.unused import Unused
 from stem_amqp.testing.kit.watched import WatchedRegistry
 from stem_amqp.transport.memory.clock import ManualTimer, microseconds
-from stem_amqp.worker.announce import Announcer
+from stem_amqp.worker.batching.collector import Collector
 from stem_amqp.worker.job import Job
-from stem_amqp.worker.runner import Worker, WorkerParts
+from stem_amqp.worker.parts import WorkerParts
+from stem_amqp.worker.report.announce import Announcer
+from stem_amqp.worker.runner import Worker
 
 MISSED_HEARTBEATS = 2
-"""After so many a broker closes a connection."""
+"""Missed heartbeats after which a broker closes a connection."""
 _POLL = 0.002
 
 
 class MemoryWorker:
-    """A worker that a test has started, with a connection of its own.
+    """A worker that a test has started, with its own connection.
 
     Args:
-        home: where the broker is.
-        record: notes what becomes of its tasks.
-        queues: the logical queues; None: all.
+        home: the stand-in with the broker.
+        record: records the outcomes of its tasks.
+        queues: the logical queues; None means all.
+        unused: records calls that must be awaited.
         concurrency: tasks at once per queue.
         prefetch: unsettled deliveries per queue.
         name: its name.
@@ -46,11 +50,13 @@ class MemoryWorker:
         record: Record,
         queues: Sequence[str] | None,
         *,
+        unused: Unused,
         concurrency: int | None,
         prefetch: int | None,
         name: str | None,
     ) -> None:
         self._home = home
+        self._unused = unused
         self._gate = Gate(self._expect_heartbeats)
         self._transport = GatedTransport(home, self._gate)
         self._lapse: ManualTimer | None = None
@@ -58,9 +64,15 @@ class MemoryWorker:
         self._worker = _Worker(
             dataclasses.replace(
                 parts,
-                transport=self._transport,
-                writer=ResultWriter(parts.backend),
-                registry=WatchedRegistry(parts.registry, record, self._gate),
+                blueprint=dataclasses.replace(
+                    parts.blueprint,
+                    registry=WatchedRegistry(parts.blueprint.registry, record, self._gate),
+                ),
+                connected=dataclasses.replace(
+                    parts.connected,
+                    transport=self._transport,
+                    writer=ResultWriter(parts.connected.backend),
+                ),
             ),
             record,
             queues or home.app.queues,
@@ -71,81 +83,97 @@ class MemoryWorker:
 
     @property
     def name(self) -> str:
-        """Its name, as in logs and records."""
+        """Its name in logs and records."""
         return self._worker.name
 
     @property
     def frozen(self) -> bool:
-        """Whether it stands still."""
+        """Whether it is frozen."""
         return self._gate.shut
 
     @property
     def unsettled(self) -> int:
-        """Deliveries that it has and has not settled."""
+        """The number of its unsettled deliveries."""
         return len(self._worker.jobs)
 
     @property
+    def collected(self) -> int:
+        """The number of messages that wait for their batch to be complete."""
+        return self._worker.collector.collected
+
+    def flush_batches(self) -> None:
+        """Run the batches that are not full."""
+        self._worker.collector.flush()
+
+    @property
     def tasks(self) -> list[str]:
-        """What it has not settled, a task each: its name and id."""
+        """Its unsettled deliveries: name and id of each task."""
         return [str(job) for job in self._worker.jobs]
 
     @property
     def running(self) -> int:
-        """Tasks that it is in the middle of."""
+        """The number of tasks that it is running."""
         return self._worker.statistics().running
 
     def freeze(self) -> None:
-        """Let it stand still, like a process that is stopped or a machine that hangs.
+        """Freeze it, like a stopped process or a machine that hangs.
 
-        Its tasks stay where they wait; a plain function in a thread runs to its end first. It holds
-        what was delivered to it and goes on taking deliveries, up to its prefetch, and nothing of
-        that is run, settled or renewed. After two missed heartbeats (``STEM_AMQP_HEARTBEAT``) of
+        Its tasks are suspended at their next await; a plain function in a thread runs to its end
+        first. It keeps its deliveries and receives more, up to its prefetch, and none of them is run,
+        settled or renewed. After two missed heartbeats (``STEM_AMQP_HEARTBEAT``) of
         the clock the broker closes its connection, and its deliveries go to others.
         """
         self._gate.freeze()
 
     def freeze_after_run(self, task: Task[..., Any] | str | None = None) -> None:
-        """Let it stand still at the end of the next run.
+        """Freeze it at the end of the next run.
 
-        It is the worst moment: the task has had its effects, and neither its result is stored nor
-        its message settled.
+        That is the worst time: the task has had its effects, but its result is not stored, and its
+        message is not settled.
 
         Args:
-            task: the next run of this task; default: of any.
+            task: the task whose next run it is; default: any task.
         """
         name = None if task is None else name_of(task)
         self._gate.shuts_after_run = lambda ended: name in {None, ended}
 
     def thaw(self) -> None:
-        """Let it go on. It does not know yet what it has missed."""
+        """Resume it. It does not know yet what it has missed."""
         if self._lapse is not None:
             self._lapse.cancel()
         self._gate.thaw()
 
     def lose_connection(self, reason: str = "connection lost in a test") -> None:
-        """Lose its connection: its deliveries go back. If it is not frozen, it connects again."""
+        """Drop its connection: its deliveries are requeued. If it is not frozen, it reconnects."""
         self._transport.lose(reason)
 
     def kill(self) -> None:
-        """Let it be gone from one moment to the next, with what it was in the middle of."""
+        """Kill it at once, with the tasks that it is running."""
         self.freeze()
         self.lose_connection("worker killed in a test")
 
     def abandon(self) -> None:
-        """Let it stop at once: the tasks that it is in the middle of are cancelled, and go back."""
+        """Stop it at once: its running tasks are cancelled and requeued."""
         self._worker.abandon()
         self.thaw()
 
-    async def until_running(self, count: int = 1, *, timeout: Duration = "5s") -> None:
-        """Wait until it is in the middle of so many tasks.
+    def until_running(
+        self, count: int = 1, *, timeout: Duration = "5s"
+    ) -> Coroutine[Any, Any, None]:
+        """Wait until it is running a number of tasks.
 
         Args:
-            count: how many.
+            count: the number of tasks.
             timeout: real time to wait at most.
 
         Raises:
-            TimeoutError: it is not.
+            TimeoutError: it runs another number.
         """
+        return self._unused.coroutine(
+            self._until_running(count, timeout), "await worker.until_running()"
+        )
+
+    async def _until_running(self, count: int, timeout: Duration) -> None:
         deadline = time.monotonic() + seconds(timeout)
         while self.running < count:
             if time.monotonic() > deadline:
@@ -154,9 +182,9 @@ class MemoryWorker:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[MemoryWorker]:
-        """Work for the length of a block. What is under way at its end is finished, within reason.
+        """Run for the length of a block. Tasks that are running at its end are finished.
 
-        A worker that is frozen at the end is gone with what it holds: none of its tasks goes on.
+        A worker that is frozen at the end is killed: none of its tasks continues.
         """
         self._home.declare()
         self._home.move_here()
@@ -182,24 +210,37 @@ class MemoryWorker:
 
 
 class _Worker(Worker):
-    """The worker proper."""
+    """The real worker."""
 
     def __init__(self, parts: WorkerParts, record: Record, *arguments: Any, **options: Any) -> None:
         self._record = record
         super().__init__(parts, *arguments, **options)
+        # A wrong name fails its test at once: no other release is rolled out in it
+        self._executor.unknown.refuse_at_once()
 
     def _make_announcer(self) -> Announcer:
         parts = self._parts
-        return RecordingAnnouncer(self._record, parts.signals, parts.transport.clock, self.name)
+        return RecordingAnnouncer(
+            self._record,
+            parts.blueprint.signals,
+            parts.blueprint.telemetry,
+            parts.connected.transport.clock,
+            self.name,
+        )
+
+    @property
+    def collector(self) -> Collector:
+        """Collects the messages of batch tasks."""
+        return self._executor.collector
 
     @property
     def jobs(self) -> list[Job]:
-        """The deliveries that are not settled yet."""
+        """The unsettled deliveries."""
         return [job for consumer in self._consumers for job in consumer.jobs]
 
     def abandon(self) -> None:
-        """Stop, and let every task end where it stands."""
-        for _ in range(2):  # the second time it hurries
+        """Stop, and cancel every task where it is."""
+        for _ in range(2):  # the second request stops it at once
             self.stop("abandoned")
         for consumer in self._consumers:
-            consumer.give_back()
+            consumer.requeue_all()

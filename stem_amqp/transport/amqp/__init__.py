@@ -1,11 +1,7 @@
-"""RabbitMQ, through aio-pika's connection and the aiormq channel underneath.
+"""The transport to RabbitMQ, through aio-pika's connection and aiormq's channels.
 
 From the socket up: `wire` (the socket), `client` (aio-pika and aiormq on it), `link` (one open
-connection), `connection` (opens the next when one ends). On it `publisher` with its channels, the
-`lanes`; `consumer` with its `session`, `settler` and `delivery`; and `declare`, `probe`, `browser`.
-`transport` ties them together.
+connection), `connection` (reconnects when a link ends). On a connection: `publisher` with its
+`publishing_channels`, `consumer` with its `session`, `settler` and `delivery`, and `declare`, `probe` and
+`browser`. `transport` combines them.
 """
-
-from stem_amqp.transport.amqp.transport import AmqpTransport
-
-__all__ = ["AmqpTransport"]

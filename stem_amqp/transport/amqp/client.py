@@ -1,4 +1,4 @@
-"""aio-pika's connection and aiormq's channel, with what a busy publisher needs of them."""
+"""aio-pika's connection and aiormq's channel, adapted for high throughput."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Any
 import aio_pika
 import aiormq
 from aio_pika.abc import UnderlayConnection
-from aiormq.abc import AbstractConnection
+from aiormq.abc import AbstractConnection, TimeoutType
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from typing_extensions import override
 from yarl import URL
 
+from stem_amqp.text import redacted
 from stem_amqp.transport.amqp.port import lost
+from stem_amqp.transport.amqp.urls import virtual_host_of
 from stem_amqp.transport.amqp.wire import Wire
 
 
 class Channel(aiormq.Channel):
-    """A channel with a short way in and out, its port.
+    """A channel with a port that bypasses aiormq for frequent frames.
 
-    Once the broker has closed it nothing is sent on it any more. aiormq answers the broker's close
-    first and notes it later; what is sent in between would reach the broker on a channel that is
-    not open, for which it closes the whole connection.
+    A call after the broker has closed the channel fails at once: its frame is not sent, and aiormq
+    records the close later than the port.
     """
 
     def __init__(
@@ -49,47 +51,59 @@ class Channel(aiormq.Channel):
 
     def _closed(self, closing: asyncio.Future[Any]) -> None:
         error = None if closing.cancelled() else closing.exception()
-        # aiormq closes with a CancelledError what it closes itself: not one to be raised in a task
+        # aiormq uses a CancelledError when it closes a channel itself; a task must not receive it
         self.port.end(error if isinstance(error, Exception) else lost(error))
 
 
 class RawConnection(aiormq.Connection):
-    """A connection whose frames wait in one queue without a limit.
+    """A connection with an unbounded frame queue.
 
-    With aiormq's limit, the answer to the broker's close of a channel is dropped when the queue is
-    full, and who waits for a place in it waits for ever when the connection ends. The same goes for
-    the queues of its channels: with a limit, the frames of one that nobody reads any more stop the
-    reader of all. What can be in any of them is bounded: answers only, the rest goes to ports.
+    With aiormq's limit, the reply to the broker's close of a channel is dropped when the queue is full,
+    and a writer that waits for a free slot waits for ever when the connection ends. The queues of
+    channels have the same problem: the frames of an abandoned channel would block the reader of all
+    channels. The queues remain small, since they contain replies only; other frames go to ports.
     """
 
     FRAME_BUFFER_SIZE = 0
 
     def __init__(self, *args: Any, transport_factory: Wire, **options: Any) -> None:
         super().__init__(*args, transport_factory=transport_factory, **options)
+        # aiormq decodes the name twice, which changes a name that contains %2F
+        self.vhost = virtual_host_of(self.url)
         self._wire = transport_factory
         self._numbers = itertools.count(1)
 
-    async def open_channel(self, *, timeout: float, confirms: bool) -> Channel:
-        """Open a channel, under a number that no channel had before it.
+    def __str__(self) -> str:
+        """Return the URL without its secrets: aiormq writes it to its log."""
+        return redacted(str(self.url))
 
-        A late frame of a closed channel must not be counted on another one: its confirms would
-        be taken for those of other messages from then on.
+    def next_number(self) -> int:
+        """Return an unused channel number, as long as there is one.
 
-        Args:
-            timeout: seconds for it.
-            confirms: with publisher confirms, raising for returned messages.
-
-        Raises:
-            AMQPError: it could not be opened.
+        A late frame of a closed channel must not reach another channel: its confirms would be attributed
+        to the wrong messages.
         """
-        if self.is_closed:
-            raise ChannelInvalidStateError(f"{self!r} is closed")
         limit = self.connection_tune.channel_max or 65535
         number = next(self._numbers)
         while number > limit or number in self.channels:
             if number > limit:
                 self._numbers = itertools.count(1)
             number = next(self._numbers)
+        return number
+
+    async def open_channel(self, *, timeout: float | None, confirms: bool) -> Channel:
+        """Open a channel with a port.
+
+        Args:
+            timeout: the timeout in seconds; None waits without a limit.
+            confirms: with publisher confirms, raising for returned messages.
+
+        Raises:
+            AMQPError: the channel could not be opened.
+        """
+        if self.is_closed:
+            raise ChannelInvalidStateError(f"{self!r} is closed")
+        number = self.next_number()
         channel = Channel(
             self,
             number,
@@ -102,9 +116,32 @@ class RawConnection(aiormq.Connection):
         await channel.open(timeout=timeout)
         return channel
 
+    @override
+    async def channel(
+        self,
+        channel_number: int | None = None,
+        publisher_confirms: bool = True,
+        frame_buffer_size: int = 0,
+        timeout: TimeoutType = None,
+        **kwargs: Any,
+    ) -> Channel:
+        """Open a channel for aio-pika; it has a port and an unused number, as all channels have.
+
+        Args:
+            channel_number: ignored.
+            publisher_confirms: with publisher confirms, raising for returned messages.
+            frame_buffer_size: ignored: the queue is unbounded.
+            timeout: the timeout in seconds; None waits without a limit.
+            **kwargs: ignored.
+
+        Raises:
+            AMQPError: the channel could not be opened.
+        """
+        return await self.open_channel(timeout=timeout, confirms=publisher_confirms)
+
 
 class _Underlay(UnderlayConnection):
-    """aio-pika's way to aiormq's connection."""
+    """Lets aio-pika open our aiormq connection."""
 
     @classmethod
     async def make_connection(
@@ -114,8 +151,8 @@ class _Underlay(UnderlayConnection):
 
         Args:
             url: the broker's URL.
-            timeout: seconds for it.
-            **options: as aiormq's connection takes them.
+            timeout: the timeout in seconds.
+            **options: the options of aiormq's connection.
         """
         connection = RawConnection(url, **options)
         await asyncio.wait_for(connection.connect(), timeout)
@@ -123,18 +160,22 @@ class _Underlay(UnderlayConnection):
         return connection
 
 
-class Connection(aio_pika.Connection):
-    """aio-pika's plain connection, over a socket and channels of ours."""
+class ClientConnection(aio_pika.Connection):
+    """aio-pika's plain connection, with our socket and channels."""
 
     def __init__(self, url: URL, *, wire: Wire, **options: Any) -> None:
         super().__init__(url, **options)
         self.kwargs["transport_factory"] = wire
 
+    def __str__(self) -> str:
+        """Return the URL without its secrets: aio-pika writes it to its log."""
+        return redacted(str(self.url))
+
     async def connect(self, timeout: float | None = None) -> None:
         """Connect and log in.
 
         Args:
-            timeout: seconds for it.
+            timeout: the timeout in seconds.
         """
         self.transport = await _Underlay.connect(
             self.url, self._on_connection_close, timeout=timeout, **self.kwargs

@@ -1,4 +1,4 @@
-"""A channel that publishes and confirms: the only sender of ``basic.publish``."""
+"""Publish on a channel with confirms: the only sender of ``basic.publish``."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from dataclasses import dataclass
 from pamqp.commands import Basic
 
 from stem_amqp.transport.amqp.client import Channel
-from stem_amqp.transport.amqp.content import Properties, write_message
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.amqp.content import write_message
+from stem_amqp.transport.amqp.properties import Properties
+from stem_amqp.transport.publication import Publication
 
 
 class NackedError(Exception):
-    """The broker did not take a message."""
+    """The broker nacked a message."""
 
 
 class ReturnedError(Exception):
-    """No queue took a message; the broker's text says why."""
+    """The broker returned a message as unroutable; the text is the broker's."""
 
 
 @dataclass(slots=True, eq=False)
-class _Awaited:
-    """A message whose confirm has not come.
+class _Unconfirmed:
+    """A message that is not confirmed yet.
 
     Args:
-        confirmed: who waits for it.
-        message_id: its AMQP ``message_id``, by which the broker names one that it returns.
-        deadline: when its time is up, on the loop's clock.
-        returned: what the broker returned it with; the confirm still follows.
+        confirmed: the future of its confirm.
+        message_id: its AMQP ``message_id``, which identifies it when the broker returns it.
+        deadline: its deadline on the loop's clock.
+        returned: the broker's ``basic.return``, if any; the confirm still follows.
     """
 
     confirmed: asyncio.Future[None]
@@ -38,7 +39,7 @@ class _Awaited:
 
 
 class Confirms:
-    """Publishes on one channel, and gives each message the confirm that is its own.
+    """Publishes on one channel, and assigns each confirm to its message.
 
     Args:
         channel: an open channel with publisher confirms.
@@ -51,7 +52,7 @@ class Confirms:
         self._largest = channel.max_content_size
         self._last_tag = 0
         self._lowest = 1
-        self._awaited: dict[int, _Awaited] = {}
+        self._awaited: dict[int, _Unconfirmed] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._port.on_confirm = self._on_confirm
         self._port.on_return = self._on_return
@@ -63,7 +64,7 @@ class Confirms:
         return not self._port.ended
 
     async def drained(self) -> None:
-        """Wait until every message has its confirm, or has been given up."""
+        """Wait until every message is confirmed or has timed out."""
         while awaited := [
             one.confirmed for one in self._awaited.values() if not one.confirmed.done()
         ]:
@@ -78,15 +79,15 @@ class Confirms:
             publication: the message.
             message_id: its AMQP ``message_id``.
             timestamp: its AMQP ``timestamp``, seconds since the epoch.
-            deadline: when its time is up, on the loop's clock.
+            deadline: its deadline on the loop's clock.
 
         Returns:
-            Done with the confirm. It raises `ReturnedError`, `NackedError`, `TimeoutError`, or
-            what ended the channel.
+            A future of the confirm. It raises `ReturnedError`, `NackedError`, `TimeoutError`, or the
+            error that ended the channel.
 
         Raises:
-            ChannelInvalidStateError: the channel has ended; it was not sent.
-            ValueError: it cannot be written as AMQP; TypeError says so too.
+            ChannelInvalidStateError: the channel has ended; the message was not sent.
+            ValueError: the message cannot be encoded as AMQP; or TypeError.
         """
         self._port.send(
             write_message(
@@ -99,7 +100,7 @@ class Confirms:
         )
         self._last_tag += 1
         confirmed: asyncio.Future[None] = self._loop.create_future()
-        self._awaited[self._last_tag] = _Awaited(confirmed, message_id, deadline)
+        self._awaited[self._last_tag] = _Unconfirmed(confirmed, message_id, deadline)
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._expire)
         return confirmed
@@ -108,7 +109,7 @@ class Confirms:
         if not multiple:
             self._confirm(tag, taken)
             return
-        # tags count up from 1, without a gap
+        # tags are consecutive, from 1 on
         for earlier in range(self._lowest, tag + 1):
             self._confirm(earlier, taken)
         self._lowest = tag + 1
@@ -137,14 +138,14 @@ class Confirms:
         for awaited in self._awaited.values():
             if not awaited.confirmed.done():
                 awaited.confirmed.set_exception(error)
-                awaited.confirmed.exception()  # nobody may be waiting any more
+                awaited.confirmed.exception()  # mark it as retrieved: the caller may be gone
         self._awaited.clear()
 
     def _expire(self) -> None:
         now = self._loop.time()
         for tag, awaited in list(self._awaited.items()):
             if awaited.deadline <= now:
-                # a confirm that comes later is of no use to anybody
+                # a later confirm is ignored
                 del self._awaited[tag]
                 if not awaited.confirmed.done():
                     awaited.confirmed.set_exception(TimeoutError())

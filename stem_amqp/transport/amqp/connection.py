@@ -1,30 +1,37 @@
-"""A connection that heals: whatever ends it, it is opened again, at one of the URLs."""
+"""A supervised connection: when it ends, it is opened again at one of the URLs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
+from aio_pika.abc import AbstractChannel
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
+from stem_amqp.cancellation import end
 from stem_amqp.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError
 from stem_amqp.tls import TlsSource
 from stem_amqp.transport.amqp.client import Channel
 from stem_amqp.transport.amqp.failures import ALARM, LOST, reason
-from stem_amqp.transport.amqp.features import supported
-from stem_amqp.transport.amqp.link import Link
-from stem_amqp.transport.amqp.tasks import SingleFlight, end
+from stem_amqp.transport.amqp.link import Link, close_plain_channel
+from stem_amqp.transport.amqp.single_flight import SingleFlight
 from stem_amqp.transport.amqp.urls import BrokerUrl
-from stem_amqp.transport.base import FRAME_MAX, BrokerInfo, ConnectionChange
+from stem_amqp.transport.base import BrokerInfo, ConnectionChange
+from stem_amqp.transport.features import supported
+from stem_amqp.transport.publication import FRAME_MAX
 
 logger = logging.getLogger("stem_amqp.transport")
 
+C = TypeVar("C")
+
 BACK_OFF = wait_random_exponential(multiplier=0.2, max=5, min=0.1)
-"""Seconds between attempts; random, so that a restarted broker is not stormed by all workers."""
+"""Seconds between attempts; random, so that workers do not all reconnect to a broker at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +40,11 @@ class Dialer:
 
     Args:
         urls: the brokers, in the order in which they are tried.
-        name: the connections' name, as operators see it, with their role.
-        namespace: their namespace, as operators see it.
+        name: the connections' name in the management UI, followed by their role.
+        namespace: their namespace in the management UI.
         timeout: seconds for one attempt at one URL.
-        ssl_context: for ``amqps`` URLs; None takes the system's authorities.
-        server_name: the name to verify in the certificate; None takes the host.
+        ssl_context: for ``amqps`` URLs; None uses the system's authorities.
+        server_name: the name to verify in the certificate; None uses the host.
     """
 
     urls: tuple[BrokerUrl, ...]
@@ -54,8 +61,8 @@ class Dialer:
             role: ``consuming`` or ``publishing``.
 
         Raises:
-            BrokerRefusedError: none can be used, and one refuses credentials or virtual host.
-            BrokerUnavailableError: none can be used.
+            BrokerRefusedError: no connection; a broker refuses the credentials or the virtual host.
+            BrokerUnavailableError: no connection.
         """
         errors: list[BrokerError] = []
         context = self.ssl_context() if callable(self.ssl_context) else self.ssl_context
@@ -74,16 +81,16 @@ class Dialer:
             raise errors[0]
         refused = any(isinstance(error, BrokerRefusedError) for error in errors)
         kind = BrokerRefusedError if refused else BrokerUnavailableError
-        raise kind("no broker can be used:\n" + "\n".join(f"- {error}" for error in errors))
+        raise kind(
+            "no broker accepted a connection:\n" + "\n".join(f"- {error}" for error in errors)
+        )
 
     def _properties(self, role: str) -> dict[str, str]:
-        """Return what the management UI shows of a connection."""
-        from stem_amqp import __version__  # noqa: PLC0415 - the package is complete only by now
-
+        """Return the client properties, which the management UI shows."""
         return {
             "connection_name": f"{self.name} {role}",
             "product": "stem-amqp",
-            "version": __version__,
+            "version": own_version(),
             "platform": f"Python {platform.python_version()}",
             "information": f"aio-pika {version('aio-pika')}, aiormq {version('aiormq')}",
             "role": role,
@@ -91,7 +98,15 @@ class Dialer:
         }
 
 
-class Connection:
+def own_version() -> str:
+    """Return the installed version; a source tree without installation has none."""
+    try:
+        return version("stem-amqp")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class SupervisedConnection:
     """A supervised connection.
 
     Args:
@@ -116,31 +131,31 @@ class Connection:
 
     @property
     def opened(self) -> bool:
-        """Whether it was opened, and is kept open."""
+        """Whether it was opened and is supervised."""
         return self._supervisor is not None and not self._closed
 
     @property
     def up(self) -> bool:
-        """Whether there is a connection right now."""
+        """Whether it is connected."""
         return self._up.is_set()
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection."""
+        """Why it is not connected."""
         return self._trouble
 
     @property
     def frame_max(self) -> int:
-        """Bytes of a frame, as agreed with the broker; without a connection, as usual."""
+        """The negotiated size of a frame in bytes; the default if not connected."""
         return FRAME_MAX if self._link is None else self._link.frame_max
 
     @property
     def congested(self) -> bool:
-        """Whether the broker reads more slowly than we write."""
+        """Whether the write buffer is full because the broker reads too slowly."""
         return self._link is not None and self._link.congested
 
     async def drained(self) -> None:
-        """Wait until the broker has read enough for more to be written.
+        """Wait until the write buffer has room.
 
         Raises:
             ConnectionError: the connection has ended.
@@ -153,7 +168,7 @@ class Connection:
         return self._link is not None and await self._link.blocked()
 
     async def open(self) -> BrokerInfo:
-        """Connect, the first time; later return what the broker said of itself.
+        """Connect on the first call, and return the broker's information.
 
         Raises:
             BrokerUnavailableError: none of the URLs answers, or the transport is closed.
@@ -167,7 +182,7 @@ class Connection:
         return self._link.info
 
     async def ready(self) -> Link:
-        """Wait for the connection, as long as it takes.
+        """Wait for the connection without a limit.
 
         Raises:
             BrokerUnavailableError: the transport is closed, or was never connected.
@@ -184,23 +199,43 @@ class Connection:
             await asyncio.sleep(0)
 
     async def channel(self, *, patience: float | None = None, confirms: bool = False) -> Channel:
-        """Open a channel, as soon as there is a connection.
+        """Open a channel with a port when connected.
 
         Args:
-            patience: seconds to wait for the connection; None waits as long as it takes.
+            patience: seconds to wait for the connection; None waits without a limit.
             confirms: with publisher confirms, raising for returned messages.
 
         Raises:
-            BrokerUnavailableError: there is no connection in time, the transport is closed, or
-                the broker opens no channel.
+            BrokerUnavailableError: no connection in time, the transport is closed, or the broker opens
+                no channel.
         """
+        return await self._opened(
+            lambda link: link.channel(timeout=self.timeout, confirms=confirms), patience
+        )
+
+    @asynccontextmanager
+    async def plain_channel(self) -> AsyncIterator[AbstractChannel]:
+        """Open a channel of aio-pika for a block, for infrequent declarations and queries.
+
+        Raises:
+            BrokerUnavailableError: as for `channel`, within the connect timeout.
+        """
+        channel = await self._opened(
+            lambda link: link.plain_channel(timeout=self.timeout), self.timeout
+        )
+        try:
+            yield channel
+        finally:
+            await close_plain_channel(channel)
+
+    async def _opened(self, open_on: Callable[[Link], Awaitable[C]], patience: float | None) -> C:
         deadline = asyncio.timeout(patience)
         try:
             async with deadline:
                 while True:
                     link = await self.ready()
                     try:
-                        return await link.channel(timeout=self.timeout, confirms=confirms)
+                        return await open_on(link)
                     except LOST as error:
                         if link.closed:
                             continue
@@ -217,12 +252,17 @@ class Connection:
                 problem = f"the broker opened no channel within {patience:g} s{alarm}"
             raise BrokerUnavailableError(problem) from None
 
+    def abandon(self) -> None:
+        """Abort it after its event loop was closed."""
+        if self._link is not None:
+            self._link.abandon()
+
     async def close(self) -> None:
-        """Close for good; closing twice is no error."""
+        """Close permanently; a second call does nothing."""
         self._closed = True
         await self._opening.cancel()
         await end(self._supervisor)
-        self._up.set()  # whoever waits learns that it is closed
+        self._up.set()  # wake the waiters, which then see that it is closed
         if self._link is not None:
             await self._link.close()
 
@@ -231,7 +271,7 @@ class Connection:
         self._use(link)
         logger.info("%s connection to %s, %s", self.role, link.url, link.info)
         if not supported(link.info):
-            logger.warning("%s is older than what stem-amqp is tested with", link.info)
+            logger.warning("%s is older than the releases that stem-amqp is tested with", link.info)
         self._supervisor = asyncio.create_task(
             self._supervise(link), name=f"stem-amqp supervise {self.role}"
         )
@@ -247,13 +287,13 @@ class Connection:
             self._up.clear()
             began = loop.time()
             logger.warning("%s connection to %s lost: %s", self.role, link.url, self._trouble)
-            self._tell(ConnectionChange(restored=False, role=self.role, error=self._trouble))
+            self._notify(ConnectionChange(restored=False, role=self.role, error=self._trouble))
             await link.close()
             link = await self._reconnect()
             self._use(link)
             downtime = loop.time() - began
             logger.info("%s connection restored to %s after %.1f s", self.role, link.url, downtime)
-            self._tell(
+            self._notify(
                 ConnectionChange(
                     restored=True, role=self.role, error=self._trouble, downtime=downtime
                 )
@@ -274,7 +314,7 @@ class Connection:
             error,
         )
 
-    def _tell(self, change: ConnectionChange) -> None:
+    def _notify(self, change: ConnectionChange) -> None:
         try:
             self._on_change(change)
         except Exception:

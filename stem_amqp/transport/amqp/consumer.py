@@ -1,4 +1,4 @@
-"""A consumer that heals: whatever ends it, it consumes again."""
+"""A supervised consumer: when it ends, it consumes again."""
 
 from __future__ import annotations
 
@@ -7,46 +7,47 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, RetryCallState
+from typing_extensions import override
 
+from stem_amqp.cancellation import end
 from stem_amqp.errors import StemError, TopologyMissingError
-from stem_amqp.transport.amqp.connection import BACK_OFF, Connection, attempt_level
+from stem_amqp.transport.amqp.connection import BACK_OFF, SupervisedConnection, attempt_level
 from stem_amqp.transport.amqp.failures import QueueLockedError
 from stem_amqp.transport.amqp.session import Session, Subscription
-from stem_amqp.transport.amqp.tasks import end
 from stem_amqp.transport.base import ConnectionChange, Consumer, OnConnectionChange, OnMissing
 
 logger = logging.getLogger("stem_amqp.transport")
 
 PAUSE = 0.25
-"""Seconds before consuming again what the broker cancelled. A quorum queue that is being deleted
-cancels its consumers a moment before it is gone; to consume it in that moment closes the whole
-connection with 541."""
+"""Seconds to wait before consuming again after the broker cancelled the consumer. A quorum queue cancels
+its consumers just before it is deleted; consuming it in that moment closes the whole connection with
+error 541."""
 LOCKED = 5.0
-"""Seconds before an exclusive queue that stays locked gets another name. In a cluster on RabbitMQ 4.3
-a node that died keeps its exclusive queues locked until it is back, which may be never."""
+"""Seconds before an exclusive queue that remains locked gets another name. In a cluster on RabbitMQ 4.3,
+the exclusive queues of a failed node remain locked until it is back, which may be never."""
 Restore = Callable[[], Awaitable[bool]]
-"""Declares what is missing, and returns whether anybody could be asked to."""
+"""Declares missing entities, and returns whether a function for it is set."""
 
 
 class AmqpConsumer(Consumer):
     """A consumer on one queue.
 
-    After the broker cancelled it, its old channel stays open until all that came on it is settled,
-    so that running tasks finish and are not repeated. What consumes again has a channel of its own:
-    should a late settlement on the old one be an error to the broker, it hits nothing else.
+    After the broker cancelled it, its old channel remains open until its deliveries are settled, so that
+    running tasks finish and are not repeated. The next session has its own channel, so that an error for a
+    late settlement on the old one affects nothing else.
 
     Args:
         connection: the consuming connection.
-        subscription: what to consume.
+        subscription: the queue and how to consume it.
         restore: called when the queue is missing.
-        on_change: called when it is interrupted by more than a lost connection, and restored.
+        on_change: called when it is interrupted while the connection is up, and when it is restored.
         on_close: called when it is closed.
-        on_missing: asked when the queue is gone for good; True lets the consumer end.
+        on_missing: called when the queue is permanently gone; True ends the consumer.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        connection: SupervisedConnection,
         subscription: Subscription,
         *,
         restore: Restore,
@@ -68,12 +69,12 @@ class AmqpConsumer(Consumer):
         self._locked_since: float | None = None
 
     @property
+    @override
     def consuming(self) -> bool:
-        """Whether the broker currently delivers to it."""
         return self._session is not None and self._session.consuming
 
     async def start(self) -> None:
-        """Consume, and from then on again after whatever broke.
+        """Start to consume, and consume again after every interruption.
 
         Raises:
             TopologyMissingError: there is no such queue, and it could not be restored.
@@ -85,14 +86,15 @@ class AmqpConsumer(Consumer):
             self._supervise(self._session), name=f"stem-amqp consume {self.queue}"
         )
 
+    @override
     async def stop(self) -> None:
-        """Cancel the consumer, for good. What was delivered can still be settled."""
         await end(self._supervisor)
         if self._session is not None:
             await self._session.stop()
 
+    @override
     async def close(self, *, delete: bool = False) -> None:
-        """Stop, and close its channel: the broker takes back what is not settled.
+        """Stop and close its channel: the broker requeues unsettled deliveries.
 
         Args:
             delete: delete the queue too.
@@ -128,7 +130,7 @@ class AmqpConsumer(Consumer):
         before, self._subscription = self.queue, renamed()
         self.queue, self._locked_since = self._subscription.queue, None
         logger.warning(
-            "queue %s stays locked by a lost connection: consuming %s instead", before, self.queue
+            "queue %s remains locked by a lost connection: consuming %s instead", before, self.queue
         )
 
     async def _restored(self, missing: TopologyMissingError) -> bool:
@@ -143,18 +145,23 @@ class AmqpConsumer(Consumer):
             error = await session.ended()
             began = loop.time()
             connected = session.connected
-            self._report(ConnectionChange(restored=False, role="consuming", error=error), connected)
+            lost = ConnectionChange(restored=False, role="consuming", error=error, consumer=True)
+            self._report(lost, connected)
             self._retire(session)
             if session.cancelled:
                 await asyncio.sleep(PAUSE)
             opened = await self._open_again()
             self._session, self._locked_since = opened, None
             change = ConnectionChange(
-                restored=True, role="consuming", error=error, downtime=loop.time() - began
+                restored=True,
+                role="consuming",
+                error=error,
+                downtime=loop.time() - began,
+                consumer=True,
             )
             if opened is None:
-                # what it was for is consumed elsewhere: nobody is to wait for this queue
-                logger.info("the queue %s is gone, and so is its consumer", self.queue)
+                # its messages are consumed elsewhere, so do not wait for this queue
+                logger.info("queue %s no longer exists; its consumer has ended", self.queue)
                 if connected:
                     self._on_change(change)
                 return
@@ -174,16 +181,18 @@ class AmqpConsumer(Consumer):
             return None
 
     def _retire(self, session: Session) -> None:
-        task = asyncio.create_task(self._outlive(session), name=f"stem-amqp retire {self.queue}")
+        task = asyncio.create_task(
+            self._close_when_settled(session), name=f"stem-amqp retire {self.queue}"
+        )
         self._retired[task] = session
         task.add_done_callback(self._retired.pop)
 
-    async def _outlive(self, session: Session) -> None:
+    async def _close_when_settled(self, session: Session) -> None:
         await session.settled()
         await session.close()
 
     def _report(self, change: ConnectionChange, connected: bool) -> None:
-        """Log it, and tell of it unless the connection does: one change, told once."""
+        """Log a change, and report it unless the connection reports the same change."""
         if change.restored:
             logger.info("consuming %s again after %.1f s", self.queue, change.downtime)
         elif connected:

@@ -1,4 +1,4 @@
-"""Declaring and deleting exchanges, queues and bindings, on throw-away channels."""
+"""Declare and delete exchanges, queues and bindings, on short-lived channels."""
 
 from __future__ import annotations
 
@@ -6,90 +6,98 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from aio_pika.abc import AbstractChannel
+
 from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
 from stem_amqp.transport.amqp.client import Channel
-from stem_amqp.transport.amqp.connection import Connection
+from stem_amqp.transport.amqp.connection import SupervisedConnection
 from stem_amqp.transport.amqp.failures import answered
 from stem_amqp.transport.amqp.link import close_channel
 
 T = TypeVar("T")
 
 
-async def declare(connection: Connection, entities: Entities) -> None:
-    """Declare everything, in order; what is there already must be the same.
+async def declare(connection: SupervisedConnection, entities: Entities) -> None:
+    """Declare entities in order; existing ones must be equal.
 
-    One after the other: AMQP keeps the order, and a refusal names what it is about.
+    They are declared one after the other, so that an error refers to the right entity.
 
     Args:
         connection: the connection to do it on.
-        entities: what to declare.
+        entities: the entities.
 
     Raises:
-        TopologyMismatchError: something is there with other arguments.
-        TopologyMissingError: a binding's source or destination is not there.
-        BrokerRefusedError: the user may not declare it.
+        TopologyMismatchError: an entity exists with other arguments.
+        TopologyMissingError: a binding's source or destination does not exist.
+        BrokerRefusedError: the user may not declare an entity.
         BrokerUnavailableError: the broker does not answer.
     """
-    async with _throw_away(connection) as desk:
+    async with _declarer(connection) as declarer:
         for exchange in entities.exchanges:
-            await desk.exchange(exchange)
+            await declarer.exchange(exchange)
         for queue in entities.queues:
-            await desk.queue(queue)
+            await declarer.queue(queue)
         for binding in entities.bindings:
-            await desk.binding(binding)
+            await declarer.binding(binding)
 
 
-async def delete(connection: Connection, entities: Entities) -> None:
-    """Delete exchanges and queues; what is not there is no error. Bindings go with them.
+async def delete(connection: SupervisedConnection, entities: Entities) -> None:
+    """Delete exchanges and queues with their bindings; missing ones are ignored.
 
     Args:
         connection: the connection to do it on.
-        entities: what to delete.
+        entities: the entities.
 
     Raises:
-        BrokerRefusedError: the user may not delete it, or it is in exclusive use.
+        BrokerRefusedError: the user may not delete an entity, or it is in exclusive use.
         BrokerUnavailableError: the broker does not answer.
     """
-    async with _throw_away(connection) as desk:
+    async with _declarer(connection) as declarer:
         for queue in entities.queues:
             name = queue.name
-            await desk.answer(desk.channel.queue_delete(name), f"cannot delete queue {name!r}")
+            await declarer.answer(
+                declarer.channel.queue_delete(name), f"cannot delete queue {name!r}"
+            )
         for exchange in reversed(entities.exchanges):
             name = exchange.name
-            await desk.answer(
-                desk.channel.exchange_delete(name), f"cannot delete exchange {name!r}"
+            await declarer.answer(
+                declarer.channel.exchange_delete(name), f"cannot delete exchange {name!r}"
             )
 
 
 async def rebind(
-    connection: Connection, bind: Sequence[Binding], unbind: Sequence[Binding]
+    connection: SupervisedConnection, bind: Sequence[Binding], unbind: Sequence[Binding]
 ) -> None:
-    """Add bindings and take others away right after, without waiting for an answer in between.
+    """Add bindings and immediately remove others, without waiting for a reply in between.
 
-    RabbitMQ does them in this order. If it refuses a new one, it closes the channel and does nothing
-    more. The last answer is waited for.
+    It uses aiormq's channel: aio-pika waits for the reply to each binding, and during a round trip a
+    message would be routed both ways. RabbitMQ applies them in this order. If it refuses a new binding, it
+    closes the channel and applies nothing more. Only the last reply is awaited.
 
     Args:
         connection: the connection to do it on.
-        bind: what to add.
-        unbind: what to take away; what is not there is no error.
+        bind: the bindings to add.
+        unbind: the bindings to remove; missing ones are ignored.
 
     Raises:
-        TopologyMissingError: a source or destination of a new binding is not there.
+        TopologyMissingError: a source or destination of a new binding does not exist.
         BrokerRefusedError: the user may not bind.
         BrokerUnavailableError: the broker does not answer.
     """
-    async with _throw_away(connection) as desk:
+    channel = await connection.channel(patience=connection.timeout)
+    try:
         for binding in bind[:-1] if not unbind else bind:
-            await desk.binding(binding, nowait=True)
+            await _bind(channel, binding, connection.timeout, nowait=True)
         if not unbind and bind:
-            await desk.binding(bind[-1])
+            await _bind(channel, bind[-1], connection.timeout)
         for binding in unbind:
-            await desk.unbinding(binding)
+            await _unbind(channel, binding, connection.timeout)
+    finally:
+        await close_channel(channel)
 
 
-async def purge(connection: Connection, queue: str) -> int:
-    """Drop every ready message of a queue, and return how many.
+async def purge(connection: SupervisedConnection, queue: str) -> int:
+    """Purge a queue, and return the number of dropped messages.
 
     Args:
         connection: the connection to do it on.
@@ -100,32 +108,30 @@ async def purge(connection: Connection, queue: str) -> int:
         BrokerRefusedError: the user may not read it.
         BrokerUnavailableError: the broker does not answer.
     """
-    async with _throw_away(connection) as desk:
-        purged = await desk.answer(desk.channel.queue_purge(queue), f"cannot purge {queue!r}")
+    async with _declarer(connection) as declarer:
+        found = await declarer.channel.get_queue(queue, ensure=False)
+        purged = await declarer.answer(found.purge(), f"cannot purge {queue!r}")
         return purged.message_count or 0
 
 
 @asynccontextmanager
-async def _throw_away(connection: Connection) -> AsyncIterator[_Desk]:
-    channel = await connection.channel(patience=connection.timeout)
-    try:
-        yield _Desk(channel, connection.timeout)
-    finally:
-        await close_channel(channel)
+async def _declarer(connection: SupervisedConnection) -> AsyncIterator[_Declarer]:
+    async with connection.plain_channel() as channel:
+        yield _Declarer(channel, connection.timeout)
 
 
-class _Desk:
-    """A channel to declare on. The broker closes it with what it refuses."""
+class _Declarer:
+    """A channel for declarations. The broker closes it when it refuses one."""
 
-    def __init__(self, channel: Channel, timeout: float) -> None:
+    def __init__(self, channel: AbstractChannel, timeout: float) -> None:
         self.channel = channel
         self._timeout = timeout
 
     async def exchange(self, exchange: Exchange) -> None:
         await self.answer(
-            self.channel.exchange_declare(
+            self.channel.declare_exchange(
                 exchange.name,
-                exchange_type=exchange.type,
+                exchange.type,
                 durable=True,
                 internal=exchange.internal,
                 arguments=dict(exchange.arguments),
@@ -135,36 +141,46 @@ class _Desk:
 
     async def queue(self, queue: Queue) -> None:
         await self.answer(
-            self.channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments)),
+            self.channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments)),
             f"cannot declare queue {queue.name!r}",
         )
 
-    async def binding(self, binding: Binding, *, nowait: bool = False) -> None:
-        bind = self.channel.exchange_bind if binding.to_exchange else self.channel.queue_bind
-        what, arguments = (binding.destination, binding.source, binding.key), binding.arguments
-        call: Awaitable[object]
-        if nowait:
-            call = bind(*what, nowait=True, arguments=dict(arguments))
-        else:
-            call = bind(*what, arguments=dict(arguments))
+    async def binding(self, binding: Binding) -> None:
+        find = self.channel.get_exchange if binding.to_exchange else self.channel.get_queue
+        destination = await find(binding.destination, ensure=False)
         await self.answer(
-            call,
-            f"cannot bind {binding.destination!r} to exchange {binding.source!r}"
-            f" with key {binding.key!r}",
-        )
-
-    async def unbinding(self, binding: Binding) -> None:
-        unbind = self.channel.exchange_unbind if binding.to_exchange else self.channel.queue_unbind
-        await self.answer(
-            unbind(
-                binding.destination,
-                binding.source,
-                binding.key,
-                arguments=dict(binding.arguments),
-            ),
-            f"cannot unbind {binding.destination!r} from exchange {binding.source!r}"
-            f" with key {binding.key!r}",
+            destination.bind(binding.source, binding.key, arguments=dict(binding.arguments)),
+            _binding_subject("bind", binding),
         )
 
     async def answer(self, call: Awaitable[T], subject: str) -> T:
         return await answered(call, subject, timeout=self._timeout)
+
+
+async def _bind(
+    channel: Channel, binding: Binding, timeout: float, *, nowait: bool = False
+) -> None:
+    bind = channel.exchange_bind if binding.to_exchange else channel.queue_bind
+    what, arguments = (binding.destination, binding.source, binding.key), binding.arguments
+    call: Awaitable[object]
+    if nowait:
+        call = bind(*what, nowait=True, arguments=dict(arguments))
+    else:
+        call = bind(*what, arguments=dict(arguments))
+    await answered(call, _binding_subject("bind", binding), timeout=timeout)
+
+
+async def _unbind(channel: Channel, binding: Binding, timeout: float) -> None:
+    unbind = channel.exchange_unbind if binding.to_exchange else channel.queue_unbind
+    call = unbind(
+        binding.destination, binding.source, binding.key, arguments=dict(binding.arguments)
+    )
+    await answered(call, _binding_subject("unbind", binding), timeout=timeout)
+
+
+def _binding_subject(verb: str, binding: Binding) -> str:
+    preposition = "to" if verb == "bind" else "from"
+    return (
+        f"cannot {verb} {binding.destination!r} {preposition} exchange {binding.source!r}"
+        f" with key {binding.key!r}"
+    )

@@ -1,40 +1,26 @@
-"""A delivery of RabbitMQ."""
+"""Deliveries received from RabbitMQ."""
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from stem_amqp.errors import StaleDeliveryError
 from stem_amqp.transport.amqp.content import Content
-from stem_amqp.transport.amqp.settler import Settler
-from stem_amqp.transport.base import Delivery
+from stem_amqp.transport.amqp.settler import ChannelSettler
+from stem_amqp.transport.delivery import Delivery
 
 
 class AmqpDelivery(Delivery):
     """A delivery of RabbitMQ.
 
     Args:
-        content: what was received.
-        settler: what settles on its channel; None if the broker counts it as settled already.
+        content: the received message.
+        settler: settles on its channel; None for a consumer with automatic acknowledgement.
     """
 
-    __slots__ = (
-        "_settler",
-        "app_id",
-        "body",
-        "content_type",
-        "correlation_id",
-        "exchange",
-        "headers",
-        "message_id",
-        "priority",
-        "redelivered",
-        "reply_to",
-        "routing_key",
-        "tag",
-        "timestamp",
-        "type",
-    )
+    __slots__ = ("_settler", "tag")
 
-    def __init__(self, content: Content, settler: Settler | None) -> None:
+    def __init__(self, content: Content, settler: ChannelSettler | None) -> None:
         properties = content.properties
         self._settler = settler
         self.tag = content.tag
@@ -52,31 +38,19 @@ class AmqpDelivery(Delivery):
         self.content_type = properties.content_type
         self.timestamp = properties.timestamp
 
+    @override
     async def ack(self) -> None:
-        """Acknowledge: the broker forgets the message.
+        self._own_settler().ack(self.tag)
 
-        Raises:
-            StaleDeliveryError: the channel is gone, or the delivery is settled already.
-        """
-        self._its_settler().ack(self.tag)
-
+    @override
     async def nack(self, *, requeue: bool) -> None:
-        """Return it politely (``requeue``), or dead-letter it.
+        self._own_settler().negative_ack(self.tag, requeue=requeue, failed=False)
 
-        Raises:
-            StaleDeliveryError: as for `ack`.
-        """
-        self._its_settler().give_back(self.tag, requeue=requeue, failed=False)
-
+    @override
     async def reject(self, *, requeue: bool) -> None:
-        """Return it as a failure that counts towards the delivery limit, or dead-letter it.
+        self._own_settler().negative_ack(self.tag, requeue=requeue, failed=True)
 
-        Raises:
-            StaleDeliveryError: as for `ack`.
-        """
-        self._its_settler().give_back(self.tag, requeue=requeue, failed=True)
-
-    def _its_settler(self) -> Settler:
+    def _own_settler(self) -> ChannelSettler:
         if self._settler is None:
             raise StaleDeliveryError("the delivery was acknowledged on receipt")
         return self._settler

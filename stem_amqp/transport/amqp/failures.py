@@ -1,4 +1,4 @@
-"""From what aiormq raises to what stem-amqp raises, with the remedy."""
+"""Translate aiormq's exceptions to stem-amqp's errors, with a remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from stem_amqp.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
-from stem_amqp.transport.amqp.quiet import quiet
+from stem_amqp.transport.amqp.log_filter import filtered_log
 from stem_amqp.transport.amqp.urls import BrokerUrl
 
 T = TypeVar("T")
@@ -40,12 +40,26 @@ LOST = (
     TimeoutError,
     asyncio.InvalidStateError,
 )
-"""What aiormq raises when a channel or its connection is gone or does not answer."""
+"""The exceptions of aiormq when a channel or its connection is closed or does not answer."""
 
 ALARM = (
     "\n  The broker blocks publishers because of a memory or disk alarm:"
     " see `rabbitmq-diagnostics alarms`"
 )
+
+BUSY = (
+    "\n  The broker may be overloaded, or out of file descriptors or sockets:"
+    " see `rabbitmq-diagnostics status`"
+)
+"""Likely causes when the broker does not answer."""
+
+DOWN = (
+    "\n  The queue exists, but its node does not run or is not in the cluster:"
+    " see `rabbitmq-diagnostics cluster_status`"
+)
+"""The cause when a node does not answer for its queue."""
+_DOWN = "is down or inaccessible"
+"""How RabbitMQ's answer about such a queue ends; the reply code is that of a missing queue."""
 
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '(?P<argument>[^']*)' for (?P<kind>\w+) '(?P<name>[^']*)'"
@@ -56,26 +70,29 @@ _VALUE = re.compile(r"^(?:the value )?'(?P<value>.*?)'(?: of type '.*')?$", re.D
 
 
 class InterruptedCallError(BrokerUnavailableError):
-    """The connection ended in the middle of a call, which may be repeated."""
+    """A call may be repeated: its connection has ended, or the node of its queue did not answer.
+
+    RabbitMQ 4 also answers for a moment that a node is down while another client declares a queue.
+    """
 
 
 class QueueLockedError(BrokerRefusedError):
-    """Another connection has the queue for itself: one that lives, or one the broker still has."""
+    """Another connection, possibly a dead one that the broker still has, uses the queue exclusively."""
 
 
 @contextmanager
 def aiormq_call() -> Iterator[None]:
-    """Call aiormq: without its log of what we report, and with lost connections as errors.
+    """Call aiormq without duplicate log lines, and with errors instead of its cancellations.
 
-    When a connection ends, aiormq cancels what waits on it; taken for a cancellation of ours, that
-    would end a supervisor for good.
+    When a connection ends, aiormq cancels its waiters; a supervisor that took this for its own
+    cancellation would end permanently.
 
     Raises:
-        ConnectionResetError: instead of a CancelledError that nobody asked this task for.
+        ConnectionResetError: instead of a CancelledError of a task that was not cancelled.
     """
     before = cancellations()
     try:
-        with quiet():
+        with filtered_log():
             yield
     except asyncio.CancelledError as error:
         if cancellations() > before:
@@ -88,12 +105,12 @@ def aiormq_call() -> Iterator[None]:
 
 
 async def answered(call: Awaitable[T], subject: str, *, timeout: float) -> T:
-    """Wait for the broker's answer.
+    """Wait for the broker's reply.
 
     Args:
         call: a call of aiormq.
-        subject: what it is for, such as ``cannot declare queue 'orders'``.
-        timeout: seconds for it.
+        subject: the beginning of the error, such as ``cannot declare queue 'orders'``.
+        timeout: the timeout in seconds.
 
     Raises:
         BrokerError: the broker refuses it or does not answer; see `entity_error`.
@@ -107,45 +124,45 @@ async def answered(call: Awaitable[T], subject: str, *, timeout: float) -> T:
 
 
 def is_lost(error: Exception) -> bool:
-    """Return whether aiormq raised it because a channel or its connection is gone.
+    """Return whether aiormq raised it because a channel or its connection is closed.
 
     Args:
-        error: what it raised: a bare `Exception` where it knows no reason.
+        error: the exception; aiormq raises a bare `Exception` if it knows no reason.
     """
     return isinstance(error, LOST) or type(error) is Exception
 
 
 def cancellations() -> int:
-    """Return how often the current task was asked to cancel."""
+    """Return the number of cancellation requests of the current task."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 def reason(error: BaseException | None) -> str:
-    """Return in a few words what broke a channel or a connection.
+    """Return a short description of why a channel or a connection ended.
 
     Args:
-        error: what aiormq closed it with; None for a plain end.
+        error: the exception with which aiormq closed it; None for a normal end.
     """
     if error is None or isinstance(error, asyncio.CancelledError) or type(error) is Exception:
         return "connection closed"
     if isinstance(error.__cause__, asyncio.IncompleteReadError):
-        return "connection cut off"
+        return "connection aborted"
     texts = [str(part) for part in error.args if isinstance(part, str) and part]
-    # RabbitMQ breaks and indents its longer texts
+    # RabbitMQ wraps and indents its longer texts
     return " ".join(texts[-1].split()) if texts else type(error).__name__
 
 
 def connect_error(
     error: BaseException, url: BrokerUrl, *, refusal: str, timeout: float
 ) -> BrokerError:
-    """Say why a connection could not be opened.
+    """Return the error for a connection that could not be opened.
 
     Args:
-        error: what the attempt raised.
+        error: the exception of the attempt.
         url: the broker's URL.
         refusal: the text with which the broker closed the connection, if it did.
-        timeout: seconds that the attempt might take.
+        timeout: the timeout of the attempt in seconds.
     """
     text = refusal or reason(error)
     if isinstance(error, ProbableAuthenticationError):
@@ -155,7 +172,7 @@ def connect_error(
         )
     if isinstance(error, AuthenticationError):
         return BrokerRefusedError(
-            f"the broker at {url} offers none of our ways to log in, it has: {error.args[0]}"
+            f"the broker at {url} offers no supported login mechanism; it offers: {error.args[0]}"
         )
     if refusal:
         return BrokerRefusedError(
@@ -170,7 +187,8 @@ def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) ->
     if isinstance(error, TimeoutError):
         return (
             f"no answer within {timeout:g} s; check host and port in STEM_BROKER_URL,"
-            " the firewall, and whether the broker is overloaded"
+            " the firewall, and whether the broker is overloaded or out of file descriptors"
+            " (`rabbitmq-diagnostics status` on its machine)"
         )
     if isinstance(error, socket.gaierror):
         return f"the host name {url.host!r} is unknown ({text}); check it in STEM_BROKER_URL"
@@ -182,9 +200,9 @@ def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) ->
     ended = _ended_by_peer(error) if url.tls else None
     if ended is not None:
         return (
-            f"the broker ended the TLS session ({ended})\n  It may want a client certificate that its"
-            " authority has signed and that is valid: set STEM_TLS_CERT\n  and STEM_TLS_KEY."
-            " `stem-amqp health` shows its end"
+            f"the broker ended the TLS session ({ended})\n  It may require a valid client certificate that"
+            " its authority has signed: set STEM_TLS_CERT\n  and STEM_TLS_KEY."
+            " `stem-amqp health` shows when the certificate expires"
         )
     if isinstance(error, ssl.SSLError):
         return (
@@ -195,15 +213,15 @@ def _network(error: BaseException, url: BrokerUrl, text: str, timeout: float) ->
         return "nothing listens there; start a broker, or set STEM_BROKER_URL"
     if isinstance(error, OSError) and not isinstance(error, AMQPError):
         return f"{error.strerror or text}; check STEM_BROKER_URL and the network"
-    return f"it does not speak AMQP there ({text})" + (
+    return f"the server does not speak AMQP ({text})" + (
         "; check the port in STEM_BROKER_URL" if url.tls else "; a TLS port needs amqps://"
     )
 
 
 def _ended_by_peer(error: BaseException) -> str | None:
-    """Say how the other side ended a TLS session, as one does that wants a client certificate.
+    """Return how the peer ended a TLS session, as it does if it requires a client certificate.
 
-    Its alert, which says why, is lost if we were writing when it came. None if it was otherwise.
+    Its alert with the reason is lost if it arrives during a write. None if the peer did not end it.
     """
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
@@ -221,29 +239,31 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def entity_error(error: BaseException, subject: str) -> BrokerError:
-    """Say why the broker refused an operation on an exchange or a queue.
+    """Return the error for an operation on an exchange or a queue that the broker refused.
 
     Args:
-        error: what aiormq raised.
-        subject: what it was for, such as ``cannot declare queue 'orders'``.
+        error: the exception of aiormq.
+        subject: the beginning of the error, such as ``cannot declare queue 'orders'``.
     """
     text = reason(error)
     if isinstance(error, ChannelNotFoundEntity):
+        if text.endswith(_DOWN):
+            return InterruptedCallError(f"{subject}: {text}{DOWN}")
         return TopologyMissingError(f"{subject}: {text}\n  Run `stem-amqp topology apply`")
     if isinstance(error, ChannelPreconditionFailed):
         return _mismatch(subject, text)
     if isinstance(error, ChannelAccessRefused):
         return BrokerRefusedError(f"{subject}: {text}\n  {_access_remedy(text)}")
     if isinstance(error, ChannelLockedResource):
-        return QueueLockedError(f"{subject}: {text}\n  Another connection has it for itself")
+        return QueueLockedError(f"{subject}: {text}\n  Another connection uses it exclusively")
     if isinstance(error, TimeoutError):
-        return BrokerUnavailableError(f"{subject}: the broker did not answer in time")
+        return BrokerUnavailableError(f"{subject}: the broker did not answer in time{BUSY}")
     return InterruptedCallError(f"{subject}: {text}")
 
 
 def _access_remedy(text: str) -> str:
     if "exclusive use" in text:
-        return "Another consumer has it for itself: stop that one first"
+        return "Another consumer uses it exclusively: stop that one first"
     return "Give the user the permission: rabbitmqctl set_permissions"
 
 
@@ -256,7 +276,7 @@ def _mismatch(subject: str, text: str) -> TopologyMismatchError:
     return TopologyMismatchError(
         f"{kind} {name!r} was declared with other arguments: {argument} is"
         f" {current} on the broker and {wanted} in the topology.\n"
-        f"  RabbitMQ cannot change it. See all differences, and what to do: stem-amqp topology plan",
+        f"  RabbitMQ cannot change it. For all differences and remedies run: stem-amqp topology plan",
         argument=argument,
         wanted=wanted,
         current=current,

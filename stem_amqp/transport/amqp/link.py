@@ -1,4 +1,4 @@
-"""One open connection to one broker. It ends once and is then replaced by another."""
+"""One open connection to one broker. When it ends, another link replaces it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import logging
 import ssl
 from collections.abc import Mapping
 
-from stem_amqp.transport.amqp.client import Channel, Connection
+from aio_pika.abc import AbstractChannel
+
+from stem_amqp.transport.amqp.client import Channel, ClientConnection
 from stem_amqp.transport.amqp.failures import LOST, aiormq_call, connect_error, reason
-from stem_amqp.transport.amqp.features import broker_info
+from stem_amqp.transport.amqp.log_filter import filtered_log
 from stem_amqp.transport.amqp.port import lost
-from stem_amqp.transport.amqp.quiet import quiet
 from stem_amqp.transport.amqp.urls import BrokerUrl
 from stem_amqp.transport.amqp.wire import Wire
-from stem_amqp.transport.base import FRAME_MAX
+from stem_amqp.transport.features import broker_info
+from stem_amqp.transport.publication import FRAME_MAX
 
 logger = logging.getLogger("stem_amqp.transport")
 
 CLOSE_TIMEOUT = 3.0
-"""Seconds that the broker gets to say goodbye."""
+"""Seconds to wait for the broker's reply to a close."""
 
 
 class Link:
@@ -31,7 +33,7 @@ class Link:
         url: the broker.
     """
 
-    def __init__(self, connection: Connection, wire: Wire, url: BrokerUrl) -> None:
+    def __init__(self, connection: ClientConnection, wire: Wire, url: BrokerUrl) -> None:
         raw = connection.raw
         self.url = url
         self.info = broker_info(raw.server_properties)
@@ -54,24 +56,23 @@ class Link:
 
         Args:
             url: the broker.
-            properties: what the connection says of itself, for operators: ``connection_name`` and
-                what else the management UI is to show.
+            properties: the client properties, such as ``connection_name``, for the management UI.
             timeout: seconds for everything.
-            ssl_context: for an ``amqps`` URL; None takes the system's authorities.
-            server_name: the name to verify in the certificate; None takes the host.
+            ssl_context: for an ``amqps`` URL; None uses the system's authorities.
+            server_name: the name to verify in the certificate; None uses the host.
 
         Raises:
             BrokerUnavailableError: there is no connection.
             BrokerRefusedError: the broker refuses the credentials or the virtual host.
         """
         wire = Wire(url, server_name=server_name)
-        connection = Connection(
+        connection = ClientConnection(
             url.url, wire=wire, ssl_context=ssl_context, client_properties=dict(properties)
         )
-        # a broker that stalls the end of a TLS session would stretch the timeout
+        # a broker that stalls the end of a TLS session would extend the timeout
         cut = asyncio.get_running_loop().call_later(timeout, wire.abort)
         try:
-            with quiet():
+            with filtered_log():
                 await connection.connect(timeout=timeout)
         except BaseException as error:
             late = asyncio.get_running_loop().time() >= cut.when()
@@ -94,16 +95,16 @@ class Link:
 
     @property
     def frame_max(self) -> int:
-        """Bytes of a frame, as agreed with the broker; 0 stands for no limit there."""
+        """The negotiated size of a frame in bytes; the default if there is no limit."""
         return self._raw.connection_tune.frame_max or FRAME_MAX
 
     @property
     def congested(self) -> bool:
-        """Whether the broker reads more slowly than we write."""
+        """Whether the write buffer is full because the broker reads too slowly."""
         return self._wire.congested
 
     async def drained(self) -> None:
-        """Wait until the broker has read enough for more to be written.
+        """Wait until the write buffer has room.
 
         Raises:
             ConnectionError: the connection has ended.
@@ -120,27 +121,41 @@ class Link:
         return False
 
     async def channel(self, *, timeout: float, confirms: bool = False) -> Channel:
-        """Open a channel.
+        """Open a channel with a port.
 
         Args:
-            timeout: seconds for it.
+            timeout: the timeout in seconds.
             confirms: with publisher confirms, raising for returned messages.
 
         Raises:
-            AMQPError: it could not be opened; TimeoutError and ConnectionError say so too.
+            AMQPError: the channel could not be opened; or TimeoutError or ConnectionError.
         """
         with aiormq_call():
             return await self._raw.open_channel(timeout=timeout, confirms=confirms)
 
+    async def plain_channel(self, *, timeout: float) -> AbstractChannel:
+        """Open a channel of aio-pika, without confirms.
+
+        Args:
+            timeout: the timeout in seconds.
+
+        Raises:
+            AMQPError: the channel could not be opened; or TimeoutError or ConnectionError.
+        """
+        if self.closed:
+            raise lost(None)
+        with aiormq_call():
+            async with asyncio.timeout(timeout):
+                return await self._connection.channel(publisher_confirms=False)
+
     async def lost(self) -> str:
         """Wait until the connection ends, and return why.
 
-        A broker that is silent for two heartbeats is given up: aiormq would wait for more than
-        three.
+        A connection without data for two heartbeats is aborted; aiormq would wait for more than three.
         """
         heartbeat: int = self._raw.connection_tune.heartbeat or 0
         loop = asyncio.get_running_loop()
-        looked = loop.time()
+        checked_at = loop.time()
         while not self._closing.done():
             interval = heartbeat / 2 or CLOSE_TIMEOUT
             await asyncio.wait(
@@ -149,16 +164,16 @@ class Link:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if self._wire.gone.done():
-                # aiormq hears of it through a queue that somebody may hold up
+                # aiormq learns of it through a queue that may be blocked
                 await asyncio.wait({self._closing}, timeout=CLOSE_TIMEOUT)
                 break
-            # after a blocked event loop the heartbeats lie unread in the socket: look once more
-            late = loop.time() - looked > 2 * interval
-            looked = loop.time()
-            silent = looked - self._wire.heard
+            # after a blocked event loop, heartbeats may be unread in the socket: check again
+            late = loop.time() - checked_at > 2 * interval
+            checked_at = loop.time()
+            silent = checked_at - self._wire.last_received
             if heartbeat and not late and silent > 2 * heartbeat:
                 self._wire.abort()
-                return f"no sign of life from the broker for {silent:.0f} s"
+                return f"no data from the broker for {silent:.0f} s"
             if not self._raw.is_opened and not self._closing.done():
                 self._wire.abort()
                 return "connection ended"
@@ -167,11 +182,15 @@ class Link:
         return reason(self._closing.exception())
 
     def abort(self) -> None:
-        """Cut the connection off, without a word to the broker."""
+        """Abort the connection without closing it at the broker."""
         self._wire.abort()
 
+    def abandon(self) -> None:
+        """Abort the connection after its event loop was closed."""
+        self._wire.abandon()
+
     async def close(self) -> None:
-        """Close the connection, within `CLOSE_TIMEOUT`; closing twice is no error."""
+        """Close the connection within `CLOSE_TIMEOUT`; a second call does nothing."""
         cut = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._wire.abort)
         try:
             with aiormq_call():
@@ -184,10 +203,10 @@ class Link:
 
 
 async def close_channel(channel: Channel) -> None:
-    """Close a channel, within `CLOSE_TIMEOUT`; the broker takes back what is not settled on it.
+    """Close a channel within `CLOSE_TIMEOUT`; the broker requeues its unsettled deliveries.
 
     Args:
-        channel: the channel; one that is closed already is no error.
+        channel: the channel; a closed one is ignored.
     """
     channel.port.end(lost(None))
     if channel.is_closed:
@@ -195,5 +214,21 @@ async def close_channel(channel: Channel) -> None:
     try:
         with aiormq_call():
             await channel.close(timeout=CLOSE_TIMEOUT)
+    except LOST as error:
+        logger.debug("closing channel %s: %s", channel, reason(error))
+
+
+async def close_plain_channel(channel: AbstractChannel) -> None:
+    """Close a channel of aio-pika, within `CLOSE_TIMEOUT`.
+
+    Args:
+        channel: the channel; a closed one is ignored.
+    """
+    if channel.is_closed:
+        return
+    try:
+        with aiormq_call():
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await channel.close()
     except LOST as error:
         logger.debug("closing channel %s: %s", channel, reason(error))

@@ -1,9 +1,9 @@
-"""The short way in and out of a channel, past the client library's queues and tasks.
+"""Send and receive the frequent frames of a channel directly, without aiormq's queues and tasks.
 
-aiormq reads and writes everything that opens, declares, consumes and closes. What comes by the
-thousand, deliveries, confirms, settlements and publishes, is taken from the socket and given to it
-directly here: aiormq has a task and several queues for each. It gets none of them, not even those
-that come too late for anybody: they would fill a queue that nobody empties.
+aiormq handles opening, declaring, consuming and closing. Deliveries, confirms, settlements and publishes
+are frequent, and aiormq uses a task and several queues for each; a port reads them from the socket and
+writes them to it directly. aiormq receives none of these frames, not even late ones: they would fill a
+queue that nothing reads.
 """
 
 from __future__ import annotations
@@ -19,51 +19,46 @@ from pamqp.commands import Basic
 
 from stem_amqp.transport.amqp.content import (
     ACK,
-    BASIC,
     DELIVER,
     NACK,
     RETURN,
     Content,
-    Properties,
-    bare_header,
     read_confirm,
     read_deliver,
-    read_header,
 )
-from stem_amqp.transport.amqp.frames import BODY, HEAD, HEADER, METHOD
+from stem_amqp.transport.amqp.frames import BODY, CHANNEL_CLOSE, HEAD, HEADER, METHOD, method
+from stem_amqp.transport.amqp.properties import BASIC, Properties, bare_header, read_header
 
-_CHANNEL, _CLOSE = 20, 40
-_CUT_SHORT = "connection cut off"
-
-
-def _method(kind: int, method: int) -> bytes:
-    return kind.to_bytes(2, "big") + method.to_bytes(2, "big")
+_ABORTED = "connection aborted"
 
 
-_DELIVER = _method(BASIC, DELIVER)
-_RETURN = _method(BASIC, RETURN)
-_ACK = _method(BASIC, ACK)
-_NACK = _method(BASIC, NACK)
-_CHANNEL_CLOSE = _method(_CHANNEL, _CLOSE)
+_DELIVER = method(BASIC, DELIVER)
+_RETURN = method(BASIC, RETURN)
+_ACK = method(BASIC, ACK)
+_NACK = method(BASIC, NACK)
 
 OnDelivery = Callable[[Content], None]
 OnReturn = Callable[[Basic.Return, Properties], None]
 OnConfirm = Callable[[int, bool, bool], None]
-"""Given the tag, whether it is for all before it too, and whether the message was taken."""
+"""Called with the tag, ``multiple``, and whether the broker accepted the message."""
 
 F = TypeVar("F")
 
 
 class Line(Protocol):
-    """The socket, as a port uses it."""
+    """The part of a socket that a port uses."""
 
     def send(self, data: bytes) -> None:
-        """Write whole frames, together with what else is written in this turn of the loop."""
+        """Write whole frames, batched with other writes of this turn of the event loop."""
+        ...
+
+    def confirm_close(self, number: int) -> None:
+        """Reply to the broker's close of a channel."""
         ...
 
 
 class Port:
-    """The short way in and out of one channel.
+    """Sends and receives the frequent frames of one channel.
 
     Args:
         number: the channel's number.
@@ -78,7 +73,7 @@ class Port:
         self.on_confirm: OnConfirm | None = None
         self.on_end: Callable[[BaseException], None] | None = None
         self.properties = Properties()
-        """Those of the message that aiormq collects, which came with the last content header."""
+        """The properties of the message that aiormq is assembling, from the last content header."""
         self._line = line
         self._content: Content | None = None
         self._returned: Basic.Return | None = None
@@ -87,7 +82,7 @@ class Port:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether the channel has ended, so that nothing can be sent."""
         return self.error is not None
 
     def send(self, data: bytes) -> None:
@@ -104,10 +99,10 @@ class Port:
         self._line.send(data)
 
     def end(self, error: BaseException) -> None:
-        """Send nothing any more, and drop what the broker sends late.
+        """End the port: nothing is sent any more, and late frames are dropped.
 
         Args:
-            error: why.
+            error: the reason.
         """
         if self.error is not None:
             return
@@ -118,17 +113,16 @@ class Port:
             on_end(error)
 
     def take(self, kind: int, frame: bytes) -> bool | bytes:
-        """Take a frame, if it belongs to what is taken here.
+        """Process a frame if it is one of the frequent frames.
 
-        Properties are always read here: aiormq would end the connection for those that somebody
-        else wrote badly.
+        Properties are always read here: aiormq would close the connection for malformed ones.
 
         Args:
-            kind: what kind of frame it is.
+            kind: the kind of the frame.
             frame: all its bytes.
 
         Returns:
-            True if it is taken; False if it is aiormq's, or the frame that aiormq gets for it.
+            True if it is processed; False if it is for aiormq; or a frame for aiormq instead of it.
         """
         if kind == METHOD:
             return self._take_method(frame)
@@ -151,19 +145,20 @@ class Port:
         return True
 
     def _take_method(self, frame: bytes) -> bool:
-        method = frame[HEAD : HEAD + 4]
-        if method == _DELIVER:
+        name = frame[HEAD : HEAD + 4]
+        if name == _DELIVER:
             self._content = read_deliver(frame)
-        elif method in (_ACK, _NACK):
+        elif name in (_ACK, _NACK):
             if self.on_confirm is not None:
                 tag, multiple = read_confirm(frame)
-                self.on_confirm(tag, multiple, method == _ACK)
-        elif method == _RETURN:
+                self.on_confirm(tag, multiple, name == _ACK)
+        elif name == _RETURN:
             self._returned = returned = _decoded(frame, Basic.Return)
             self._content = Content(0, False, returned.exchange or "", returned.routing_key or "")
         else:
-            if method == _CHANNEL_CLOSE:
-                # noted before aiormq answers it: from the answer on, the channel is not open
+            if name == CHANNEL_CLOSE:
+                # what was sent before is written before the reply; aiormq learns of it later
+                self._line.confirm_close(self.number)
                 self.end(exception_by_code(_decoded(frame, commands.Channel.Close)))
             return False
         return True
@@ -181,12 +176,12 @@ class Port:
 
 
 def lost(error: BaseException | None) -> ConnectionError:
-    """Return what a port ends with when its connection does.
+    """Return the error with which a port ends when its connection ends.
 
     Args:
-        error: what the connection ended with; None for a plain end.
+        error: the error of the connection; None for a normal end.
     """
-    problem = ConnectionResetError(_CUT_SHORT if error is None else str(error) or _CUT_SHORT)
+    problem = ConnectionResetError(_ABORTED if error is None else str(error) or _ABORTED)
     problem.__cause__ = error
     return problem
 

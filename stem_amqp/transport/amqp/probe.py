@@ -1,34 +1,35 @@
-"""Looking at what is on the broker, with passive declares."""
+"""Check which exchanges and queues exist, with passive declarations."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
+from aio_pika.abc import AbstractChannel
+
 from stem_amqp.errors import TopologyMissingError
 from stem_amqp.topology.entities import Entities, Exchange, Queue
-from stem_amqp.transport.amqp.client import Channel
-from stem_amqp.transport.amqp.connection import Connection
+from stem_amqp.transport.amqp.connection import SupervisedConnection
 from stem_amqp.transport.amqp.failures import answered
-from stem_amqp.transport.amqp.link import close_channel
 from stem_amqp.transport.base import QueueStatus
 
 T = TypeVar("T")
-_LANES = 8
-"""Channels on which queues are looked for at once."""
+_PARALLEL = 8
+"""The number of channels for checks in parallel."""
 
 
-async def missing(connection: Connection, entities: Entities) -> list[Exchange | Queue]:
-    """Return the exchanges and queues that are not there.
+async def missing(connection: SupervisedConnection, entities: Entities) -> list[Exchange | Queue]:
+    """Return the exchanges and queues that do not exist.
 
     Args:
         connection: the connection to ask on.
-        entities: what to look for.
+        entities: the entities to check.
 
     Raises:
-        BrokerRefusedError: the user may not look at one of them.
+        BrokerRefusedError: the user may not access one of them.
         BrokerUnavailableError: the broker does not answer.
     """
     async with Probe(connection) as probe:
@@ -39,47 +40,50 @@ async def missing(connection: Connection, entities: Entities) -> list[Exchange |
         return gone
 
 
-async def status(connection: Connection, queues: Iterable[str]) -> dict[str, QueueStatus | None]:
-    """Return the status of each queue; None for one that is not there.
+async def status(
+    connection: SupervisedConnection, queues: Iterable[str]
+) -> dict[str, QueueStatus | None]:
+    """Return the status of each queue; None for one that does not exist.
 
     Args:
         connection: the connection to ask on.
         queues: the queues' names.
 
     Raises:
-        BrokerRefusedError: the user may not look at one of them, or another connection owns it.
+        BrokerRefusedError: the user may not access one of them, or another connection owns it.
         BrokerUnavailableError: the broker does not answer.
     """
     found: dict[str, QueueStatus | None] = {}
     names = tuple(dict.fromkeys(queues))
     waiting = iter(names)
 
-    async def lane() -> None:
+    async def check() -> None:
         async with Probe(connection) as probe:
             for queue in waiting:
                 found[queue] = await probe.queue(queue)
 
-    # each queue that is missing costs a channel: several at a time
-    lanes = [asyncio.create_task(lane()) for _ in range(min(_LANES, len(names)))]
+    # the broker closes the channel for each missing queue, so use several channels
+    checks = [asyncio.create_task(check()) for _ in range(min(_PARALLEL, len(names)))]
     try:
-        await asyncio.gather(*lanes)
+        await asyncio.gather(*checks)
     finally:
-        for one in lanes:
+        for one in checks:
             one.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
+        await asyncio.gather(*checks, return_exceptions=True)
     return {queue: found[queue] for queue in names}
 
 
 class Probe:
-    """Asks for exchanges and queues. The broker closes the channel with each that is missing.
+    """Checks exchanges and queues. The broker closes the channel for each missing one.
 
     Args:
         connection: the connection to do it on.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SupervisedConnection) -> None:
         self._connection = connection
-        self._channel: Channel | None = None
+        self._channel: AbstractChannel | None = None
+        self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,45 +94,46 @@ class Probe:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._channel is not None:
-            await close_channel(self._channel)
+        await self._opened.aclose()
 
     async def exchange(self, name: str) -> bool:
-        """Return whether an exchange is there.
+        """Return whether an exchange exists.
 
         Args:
             name: its name.
 
         Raises:
-            BrokerRefusedError: the user may not look at it.
+            BrokerRefusedError: the user may not access it.
             BrokerUnavailableError: the broker does not answer.
         """
         channel = await self._open()
-        call = channel.exchange_declare(name, passive=True)
-        return await self._ask(call, f"cannot look at exchange {name!r}") is not None
+        call = channel.declare_exchange(name, passive=True)
+        return await self._ask(call, f"cannot check exchange {name!r}") is not None
 
     async def queue(self, name: str) -> QueueStatus | None:
-        """Return a queue's status, or None if it is not there.
+        """Return a queue's status, or None if it does not exist.
 
         Args:
             name: its name.
 
         Raises:
-            BrokerRefusedError: the user may not look at it, or another connection owns it.
+            BrokerRefusedError: the user may not access it, or another connection owns it.
             BrokerUnavailableError: the broker does not answer.
         """
         channel = await self._open()
-        call = channel.queue_declare(name, passive=True)
-        answer = await self._ask(call, f"cannot look at queue {name!r}")
-        if answer is None:
+        call = channel.declare_queue(name, passive=True)
+        queue = await self._ask(call, f"cannot check queue {name!r}")
+        if queue is None:
             return None
+        answer = queue.declaration_result
         return QueueStatus(
             name=name, ready=answer.message_count or 0, consumers=answer.consumer_count or 0
         )
 
-    async def _open(self) -> Channel:
+    async def _open(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
-            self._channel = await self._connection.channel(patience=self._connection.timeout)
+            await self._opened.aclose()
+            self._channel = await self._opened.enter_async_context(self._connection.plain_channel())
         return self._channel
 
     async def _ask(self, call: Awaitable[T], subject: str) -> T | None:

@@ -1,4 +1,4 @@
-"""Publishing: from a publication to a confirm, or to an error that says what to do."""
+"""Publish messages and wait for their confirms; errors say what to do."""
 
 from __future__ import annotations
 
@@ -21,35 +21,40 @@ from stem_amqp.errors import (
     UnroutableError,
     UnwritableError,
 )
-from stem_amqp.message import REPEATED
+from stem_amqp.messages.message import REPEATED
 from stem_amqp.transport.amqp.confirms import Confirms, NackedError, ReturnedError
-from stem_amqp.transport.amqp.connection import Connection
-from stem_amqp.transport.amqp.failures import ALARM, LOST, reason
-from stem_amqp.transport.amqp.lanes import Lanes
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.amqp.connection import SupervisedConnection
+from stem_amqp.transport.amqp.failures import ALARM, BUSY, LOST, reason
+from stem_amqp.transport.amqp.publishing_channels import PublishingChannels
+from stem_amqp.transport.publication import Publication
 
 WINDOW = 500
-"""Publishes that await their confirm at once, so that memory and what a lost connection makes
-uncertain are bounded."""
+"""The most unconfirmed publishes, which bounds memory and the number of uncertain outcomes after a lost
+connection."""
 _FAULTS = 3
-"""Channels that one publish may lose to errors that nobody can be blamed for."""
+"""The most channels that a publish may lose to errors of unknown cause."""
 _UNKNOWN = "it may or may not be on the broker"
 _TOO_LARGE = re.compile(r"message size (\d+)")
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """How far a publish has come."""
+    """The state of a publish."""
 
     publication: Publication
     message_id: str
     deadline: float
     sent: bool = False
     faults: int = 0
+    repeats: int = 0
 
     def mark_repeated(self) -> None:
-        """Say on the message that it may be there already, so that a worker looks before it runs."""
-        headers = {**self.publication.headers, REPEATED: True}
+        """Mark the message as possibly published before, so that a worker checks for duplicates.
+
+        The number distinguishes the copies, which have the same ``message_id``.
+        """
+        self.repeats += 1
+        headers = {**self.publication.headers, REPEATED: self.repeats}
         self.publication = replace(self.publication, headers=headers)
 
     def __str__(self) -> str:
@@ -60,44 +65,44 @@ class _Attempt:
 
 
 class Publisher:
-    """Publishes with confirms, many messages at a time.
+    """Publishes with confirms, many messages concurrently.
 
-    A message whose confirm was lost with its channel is published again within the timeout: the
-    broker may have it twice then. Consumers know a task by its id, whereas a caller who got an
-    error would enqueue it again under another one.
+    A message whose confirm was lost with its channel is published again within the timeout, so that the
+    broker may have it twice. Consumers recognize a task by its id, whereas a caller that gets an error
+    would enqueue it again with another id.
 
     Args:
         connection: the publishing connection.
         clock: for the ``timestamp`` property.
-        timeout: seconds for a publish as a whole, the wait for a connection included.
+        timeout: seconds for a whole publish, including the wait for a connection.
     """
 
-    def __init__(self, connection: Connection, clock: Clock, *, timeout: float) -> None:
+    def __init__(self, connection: SupervisedConnection, clock: Clock, *, timeout: float) -> None:
         self._connection = connection
         self._clock = clock
         self._timeout = timeout
         self._window = asyncio.Semaphore(WINDOW)
-        self._lanes = Lanes(connection)
+        self._channels = PublishingChannels(connection)
         self._ids = map("{}-{:x}".format, itertools.repeat(uuid.uuid4().hex), itertools.count())
 
-    async def publish(self, publication: Publication) -> None:
+    async def publish(self, publication: Publication, deadline: float) -> None:
         """Publish and wait for the confirm.
 
         Args:
             publication: the message.
+            deadline: its deadline on the event loop's clock.
 
         Raises:
-            UnroutableError: no queue took it, or the exchange is not there.
-            PublishRefusedError: the broker nacked it, or it is larger than the broker takes.
+            UnroutableError: it matches no queue, or the exchange does not exist.
+            PublishRefusedError: the broker nacked it, or it exceeds the broker's size limit.
             PublishTimeoutError: no confirm in time; it may or may not have arrived.
-            BrokerUnavailableError: there was no connection in time; it was not sent.
+            BrokerUnavailableError: no connection in time; it was not sent.
             BrokerRefusedError: the user may not publish to the exchange.
-            UnwritableError: it cannot be written as AMQP.
+            UnwritableError: it cannot be encoded as AMQP.
         """
-        deadline = asyncio.get_running_loop().time() + self._timeout
         attempt = _Attempt(publication, message_id=next(self._ids), deadline=deadline)
         try:
-            while not await self._try(attempt):  # noqa: ASYNC110 it must not spin
+            while not await self._try(attempt):  # noqa: ASYNC110 avoids a busy loop
                 await asyncio.sleep(0)
         except TimeoutError:
             raise await self._too_late(attempt) from None
@@ -107,11 +112,11 @@ class Publisher:
             raise PublishTimeoutError(f"no confirm for a {attempt}: {error}; {_UNKNOWN}") from error
 
     async def close(self) -> None:
-        """Close the channels; closing twice is no error."""
-        await self._lanes.close()
+        """Close the channels; a second call does nothing."""
+        await self._channels.close()
 
     async def _try(self, attempt: _Attempt) -> bool:
-        """Publish once; False when the channel was lost and the outcome is unknown."""
+        """Publish once; return False if the channel was lost and the outcome is unknown."""
         if self._window.locked():
             async with asyncio.timeout_at(attempt.deadline):
                 await self._window.acquire()
@@ -119,7 +124,7 @@ class Publisher:
             await self._window.acquire()
         confirms = None
         try:
-            confirms = self._lanes.ready(attempt.publication.exchange)
+            confirms = self._channels.ready(attempt.publication.exchange)
             if confirms is None or self._connection.congested:
                 async with asyncio.timeout_at(attempt.deadline):
                     confirms = await self._admitted(attempt.publication.exchange)
@@ -127,12 +132,12 @@ class Publisher:
         except ReturnedError as error:
             raise _unroutable(attempt, str(error)) from None
         except NackedError:
-            self._lanes.renew(attempt.publication.exchange, confirms)
+            self._channels.renew(attempt.publication.exchange, confirms)
             raise PublishRefusedError(
-                f"the broker refused a {attempt}: a queue that it is for is full or unavailable"
+                f"the broker refused a {attempt}: a destination queue is full or unavailable"
             ) from None
         except AMQPChannelError as error:
-            problem = _blame(attempt, error)
+            problem = _error_of_channel(attempt, error)
             if problem is not None:
                 raise problem from error
             attempt.mark_repeated()
@@ -148,8 +153,8 @@ class Publisher:
         return True
 
     async def _admitted(self, exchange: str) -> Confirms:
-        """Wait for a channel, and for the broker to read what was written before."""
-        confirms = await self._lanes.open(exchange)
+        """Wait for a channel and for room in the write buffer."""
+        confirms = await self._channels.open(exchange)
         if self._connection.congested:
             await self._connection.drained()
         return confirms
@@ -173,30 +178,29 @@ class Publisher:
                 f"a {attempt} was not sent: no connection to the broker within"
                 f" {self._timeout:g} s ({self._connection.trouble})"
             )
-        fate = _UNKNOWN if attempt.sent else "it was not sent"
-        text = f"no confirm for a {attempt} within {self._timeout:g} s: {fate}"
-        if await self._connection.blocked():
-            text += ALARM
+        known = _UNKNOWN if attempt.sent else "it was not sent"
+        text = f"no confirm for a {attempt} within {self._timeout:g} s: {known}"
+        text += ALARM if await self._connection.blocked() else BUSY
         return PublishTimeoutError(text)
 
 
 def _unroutable(attempt: _Attempt, text: str) -> UnroutableError:
     if attempt.publication.exchange:
         return UnroutableError(
-            f"no queue took a {attempt}: {text}\n"
+            f"no queue accepted a {attempt}: {text}\n"
             "  No binding matches it; run `stem-amqp topology apply`"
         )
-    return UnroutableError(f"no queue took a {attempt}: there is no queue of that name")
+    return UnroutableError(f"no queue accepted a {attempt}: there is no queue of that name")
 
 
-def _blame(attempt: _Attempt, error: AMQPChannelError) -> BrokerError | None:
-    """Return the error of this publish, or None if another one made the broker close the channel.
+def _error_of_channel(attempt: _Attempt, error: AMQPChannelError) -> BrokerError | None:
+    """Return the error of this publish, or None if another publish caused the close of the channel.
 
-    The channel is shared, and the broker's text names only what it objects to.
+    Publishes share the channel, and the broker's text names only the cause.
     """
     text = reason(error)
     publication = attempt.publication
-    # Permissions know the default exchange by a name that it has nowhere else
+    # Only in permissions the default exchange has this name
     concerned = f"'{publication.exchange or 'amq.default'}'" in text
     if isinstance(error, ChannelNotFoundEntity):
         return (

@@ -1,4 +1,4 @@
-"""One consumer on one channel. It ends once, and its `consumer` then opens another."""
+"""One consumer on one channel. When it ends, its `consumer` opens another session."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from pamqp.commands import Basic
 
 from stem_amqp.errors import BrokerError
 from stem_amqp.transport.amqp.client import Channel
-from stem_amqp.transport.amqp.connection import Connection
+from stem_amqp.transport.amqp.connection import SupervisedConnection
 from stem_amqp.transport.amqp.content import Content
 from stem_amqp.transport.amqp.delivery import AmqpDelivery
 from stem_amqp.transport.amqp.failures import LOST, aiormq_call, answered, reason
 from stem_amqp.transport.amqp.link import CLOSE_TIMEOUT, close_channel
-from stem_amqp.transport.amqp.settler import Settler
-from stem_amqp.transport.base import OnDelivery
+from stem_amqp.transport.amqp.settler import ChannelSettler
+from stem_amqp.transport.delivery import OnDelivery
 
 logger = logging.getLogger("stem_amqp.transport")
 
 WATCH = 5.0
-"""Seconds between two looks at whether a consumer is still one."""
+"""Seconds between two checks whether the consumer is still registered."""
 
 Prepare = Callable[[Channel], Awaitable[object]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
-    """What to consume, and how.
+    """The queue to consume, and how.
 
     Args:
         queue: the queue's name.
         on_delivery: called for each delivery.
         tag: the consumer tag.
-        prefetch: unsettled deliveries at most; 0 has them settled on receipt.
-        exclusive: be the only consumer.
-        prepare: called with the channel before it consumes, to declare the queue.
-        renamed: returns what to consume instead if the queue stays locked by a connection that
-            the broker still has, though it is gone; None: wait for the queue.
+        prefetch: the most unsettled deliveries; 0 means automatic acknowledgement.
+        exclusive: request to be the only consumer.
+        prepare: called with the channel before consuming, to declare the queue.
+        renamed: returns the subscription to use instead if the queue remains locked by a dead
+            connection that the broker still has; None waits for the queue.
     """
 
     queue: str
@@ -56,7 +56,7 @@ class Session:
     """One consumer on one channel of its own.
 
     Args:
-        subscription: what is consumed.
+        subscription: the queue and how it is consumed.
         channel: the channel.
     """
 
@@ -66,19 +66,19 @@ class Session:
         self._closing = channel.closing
         self._cancelled = asyncio.get_running_loop().create_future()
         self._stopped = False
-        self._settler = Settler(channel.port)
+        self._settler = ChannelSettler(channel.port)
         channel.port.on_delivery = (
             self._on_delivery if subscription.prefetch else self._on_settled_delivery
         )
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
 
     @classmethod
-    async def open(cls, connection: Connection, subscription: Subscription) -> Session:
+    async def open(cls, connection: SupervisedConnection, subscription: Subscription) -> Session:
         """Open a channel and consume.
 
         Args:
             connection: the consuming connection.
-            subscription: what to consume.
+            subscription: the queue and how to consume it.
 
         Raises:
             TopologyMissingError: there is no such queue.
@@ -113,11 +113,11 @@ class Session:
 
     @property
     def connected(self) -> bool:
-        """Whether its connection is there."""
+        """Whether its connection is open."""
         return not self._channel.connection.is_closed
 
     async def ended(self) -> str:
-        """Wait until the broker delivers no longer, and return why."""
+        """Wait until the broker stops delivering, and return why."""
         while True:
             await asyncio.wait(
                 {self._closing, self._cancelled},
@@ -129,10 +129,10 @@ class Session:
             if self._closing.done():
                 return reason(None if self._closing.cancelled() else self._closing.exception())
             if not self.consuming:
-                return "the consumer was gone from its channel"
+                return "the consumer disappeared from its channel"
 
     async def stop(self) -> None:
-        """Cancel the consumer; what was delivered can still be settled."""
+        """Cancel the consumer; its deliveries can still be settled."""
         if not self.consuming:
             return
         self._stopped = True
@@ -143,7 +143,7 @@ class Session:
             logger.debug("cancelling consumer %s: %s", self._subscription.tag, reason(error))
 
     async def delete_queue(self) -> None:
-        """Delete the queue, unless its channel is gone, and an exclusive queue with it."""
+        """Delete the queue if the channel is open; an exclusive queue ends with its connection anyway."""
         if self._channel.is_closed:
             return
         queue = self._subscription.queue
@@ -155,7 +155,7 @@ class Session:
             logger.debug("%s", error)
 
     async def settled(self) -> None:
-        """Wait until all is settled, or the channel is gone."""
+        """Wait until all deliveries are settled, or the channel is closed."""
         idle = asyncio.ensure_future(self._settler.idle())
         try:
             await asyncio.wait({idle, self._closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -163,7 +163,7 @@ class Session:
             idle.cancel()
 
     async def close(self) -> None:
-        """Close the channel: the broker takes back what is not settled."""
+        """Close the channel: the broker requeues unsettled deliveries."""
         self._channel.on_consumer_cancel_callbacks.discard(self._on_cancel)
         self._settler.close()
         await close_channel(self._channel)
@@ -189,11 +189,11 @@ class Session:
         try:
             self._subscription.on_delivery(delivery)
         except Exception:
-            logger.exception("on_delivery failed for %s; returned", self._subscription.queue)
+            logger.exception("on_delivery failed for %s; requeued", self._subscription.queue)
             try:
-                self._settler.give_back(tag, requeue=True, failed=True)
+                self._settler.negative_ack(tag, requeue=True, failed=True)
             except BrokerError as error:
-                logger.debug("not returned: %s", error)
+                logger.debug("not requeued: %s", error)
 
     def _on_settled_delivery(self, content: Content) -> None:
         try:
@@ -207,4 +207,4 @@ class Session:
 
 
 async def _unused(message: DeliveredMessage) -> None:
-    """Stand where aiormq wants a callback: its channel's port takes the deliveries."""
+    """Serve as the callback that aiormq requires; the channel's port receives the deliveries."""

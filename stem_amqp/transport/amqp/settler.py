@@ -1,4 +1,4 @@
-"""Settling: the only sender of ``basic.ack``, ``basic.nack`` and ``basic.reject``."""
+"""Settle deliveries: the only sender of ``basic.ack``, ``basic.nack`` and ``basic.reject``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from stem_amqp.transport.amqp.port import Port
 logger = logging.getLogger("stem_amqp.transport")
 
 
-class Settler:
+class ChannelSettler:
     """Settles the deliveries of one channel.
 
-    What is settled within one turn of the event loop is written together, and acknowledgements that
-    leave no gap become one frame with ``multiple``: that is what makes many small tasks fast. So
-    settling never waits for the socket, and a dead connection cannot hang it; the prefetch bounds
-    what can be pending.
+    Settlements of one turn of the event loop are written together, and consecutive acknowledgements become
+    one frame with ``multiple``, which makes many small tasks fast. Settling never waits for the socket, so
+    a dead connection cannot block it; the prefetch bounds the pending settlements.
 
     Args:
-        port: the channel's port. A delivery tag means nothing on another channel.
+        port: the channel's port. Delivery tags are valid on their channel only.
     """
 
     def __init__(self, port: Port) -> None:
@@ -41,12 +40,12 @@ class Settler:
         self._idle.set()
 
     def add(self, tag: int) -> None:
-        """Note a delivery, before anything else is done with it.
+        """Register a delivery before it is processed.
 
         Args:
             tag: its delivery tag.
         """
-        # tags count up from 1; a delivery that passed by unseen must not be acked with others
+        # tags are consecutive from 1 on; an unregistered delivery must not be acked with others
         self._gapless = self._gapless and tag == self._last_tag + 1
         self._last_tag = tag
         self._unsettled[tag] = None
@@ -60,39 +59,39 @@ class Settler:
             tag: its delivery tag.
 
         Raises:
-            StaleDeliveryError: the channel is gone, or the delivery is settled already.
+            StaleDeliveryError: the channel is closed, or the delivery is already settled.
         """
         self._take(tag)
         self._acks.append(tag)
         self._flush_soon()
 
-    def give_back(self, tag: int, *, requeue: bool, failed: bool) -> None:
+    def negative_ack(self, tag: int, *, requeue: bool, failed: bool) -> None:
         """Return or dead-letter a delivery.
 
         Args:
             tag: its delivery tag.
             requeue: return it to its queue; otherwise dead-letter it.
-            failed: with ``basic.reject``, which counts; otherwise with ``basic.nack``.
+            failed: use ``basic.reject``, which counts as a failed delivery; otherwise ``basic.nack``.
 
         Raises:
-            StaleDeliveryError: the channel is gone, or the delivery is settled already.
+            StaleDeliveryError: the channel is closed, or the delivery is already settled.
         """
         self._take(tag)
         self._returns.append((tag, requeue, failed))
         self._flush_soon()
 
     async def idle(self) -> None:
-        """Wait until every delivery is settled and written, or the channel is gone."""
+        """Wait until every settlement is written, or the channel is closed."""
         await self._idle.wait()
 
-    def close(self, *, give_back: bool = False) -> None:
-        """Write what is settled, and settle nothing more.
+    def close(self, *, requeue: bool = False) -> None:
+        """Write pending settlements, and accept no further ones.
 
         Args:
-            give_back: return what is not settled, politely, in its old order.
+            requeue: requeue unsettled deliveries with ``basic.nack``, in their order.
         """
         self._flush()
-        if give_back and self._unsettled and not self._port.ended:
+        if requeue and self._unsettled and not self._port.ended:
             last = next(reversed(self._unsettled))
             nack = Basic.Nack(last, multiple=True)
             self._send([pamqp.frame.marshal(nack, self._port.number)])
@@ -102,10 +101,10 @@ class Settler:
     def _take(self, tag: int) -> None:
         if self._port.ended:
             raise StaleDeliveryError(
-                "the delivery's channel is gone; the broker delivers the message again"
+                "the delivery's channel is closed; the broker delivers the message again"
             )
         if tag not in self._unsettled:
-            raise StaleDeliveryError("the delivery is settled already, or was returned")
+            raise StaleDeliveryError("the delivery is already settled or returned")
         del self._unsettled[tag]
 
     def _flush_soon(self) -> None:
@@ -134,7 +133,7 @@ class Settler:
             self._idle.set()
 
     def _covered(self, acks: list[int]) -> int:
-        """Sort the tags, and return how many of them one frame with ``multiple`` can cover."""
+        """Sort the tags, and return the number of tags that one frame with ``multiple`` can cover."""
         acks.sort()
         if not self._gapless:
             return 0
@@ -145,7 +144,7 @@ class Settler:
         if not frames:
             return
         if self._port.ended:
-            # the broker delivers again what it did not hear about
-            logger.debug("not settled on channel %d: it is gone", self._port.number)
+            # the broker redelivers these messages
+            logger.debug("not settled on channel %d: it is closed", self._port.number)
             return
         self._port.send(b"".join(frames))

@@ -1,7 +1,7 @@
-"""A table of headers as AMQP bytes, and back; AMQP 0-9-1, section 4.2.5.5, with RabbitMQ's errata.
+"""Encode and decode header tables; AMQP 0-9-1, section 4.2.5.5, with RabbitMQ's errata.
 
-What is read can be written again: whoever publishes a foreign message anew, as a dead letter for
-example, must not fail on a value that only came from somewhere else.
+Every decoded value can be encoded again: republishing a foreign message, such as a dead letter, must not
+fail because of one of its headers.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from stem_amqp.headers import DEEPEST, NAME_BYTES
+from stem_amqp.messages.headers import DEEPEST, NAME_BYTES
 
 _SIZE = struct.Struct(">I")
 _DOUBLE = struct.Struct(">d")
 _DECIMAL = struct.Struct(">Bi")
 _MILLISECONDS = 0xFFFFFFFF
-"""Seconds beyond which a time is meant in milliseconds: the year 2106."""
+"""A larger time is in milliseconds: as seconds, it would be later than the year 2106."""
 _NUMBERS = {
     b"b": struct.Struct(">b"),
     b"B": struct.Struct(">B"),
@@ -33,30 +33,30 @@ _NUMBERS = {
     b"d": _DOUBLE,
     b"t": struct.Struct(">?"),
 }
+_STRING = ord("S")
 _TIME = struct.Struct(">Q")
 _WRITTEN = tuple((kind, _NUMBERS[kind]) for kind in (b"b", b"s", b"u", b"I", b"i", b"l"))
-"""Whole numbers are written in the first of these that holds them."""
+"""Integers are written as the first of these types that can represent them."""
 
 
 def read_table(data: bytes, position: int = 0) -> tuple[dict[str, Any], int]:
     """Read a table.
 
     Args:
-        data: bytes with a table in them.
-        position: where it begins.
+        data: bytes that contain a table.
+        position: the position of the table.
 
     Returns:
-        The table, and where it ends.
+        The table and the position after it.
 
     Raises:
-        ValueError: it is no table, or nested deeper than `DEEPEST`; LookupError and struct.error
-            say so too.
+        ValueError: it is malformed, or nested deeper than `DEEPEST`; or LookupError or struct.error.
     """
     return _table(data, position, DEEPEST)
 
 
 def end_of_table(data: bytes, position: int) -> int:
-    """Return where a table ends, without a look into it."""
+    """Return the position after a table, without reading it."""
     return position + _SIZE.size + int(_SIZE.unpack_from(data, position)[0])
 
 
@@ -76,8 +76,11 @@ def _table(data: bytes, position: int, depth: int) -> tuple[dict[str, Any], int]
         begin = position + 1
         position = begin + data[position]
         name = data[begin:position].decode()
-        table[name], position = _value(data, position, depth)
-    return table, end
+        if data[position] == _STRING:  # most headers are strings
+            table[name], position = _string(data, position + 1)
+        else:
+            table[name], position = _value(data, position, depth)
+    return table, _ended(position, end)
 
 
 def _array(data: bytes, position: int, depth: int) -> tuple[list[Any], int]:
@@ -86,7 +89,18 @@ def _array(data: bytes, position: int, depth: int) -> tuple[list[Any], int]:
     while position < end:
         value, position = _value(data, position, depth)
         array.append(value)
-    return array, end
+    return array, _ended(position, end)
+
+
+def _ended(position: int, end: int) -> int:
+    """Return the end of a table or an array.
+
+    A value that extends beyond it would be read again by the enclosing table, and twice as often with
+    each level of nesting.
+    """
+    if position != end:
+        raise ValueError("a header extends beyond the table or array that contains it")
+    return end
 
 
 def _value(data: bytes, position: int, depth: int) -> tuple[Any, int]:
@@ -96,16 +110,23 @@ def _value(data: bytes, position: int, depth: int) -> tuple[Any, int]:
     if number is not None:
         return number.unpack_from(data, position)[0], position + number.size
     if kind == b"S":
-        raw, position = _raw(data, position)
-        try:
-            return raw.decode(), position
-        except UnicodeDecodeError:
-            return raw, position
+        return _string(data, position)
     if kind == b"F":
         return _table(data, position, depth - 1)
     if kind == b"A":
         return _array(data, position, depth - 1)
     return _rare_value(kind, data, position)
+
+
+def _string(data: bytes, position: int) -> tuple[str | bytes, int]:
+    begin = position + 4
+    end = begin + int.from_bytes(data[position:begin], "big")
+    if end > len(data):
+        raise ValueError("a header ends before it is complete")
+    try:
+        return data[begin:end].decode(), end
+    except UnicodeDecodeError:
+        return data[begin:end], end
 
 
 def _rare_value(kind: bytes, data: bytes, position: int) -> tuple[Any, int]:
@@ -115,7 +136,7 @@ def _rare_value(kind: bytes, data: bytes, position: int) -> tuple[Any, int]:
         raw, position = _raw(data, position)
         return bytearray(raw), position
     if kind == b"T":
-        return _moment(_TIME.unpack_from(data, position)[0]), position + _TIME.size
+        return _datetime(_TIME.unpack_from(data, position)[0]), position + _TIME.size
     if kind == b"D":
         scale, digits = _DECIMAL.unpack_from(data, position)
         return Decimal(digits).scaleb(-scale), position + _DECIMAL.size
@@ -127,11 +148,11 @@ def _raw(data: bytes, position: int) -> tuple[bytes, int]:
     return data[begin:end], end
 
 
-def _moment(seconds: int) -> datetime | int:
+def _datetime(seconds: int) -> datetime | int:
     try:
         return datetime.fromtimestamp(seconds / 1000 if seconds > _MILLISECONDS else seconds, UTC)
     except (ValueError, OverflowError, OSError):
-        # later than Python's last year: the number can be carried on all the same
+        # later than Python's last year: keep the number
         return seconds if seconds < 2**63 else seconds - 2**64
 
 
@@ -142,8 +163,8 @@ def write_table(table: Mapping[str, Any]) -> bytes:
         table: names and values.
 
     Raises:
-        ValueError: a value is too large, or nested deeper than `DEEPEST`, or a name too long;
-            TypeError, struct.error and ArithmeticError say so too.
+        ValueError: a value is too large or nested deeper than `DEEPEST`, or a name is too long; or
+            TypeError, struct.error or ArithmeticError.
     """
     return _written_table(table, DEEPEST)
 
@@ -158,7 +179,7 @@ def _written_table(table: Mapping[str, Any], depth: int) -> bytes:
         raw = name.encode()
         if len(raw) > NAME_BYTES:
             raise ValueError(
-                f"the header name {name[:40]!r}… has {len(raw)} bytes, not {NAME_BYTES}"
+                f"the header name {name[:40]!r}… has {len(raw)} bytes, more than {NAME_BYTES}"
             )
         try:
             parts += (bytes((len(raw),)), raw, _written(value, depth))
@@ -180,7 +201,7 @@ def _written(value: Any, depth: int) -> bytes:
     for kind, write in _WRITERS.items():
         if isinstance(value, kind):
             return write(value)
-    raise TypeError(f"a {type(value).__name__} is nothing that AMQP can carry")
+    raise TypeError(f"AMQP cannot represent a {type(value).__name__}")
 
 
 def _whole(value: int) -> bytes:
@@ -195,15 +216,15 @@ def _whole(value: int) -> bytes:
 def _decimal(value: Decimal) -> bytes:
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
-        raise TypeError(f"{value} is no number")
+        raise TypeError(f"{value} is not a number")
     whole = int("".join(map(str, digits)) or "0") * 10 ** max(exponent, 0)
     return b"D" + _DECIMAL.pack(max(-exponent, 0), -whole if sign else whole)
 
 
 def _double(value: float) -> bytes:
     if not math.isfinite(value):
-        # Erlang has no such numbers: RabbitMQ ends the connection that brings one
-        raise ValueError(f"{value} is no number that RabbitMQ can carry")
+        # Erlang has no such numbers: RabbitMQ closes a connection that sends one
+        raise ValueError(f"RabbitMQ cannot represent the number {value}")
     return b"d" + _DOUBLE.pack(value)
 
 
@@ -217,7 +238,7 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     bool: lambda value: b"t\1" if value else b"t\0",
     int: _whole,
     float: _double,
-    # what was a text, but no UTF-8, when it was read
+    # a string that was not UTF-8 when it was read
     bytes: lambda value: b"S" + _sized(value),
     bytearray: lambda value: b"x" + _sized(bytes(value)),
     type(None): lambda _: b"V",

@@ -1,13 +1,15 @@
-"""Broker URLs: checked once, and shown without their passwords."""
+"""Broker URLs: parsed and checked once, and printed without passwords."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote
 
 from yarl import URL
 
 from stem_amqp.errors import ConfigurationError
+from stem_amqp.text import redacted
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 
@@ -39,7 +41,7 @@ class BrokerUrl:
         """Return it with an AMQP heartbeat, unless the URL has its own.
 
         Args:
-            seconds: the interval; the broker is given up after two of them in silence.
+            seconds: the interval; a connection without data for two intervals is aborted.
         """
         if "heartbeat" in self.url.query:
             return self
@@ -57,27 +59,40 @@ class BrokerUrl:
             text: such as ``amqp://user:password@host:5672/vhost``.
 
         Raises:
-            ConfigurationError: it cannot be used; the message shows no password.
+            ConfigurationError: it is not valid; the message contains no password.
         """
+        if not isinstance(text, str):
+            raise _unusable(type(text).__name__, "it is not a string")
         try:
             url = URL(text)
             port = url.port
         except ValueError:
             # yarl's own message may quote a part of the password
-            raise _unusable(text, "it has no host and port that can be read") from None
+            raise _unusable(text, "it has no valid host and port") from None
         if url.scheme not in _PORTS:
             raise _unusable(text, "it must start with amqp:// or amqps://")
         if not url.host:
             raise _unusable(text, "the host is missing")
+        if url.raw_user is None and "@" in text:
+            raise _unusable(text, "a character in user or password ends them before the @")
         if url.fragment:
-            raise _unusable(text, "everything after # is lost")
+            raise _unusable(text, "everything after # is ignored")
         return cls(
             url=url,
             user=url.user or "guest",
             host=url.host,
             port=port or _PORTS[url.scheme],
-            virtual_host=url.path[1:] or "/",
+            virtual_host=virtual_host_of(url),
         )
+
+
+def virtual_host_of(url: URL) -> str:
+    """Return the virtual host that a URL's path names, decoded once.
+
+    Args:
+        url: the URL. Without a path, it names the virtual host ``/``.
+    """
+    return unquote(url.raw_path[1:]) or "/"
 
 
 def parse_urls(texts: Iterable[str]) -> tuple[BrokerUrl, ...]:
@@ -87,7 +102,7 @@ def parse_urls(texts: Iterable[str]) -> tuple[BrokerUrl, ...]:
         texts: the URLs.
 
     Raises:
-        ConfigurationError: there is none, or one cannot be used.
+        ConfigurationError: there is no URL, or one is not valid.
     """
     urls = tuple(BrokerUrl.parse(text) for text in texts)
     if not urls:
@@ -98,12 +113,8 @@ def parse_urls(texts: Iterable[str]) -> tuple[BrokerUrl, ...]:
 
 
 def _unusable(text: str, problem: str) -> ConfigurationError:
-    scheme, _, rest = text.partition("://")
-    # a password that is not escaped may hold any of :/?#, so all before the last @ is hidden
-    login, _, place = rest.rpartition("@")
-    shown = f"{scheme}://{'***@' if login else ''}{place.partition('?')[0]}"
     return ConfigurationError(
-        f"the broker URL {shown} cannot be used: {problem}.\n"
+        f"the broker URL {redacted(text):.300} is not valid: {problem}.\n"
         "  Write amqp://user:password@host:5672/vhost in STEM_BROKER_URL, with the characters"
         " / ? # @ : % of user and password as %2F %3F %23 %40 %3A %25"
     )

@@ -1,8 +1,10 @@
-"""The socket under a connection: whether the broker still talks, and the way to cut it off."""
+"""The socket of a connection: it distributes received bytes, monitors activity and can be aborted."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 
 import pamqp.frame
@@ -13,45 +15,47 @@ from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
 from stem_amqp.transport.amqp.frames import FrameCutter
+from stem_amqp.transport.amqp.open_channels import OpenChannels
 from stem_amqp.transport.amqp.port import Port, lost
 from stem_amqp.transport.amqp.urls import BrokerUrl
 
 SIGN_OF_LIFE = 1.0
-"""Seconds after which aiormq is told that the connection lives, when all else went to ports."""
+"""Seconds after which aiormq gets a heartbeat if all received frames went to ports."""
 _HEARTBEAT = pamqp.frame.marshal(Heartbeat(), 0)
 
 
 class _Protocol(asyncio.StreamReaderProtocol):
-    """The protocol of asyncio's streams; what arrives goes through the wire first."""
+    """The protocol of asyncio's streams; received bytes go through the wire first."""
 
     def __init__(self, wire: Wire, reader: asyncio.StreamReader) -> None:
         super().__init__(reader, loop=asyncio.get_running_loop())
         self._wire = wire
 
     def data_received(self, data: bytes) -> None:
-        """Take what came from the socket."""
-        rest = self._wire.hear(data)
+        """Process bytes from the socket."""
+        rest = self._wire.receive(data)
         if rest:
             super().data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection."""
+        """Process the end of the connection."""
         super().connection_lost(exc)
         self._wire.ended(exc)
 
 
 class _Writer(asyncio.StreamWriter):
-    """A stream writer that keeps to the wire's order, and drops what comes after the end."""
+    """A stream writer that keeps the wire's order, and drops what the broker would not accept."""
 
     def __init__(self, wire: Wire, *args: Any) -> None:
         super().__init__(*args)
         self._wire = wire
 
     def write(self, data: Any) -> None:
-        """Write, unless the connection has ended; asyncio would log a warning for each."""
+        """Write frames of open channels, unless the connection has ended: asyncio would log a warning."""
         self._wire.flush()
-        if not self.transport.is_closing():
-            super().write(data)
+        admitted = self._wire.channels.admitted(data)
+        if admitted and not self.transport.is_closing():
+            super().write(admitted)
 
 
 class Wire(TransportFactory):
@@ -59,7 +63,7 @@ class Wire(TransportFactory):
 
     Args:
         url: the broker.
-        server_name: the name to verify in its certificate; None takes the URL's host.
+        server_name: the name to verify in its certificate; None uses the URL's host.
     """
 
     def __init__(self, url: BrokerUrl, *, server_name: str | None = None) -> None:
@@ -71,13 +75,14 @@ class Wire(TransportFactory):
         self._handshake: bytearray | None = bytearray()
         self._ports: dict[int, Port] = {}
         self._cutter = FrameCutter(self._ports)
+        self.channels = OpenChannels(self._closed)
+        """The open channels."""
         self._pending: list[bytes] = []
         self._passed_on = 0.0
-        self.heard = self._loop.time()
-        """When the broker last sent anything, a heartbeat at least."""
+        self.last_received = self._loop.time()
+        """The time of the last received bytes on the loop's clock."""
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        """Done once it has ended; aiormq notices a little later, and hangs on what it is asked for
-        in between."""
+        """Done when the connection has ended; aiormq notices later, and a call in between would hang."""
 
     async def create(
         self, url: URL, **kwargs: Any
@@ -85,11 +90,11 @@ class Wire(TransportFactory):
         """Connect to the URL of this wire; aiormq calls this.
 
         Args:
-            url: the URL as aiormq has it.
+            url: aiormq's copy of the URL.
             **kwargs: aiormq's TLS provider, and options of asyncio's ``create_connection``.
 
         Raises:
-            OSError: no connection, or no TLS session, could be had.
+            OSError: the connection or the TLS session failed.
         """
         del url  # aiormq's copy of ours
         provider = kwargs.pop("ssl_context_provider")
@@ -113,29 +118,29 @@ class Wire(TransportFactory):
         port = self._ports[number] = Port(number, self)
         return port
 
-    def hear(self, data: bytes) -> bytes:
-        """Give what the broker sent to the ports, and return what is for aiormq.
+    def receive(self, data: bytes) -> bytes:
+        """Pass received bytes to the ports, and return the rest for aiormq.
 
         Args:
-            data: what it sent.
+            data: the received bytes.
         """
-        now = self.heard = self._loop.time()
+        now = self.last_received = self._loop.time()
         if self._handshake is not None:
             self._handshake += data
         rest = self._cutter.feed(data)
         if rest:
             self._passed_on = now
         elif now - self._passed_on > SIGN_OF_LIFE and self._handshake is None:
-            # aiormq gives up a connection that it hears nothing from
+            # aiormq closes a connection without received data
             self._passed_on = now
             return _HEARTBEAT
         return rest
 
     def ended(self, error: Exception | None) -> None:
-        """Note that the connection has ended.
+        """Record that the connection has ended.
 
         Args:
-            error: why; None for a plain end.
+            error: the reason; None for a normal end.
         """
         if not self.gone.done():
             self.gone.set_result(None)
@@ -144,7 +149,7 @@ class Wire(TransportFactory):
             port.end(lost(error))
 
     def send(self, data: bytes) -> None:
-        """Write whole frames, together with what else is written in this turn of the loop.
+        """Write whole frames, batched with other writes of this turn of the event loop.
 
         Args:
             data: the frames.
@@ -153,8 +158,21 @@ class Wire(TransportFactory):
             self._loop.call_soon(self.flush)
         self._pending.append(data)
 
+    def confirm_close(self, number: int) -> None:
+        """Reply to the broker's close of a channel, so that nothing is written to it in between.
+
+        Args:
+            number: the channel's number.
+        """
+        self.channels.closed(number)
+        self.send(pamqp.frame.marshal(commands.Channel.CloseOk(), number))
+        self.flush()
+
+    def _closed(self, number: int) -> None:
+        self._ports[number].end(lost(None))
+
     def flush(self) -> None:
-        """Write what has been collected."""
+        """Write the batched frames."""
         if not self._pending:
             return
         data = b"".join(self._pending)
@@ -163,7 +181,7 @@ class Wire(TransportFactory):
             self._transport.write(data)
 
     async def drained(self) -> None:
-        """Wait until the broker has read enough for more to be written.
+        """Wait until the write buffer has room.
 
         Raises:
             ConnectionError: the connection has ended.
@@ -173,13 +191,13 @@ class Wire(TransportFactory):
             await self._writer.drain()
 
     def opened(self) -> None:
-        """Forget the handshake: the connection is open."""
+        """Discard the recorded handshake when the connection is open."""
         self._handshake = None
 
     def refusal(self) -> str:
         """Return the text with which the broker closed the connection during the handshake.
 
-        aiormq drops it where the broker refuses the virtual host.
+        aiormq drops this text if the broker refuses the virtual host.
         """
         rest = bytes(self._handshake or b"")
         text = ""
@@ -195,13 +213,20 @@ class Wire(TransportFactory):
 
     @property
     def congested(self) -> bool:
-        """Whether the broker reads more slowly than we write."""
+        """Whether the write buffer is full because the broker reads too slowly."""
         if self._transport is None:
             return False
         _, high = self._transport.get_write_buffer_limits()
         return self._transport.get_write_buffer_size() >= high
 
     def abort(self) -> None:
-        """Cut the connection off, without a word to the broker."""
+        """Abort the connection without closing it at the broker."""
         if self._transport is not None:
             self._transport.abort()
+
+    def abandon(self) -> None:
+        """Abort the connection after its event loop was closed, when `abort` would do nothing."""
+        connected = None if self._transport is None else self._transport.get_extra_info("socket")
+        if connected is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)

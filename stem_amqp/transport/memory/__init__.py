@@ -1,12 +1,20 @@
-"""A broker in this process that follows RabbitMQ's rules: for tests and for work without one.
+"""The in-memory broker: it follows RabbitMQ's rules, for tests and for development without a broker.
 
-It obeys the same entities as RabbitMQ does: exchanges, bindings, TTL, dead-lettering, limits,
-prefetch, returns and confirms. With a `ManualClock`, an hour's delay takes no time.
+It has exchanges, bindings, TTL, dead-lettering, limits, prefetch, returns and confirms. With a
+`ManualClock`, an hour's delay takes no time.
 """
 
 from stem_amqp.transport.memory.broker import MemoryBroker
-from stem_amqp.transport.memory.clock import ManualClock
+from stem_amqp.transport.memory.clock import MICROSECOND, ManualClock, Timer, call_at
 from stem_amqp.transport.memory.message import Message
 from stem_amqp.transport.memory.transport import MemoryTransport
 
-__all__ = ["ManualClock", "MemoryBroker", "MemoryTransport", "Message"]
+__all__ = [
+    "MICROSECOND",
+    "ManualClock",
+    "MemoryBroker",
+    "MemoryTransport",
+    "Message",
+    "Timer",
+    "call_at",
+]

@@ -1,20 +1,21 @@
-"""The in-memory broker: connections to it, faults on demand, and a look inside."""
+"""The in-memory broker: connections, simulated faults, and inspection of its queues."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import ClassVar
 
 from stem_amqp.clock import Clock, SystemClock
 from stem_amqp.errors import BrokerError, ConfigurationError, TopologyMissingError
-from stem_amqp.transport.base import BrokerInfo, Publication
-from stem_amqp.transport.memory.connection import Connection
+from stem_amqp.temporary import Temporary
+from stem_amqp.transport.base import BrokerInfo
+from stem_amqp.transport.memory.connection import MemoryConnection
 from stem_amqp.transport.memory.engine import Engine
 from stem_amqp.transport.memory.faults import Refusal
 from stem_amqp.transport.memory.message import Message
 from stem_amqp.transport.memory.queue import MemoryQueue
+from stem_amqp.transport.publication import Publication
 
 _FOLLOWS = (3, 13, 0)
 """The RabbitMQ release whose rules it follows."""
@@ -23,12 +24,12 @@ _FOLLOWS = (3, 13, 0)
 class MemoryBroker:
     """A broker in this process, with RabbitMQ's rules for exchanges, queues and dead letters.
 
-    It lives in one event loop at a time. A later loop finds the messages that an earlier one left,
-    as it would on RabbitMQ; two loops at once are refused.
+    It belongs to one event loop at a time. A later loop finds the messages of an earlier one, as on
+    RabbitMQ; two concurrent loops are refused.
 
     Args:
         name: its name, as in ``memory://name``.
-        clock: the time that TTLs are measured with; a `ManualClock` is moved by hand.
+        clock: the clock for TTLs; a `ManualClock` is advanced manually.
     """
 
     _named: ClassVar[dict[str, MemoryBroker]] = {}
@@ -38,7 +39,7 @@ class MemoryBroker:
         self.clock: Clock = clock or SystemClock()
         self.info = BrokerInfo(product="memory", version=_FOLLOWS, cluster=name)
         self.engine = Engine(self.clock)
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[MemoryConnection, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refusal: Refusal | None = None
         self._is_up = True
@@ -48,31 +49,31 @@ class MemoryBroker:
 
     @classmethod
     def named(cls, name: str, clock: Clock | None = None) -> MemoryBroker:
-        """Return this process's broker of a name; it is made on first use and stays until `forget`.
+        """Return the broker of a name in this process; it is created on first use and kept until `forget`.
 
         Args:
-            name: what stands after ``memory://``.
-            clock: the time to measure with, for the one that makes it.
+            name: the name after ``memory://``.
+            clock: the clock of a new broker.
 
         Raises:
-            ConfigurationError: it is there already, with another clock.
+            ConfigurationError: it exists with another clock.
         """
         broker = cls._named.get(name)
         if broker is None:
             broker = cls._named[name] = cls(name=name, clock=clock)
         elif clock is not None and broker.clock is not clock:
             raise ConfigurationError(
-                f"memory://{name} is there already with another clock; give the broker a name of"
+                f"memory://{name} exists with another clock; give the broker a name of"
                 " its own, such as memory://my-test"
             )
         return broker
 
     @classmethod
     def forget(cls, name: str) -> None:
-        """Let the next `named` make a new, empty broker."""
+        """Remove a broker, so that the next `named` creates a new, empty one."""
         cls._named.pop(name, None)
 
-    def connect(self, on_lost: Callable[[str], None]) -> Connection:
+    def connect(self, on_lost: Callable[[str], None]) -> MemoryConnection:
         """Open a connection from the running event loop.
 
         Args:
@@ -81,12 +82,12 @@ class MemoryBroker:
         Raises:
             ConfigurationError: another event loop uses this broker.
         """
-        self._live_in(asyncio.get_running_loop())
-        connection = Connection(self.engine, on_lost)
+        self._bind_to(asyncio.get_running_loop())
+        connection = MemoryConnection(self.engine, on_lost)
         self._connections[connection] = None
         return connection
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: MemoryConnection) -> None:
         """Close a connection."""
         self._connections.pop(connection, None)
         connection.close()
@@ -95,10 +96,10 @@ class MemoryBroker:
         """Route a publication to its queues.
 
         Raises:
-            UnroutableError: no queue took it.
+            UnroutableError: it matches no queue.
             PublishRefusedError: a full queue refused it.
-            UnwritableError: it cannot be written as AMQP.
-            BrokerError: as `refuse_publishes` asks for.
+            UnwritableError: it cannot be encoded as AMQP.
+            BrokerError: the error set with `refuse_publishes`.
         """
         refusal = self._refusal
         if refusal is None or not refusal.applies(publication):
@@ -110,18 +111,18 @@ class MemoryBroker:
 
     @property
     def is_running(self) -> bool:
-        """Whether it answers: neither paused nor in an outage."""
+        """Whether it is neither paused nor in an outage."""
         return self._is_up and not self._is_paused
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop that it lives in, once somebody has connected."""
+        """Its event loop; None before the first connection."""
         return self._loop
 
     def leave_loop(self) -> None:
-        """Let the next event loop that connects have it; what is unsettled goes back.
+        """Release the event loop for the next one that connects; unsettled deliveries are requeued.
 
-        Nobody is told that the connections end, and exclusive queues end with them.
+        The connections and their exclusive queues end without notification.
         """
         while self._connections:
             self.disconnect(next(iter(self._connections)))
@@ -129,17 +130,17 @@ class MemoryBroker:
 
     async def wait_up(self) -> None:
         """Wait until connections are possible."""
-        self._live_in(asyncio.get_running_loop())
+        self._bind_to(asyncio.get_running_loop())
         await self._up.wait()
 
     async def wait_running(self) -> None:
-        """Wait until it answers."""
+        """Wait until it is running."""
         while not self.is_running:
             await self._up.wait()
             await self._running.wait()
 
     def messages(self, queue: str) -> list[Message]:
-        """Return what is ready in a queue, in the order of delivery.
+        """Return the ready messages of a queue, in the order of delivery.
 
         Raises:
             TopologyMissingError: there is no such queue.
@@ -147,7 +148,7 @@ class MemoryBroker:
         return self._queue(queue).messages()
 
     def kept_dead_letters(self, queue: str) -> list[Message]:
-        """Return the dead letters that a queue keeps because they have no route or no room.
+        """Return the dead letters that a queue keeps because their target is missing or full.
 
         Raises:
             TopologyMissingError: there is no such queue.
@@ -157,40 +158,41 @@ class MemoryBroker:
     def drop_connections(self, reason: str = "connection dropped by a test") -> None:
         """Lose every connection at once.
 
-        Unsettled deliveries go back to their queues and exclusive queues disappear. The transports
-        connect and consume again by themselves, in the event loop's next turns. To be called in
-        that loop.
+        Unsettled deliveries are requeued and exclusive queues deleted. The transports connect and
+        consume again by themselves, in the next turns of the event loop. Call it in that loop.
 
         Args:
-            reason: what `ConnectionChange` tells.
+            reason: the error of `ConnectionChange`.
         """
         connections, self._connections = self._connections, {}
         for connection in connections:
             connection.lose(reason)
 
-    def drop(self, connection: Connection, reason: str) -> None:
-        """Lose one connection, as `drop_connections` does all."""
+    def drop(self, connection: MemoryConnection, reason: str) -> None:
+        """Lose one connection; see `drop_connections`."""
         if self._connections.pop(connection, connection) is None:
             connection.lose(reason)
 
-    @contextmanager
-    def outage(self, reason: str = "broker stopped by a test") -> Iterator[None]:
-        """Be gone for the time of a block: connections are lost and none can be had.
+    def outage(self, reason: str = "broker stopped by a test") -> Temporary:
+        """Start an outage: connections are lost and none can be opened.
 
         Args:
-            reason: what `ConnectionChange` tells.
+            reason: the error of `ConnectionChange`.
+
+        Returns:
+            The outage, which ends with its block, ``with broker.outage():``, or with its `end`.
         """
         self._is_up = False
         self._up.clear()
         self.drop_connections(reason)
-        try:
-            yield
-        finally:
-            self._is_up = True
-            self._up.set()
+        return Temporary(self._end_outage)
+
+    def _end_outage(self) -> None:
+        self._is_up = True
+        self._up.set()
 
     def pause(self) -> None:
-        """Deliver nothing and confirm nothing until `resume`, like a broker that hangs."""
+        """Stop deliveries and confirms until `resume`, like a broker that hangs."""
         self._is_paused = True
         self._running.clear()
         self.engine.pause(paused=True)
@@ -209,13 +211,13 @@ class MemoryBroker:
         times: int | None = None,
         accepted: bool = False,
     ) -> None:
-        """Let publishes fail, until `accept_publishes`.
+        """Make publishes fail, until `accept_publishes`.
 
         Args:
-            error: what they fail with, such as ``PublishRefusedError("full")``.
-            exchange: only those to this exchange; None for all.
-            times: how many fail; None for all.
-            accepted: whether the message arrives all the same, as when only its confirm is lost.
+            error: the error that they raise, such as ``PublishRefusedError("full")``.
+            exchange: only publishes to this exchange; None for all.
+            times: the number of failures; None for all publishes.
+            accepted: whether the message is routed anyway, as if only its confirm was lost.
         """
         self._refusal = Refusal(error=error, exchange=exchange, times=times, accepted=accepted)
 
@@ -230,7 +232,7 @@ class MemoryBroker:
             raise TopologyMissingError(f"there is no queue {name!r}; there is {known}")
         return queue
 
-    def _live_in(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _bind_to(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is loop:
             return
         if self._loop is not None and not self._loop.is_closed():
@@ -238,7 +240,7 @@ class MemoryBroker:
                 f"memory://{self.name} is used by another event loop, and only one can use it at"
                 " a time.\n  Close the other one first, or use another name."
             )
-        # What a dead loop left unsettled goes back; nobody is there to be told.
+        # Requeue unsettled deliveries of a closed loop, which cannot be notified
         while self._connections:
             self.disconnect(next(iter(self._connections)))
         self._loop = loop

@@ -1,4 +1,4 @@
-"""A channel: one consumer or one browser on one queue, with what it has not settled."""
+"""A channel: one consumer or browser on one queue, with its unsettled deliveries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Self
 
 from stem_amqp.errors import BrokerUnavailableError, StaleDeliveryError
-from stem_amqp.transport.base import Delivery, OnDelivery
+from stem_amqp.transport.delivery import Delivery, OnDelivery
 from stem_amqp.transport.memory.death import Reason
 from stem_amqp.transport.memory.delivery import MemoryDelivery
 from stem_amqp.transport.memory.message import Entry
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("stem_amqp.transport.memory")
 _LOOKS_PER_TURN = 64
-"""After so many messages a browser lets the event loop turn."""
+"""Messages after which a browser yields to the event loop."""
 
 
 class _State(Enum):
@@ -30,21 +30,21 @@ class _State(Enum):
 
 
 def _unwanted(delivery: Delivery) -> None:
-    raise TypeError(f"a browser asks for deliveries, and got {delivery.message_id} unasked")
+    raise TypeError(f"a browser received delivery {delivery.message_id} that it did not request")
 
 
 class Channel:
     """A consumer or a browser on a queue.
 
     Args:
-        engine: what moves the messages.
+        engine: moves the messages.
         queue: the queue.
-        on_delivery: called for each delivery; a browser asks instead.
+        on_delivery: called for each delivery; a browser calls `get` instead.
         on_cancel: called when the queue is deleted.
-        prefetch: unsettled deliveries at most; 0 for any number.
+        prefetch: the maximum number of unsettled deliveries; 0 for no limit.
         tag: the consumer tag.
-        exclusive: be the only consumer.
-        settled: whether deliveries count as acknowledged at once.
+        exclusive: request to be the only consumer.
+        settled: whether deliveries are acknowledged automatically.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class Channel:
         self.engine.wake(self.queue)
 
     def stop(self) -> None:
-        """Consume no more; what was delivered can still be settled."""
+        """Stop consuming; deliveries can still be settled."""
         if self in self.queue.consumers:
             self.queue.consumers.remove(self)
             self.engine.wake(self.queue)
 
     def close(self) -> None:
-        """Stop, and give everything back that is not settled; closing twice is no error."""
+        """Stop and requeue unsettled deliveries; a second call does nothing."""
         if self._state is _State.CLOSED:
             return
         self._state = _State.CLOSED
@@ -101,10 +101,10 @@ class Channel:
         self.queue.channels.discard(self)
         unsettled, self._unsettled = self._unsettled, {}
         for entry in unsettled.values():
-            self.engine.give_back(self.queue, entry)
+            self.engine.requeue(self.queue, entry)
 
     def queue_deleted(self) -> None:
-        """Forget what belongs to a queue that is gone; settling it does nothing any more."""
+        """Drop the deliveries of a deleted queue; settling them does nothing."""
         if self._state is _State.OPEN:
             self._state = _State.QUEUE_GONE
         self._unsettled.clear()
@@ -116,8 +116,8 @@ class Channel:
         delivery = self._deliver(entry)
         try:
             self._on_delivery(delivery)
-        except Exception:  # noqa: BLE001 - it is the consumer's own code
-            # One consumer's mistake must not keep the others from their deliveries.
+        except Exception:  # noqa: BLE001 - user code can raise anything
+            # An error in one consumer must not affect the deliveries of others
             _log.exception(
                 "on_delivery of consumer %r raised; the delivery stays unsettled", self.tag
             )
@@ -145,7 +145,7 @@ class Channel:
             self.engine.wake(self.queue)
 
     def refuse(self, tag: int, *, requeue: bool) -> None:
-        """Return a delivery's message to the queue, or dead-letter it.
+        """Requeue or dead-letter a delivery's message.
 
         Raises:
             StaleDeliveryError: it cannot be settled here.
@@ -154,9 +154,9 @@ class Channel:
         if entry is None:
             return
         if requeue:
-            self.engine.give_back(self.queue, entry)
+            self.engine.requeue(self.queue, entry)
         else:
-            self.engine.bury(self.queue, entry.message, Reason.REJECTED)
+            self.engine.dead_letter(self.queue, entry.message, Reason.REJECTED)
         self.engine.wake(self.queue)
 
     def _deliver(self, entry: Entry) -> MemoryDelivery:
@@ -170,7 +170,7 @@ class Channel:
         return MemoryDelivery(self, entry, self._last_tag, headers)
 
     def _take(self, tag: int) -> Entry | None:
-        """Return what a tag stands for; None if its queue is gone."""
+        """Return the entry of a delivery tag; None if its queue was deleted."""
         if self._state is _State.QUEUE_GONE:
             return None
         entry = self._unsettled.pop(tag, None)
@@ -187,7 +187,7 @@ class Channel:
 
 
 class Browser(AsyncIterator[Delivery]):
-    """Goes through a queue from its head until nothing is ready.
+    """Iterates over the ready messages of a queue from its head.
 
     Args:
         channel: a channel of its own.

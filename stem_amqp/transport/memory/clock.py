@@ -1,4 +1,4 @@
-"""The broker's time: real, or moved by hand so that an hour's delay takes no time in a test."""
+"""The broker's clock: the system's, or one that a test advances manually."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from stem_amqp.clock import Clock
 
 MICROSECOND = 1_000_000
 _TURNS = 50
-"""Turns of the event loop in which consumers react to what a step of the clock released."""
+"""Turns of the event loop for consumers to react to a step of the clock."""
 _POLL = 0.002
 
 
 class Timer(Protocol):
-    """Something that happens later, unless it is cancelled."""
+    """A scheduled callback that can be cancelled."""
 
     def cancel(self) -> None:
-        """Do not let it happen."""
+        """Cancel the callback."""
         ...
 
 
@@ -29,7 +29,7 @@ class ManualTimer:
     """A callback that waits for a `ManualClock`.
 
     Args:
-        callback: called once, when its time has come.
+        callback: called once, when it is due.
     """
 
     __slots__ = ("callback",)
@@ -38,19 +38,19 @@ class ManualTimer:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Do not call it."""
+        """Cancel the callback."""
         self.callback = None
 
 
 class ManualClock:
-    """A clock that stands still until it is moved.
+    """A clock that stands still until it is advanced.
 
     Args:
         start: seconds since the epoch; default: now.
     """
 
     def __init__(self, start: float | None = None) -> None:
-        # Whole microseconds: the sum of several delays must not miss its end by a rounding error.
+        # Integer microseconds: sums of several delays must have no rounding error
         self._now = microseconds(time.time() if start is None else start)
         self._timers: list[tuple[int, int, ManualTimer]] = []
         self._order = itertools.count()
@@ -60,34 +60,34 @@ class ManualClock:
         return self._now / MICROSECOND
 
     def advance(self, seconds: float) -> None:
-        """Move on, and let everything happen that falls due, in its order and at its own time.
+        """Advance the clock, and run due callbacks in order, each at its own time.
 
-        What a callback sets off within these seconds happens too: a message passes through
-        several delay queues in one call. Consumers get their deliveries in the event loop's next
-        turns; for what they do in response at a time of its own, use `advance_until`.
+        Callbacks that become due within these seconds also run: a message passes through several delay
+        queues in one call. Consumers get their deliveries in the next turns of the event loop; use
+        `advance_until` for their reactions at later times.
 
         Args:
-            seconds: how far, not negative.
+            seconds: the time to advance, not negative.
 
         Raises:
             ValueError: it is negative.
         """
         if seconds < 0:
-            raise ValueError(f"a clock does not go back, not even by {-seconds} s")
+            raise ValueError(f"a clock cannot go back by {-seconds} s")
         self._advance_to(self._now + microseconds(seconds))
 
     async def advance_until(
         self, condition: Callable[[], bool], *, within: float, patience: float = 5.0
     ) -> None:
-        """Move from one due time to the next until a condition holds.
+        """Advance from one due time to the next until a condition holds.
 
-        Between two steps the event loop turns, so that consumers run, publish and settle at the
-        time that the clock shows. Work in threads or other processes is not waited for.
+        Between two steps the event loop runs, so that consumers run, publish and settle at the clock's
+        time. Work in threads or other processes is not awaited.
 
         Args:
-            condition: what is waited for.
-            within: seconds to move on at most.
-            patience: real seconds to wait when nothing more falls due.
+            condition: the condition.
+            within: the maximum number of seconds to advance.
+            patience: real seconds to wait when nothing more is due.
 
         Raises:
             TimeoutError: the condition does not hold.
@@ -108,18 +108,18 @@ class ManualClock:
             await asyncio.sleep(_POLL)
 
     def call_at(self, when: int, callback: Callable[[], None]) -> ManualTimer:
-        """Have something called at a time.
+        """Schedule a callback.
 
         Args:
             when: microseconds since the epoch.
-            callback: what to call; a time that has passed is due with the next `advance`.
+            callback: the callback; if the time has passed, it runs with the next `advance`.
         """
         timer = ManualTimer(callback)
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
     def next_due(self) -> float | None:
-        """Return the time at which the next thing falls due, or None if nothing waits."""
+        """Return the time of the next callback, or None if there is none."""
         due = self._next_due()
         return None if due is None else due / MICROSECOND
 
@@ -153,13 +153,13 @@ def microseconds(seconds: float) -> int:
 def call_at(
     clock: Clock, loop: asyncio.AbstractEventLoop, when: int, callback: Callable[[], None]
 ) -> Timer:
-    """Have something called when a clock shows a time.
+    """Schedule a callback for a time of a clock.
 
     Args:
-        clock: a `ManualClock`, or one that runs by itself.
-        loop: the event loop that calls.
+        clock: a `ManualClock`, or a running clock.
+        loop: the event loop of the callback.
         when: microseconds since the epoch.
-        callback: what to call; from a clock that runs by itself possibly a little early.
+        callback: the callback; with a running clock it may run a little early.
     """
     if isinstance(clock, ManualClock):
         return clock.call_at(when, callback)

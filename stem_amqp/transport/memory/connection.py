@@ -1,4 +1,4 @@
-"""A connection to the in-memory broker: its channels, and the queues that end with it."""
+"""Connections to the in-memory broker, with their channels and exclusive queues."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from stem_amqp.transport.memory.engine import Engine
 from stem_amqp.transport.memory.queue import MemoryQueue
 
 
-class Connection:
+class MemoryConnection:
     """A connection, until it is closed or lost.
 
     Args:
-        engine: what moves the messages.
+        engine: moves the messages.
         on_lost: called with the reason when it is lost.
     """
 
@@ -62,12 +62,12 @@ class Connection:
         return channel
 
     def close_channel(self, channel: Channel) -> None:
-        """Close a channel; what it has not settled goes back."""
+        """Close a channel; its unsettled deliveries are requeued."""
         self._channels.pop(channel, None)
         channel.close()
 
     def declare_exclusive(self, name: str) -> None:
-        """Declare a queue that only this connection uses and that ends with it.
+        """Declare an exclusive queue, which is deleted with this connection.
 
         Raises:
             BrokerRefusedError: it belongs to another connection.
@@ -80,13 +80,13 @@ class Connection:
         self._exclusive[queue] = None
 
     def remove_exclusive(self, name: str) -> None:
-        """Remove an exclusive queue; one that is not there is no error."""
+        """Delete an exclusive queue; a missing one is ignored."""
         for queue in [queue for queue in self._exclusive if queue.name == name]:
             self._exclusive.pop(queue)
             self.engine.remove(queue)
 
     def close(self) -> None:
-        """Close it with its channels and exclusive queues; closing twice is no error."""
+        """Close it with its channels and exclusive queues; a second call does nothing."""
         self.open = False
         while self._channels:
             self.close_channel(next(iter(self._channels)))
@@ -94,6 +94,6 @@ class Connection:
             self.remove_exclusive(queue.name)
 
     def lose(self, reason: str) -> None:
-        """Close it as a network would, and say so to its owner."""
+        """Close it as after a network failure, and notify its owner."""
         self.close()
         self._on_lost(reason)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from typing_extensions import override
 
 from stem_amqp.errors import BrokerError
 from stem_amqp.topology.entities import Binding, Entities
-from stem_amqp.transport.base import Consumer, OnDelivery, OnMissing
+from stem_amqp.transport.base import Consumer, OnMissing
+from stem_amqp.transport.delivery import OnDelivery
 from stem_amqp.transport.memory.channel import Channel
-from stem_amqp.transport.memory.connection import Connection
+from stem_amqp.transport.memory.connection import MemoryConnection
 from stem_amqp.transport.memory.declare import declare
 
 
@@ -21,10 +24,10 @@ class MemoryConsumer(Consumer):
         on_delivery: called for each delivery.
         on_lost: called when it no longer consumes and wants to be attached again.
         on_close: called when it is closed.
-        prefetch: unsettled deliveries at most.
+        prefetch: the maximum number of unsettled deliveries.
         tag: the consumer tag.
-        exclusive: be the only consumer.
-        on_missing: asked when the queue is gone for good; True lets the consumer end.
+        exclusive: request to be the only consumer.
+        on_missing: called when the queue is deleted and cannot be restored; True ends the consumer.
     """
 
     def __init__(
@@ -47,14 +50,14 @@ class MemoryConsumer(Consumer):
         self._on_lost = on_lost
         self._on_close = on_close
         self._exclusive = exclusive
-        self._connection: Connection | None = None
+        self._connection: MemoryConnection | None = None
         self._channel: Channel | None = None
         self._consuming = False
         self._stopped = False
 
     @property
+    @override
     def consuming(self) -> bool:
-        """Whether the broker currently delivers to it."""
         return self._consuming
 
     @property
@@ -62,8 +65,8 @@ class MemoryConsumer(Consumer):
         """Whether it is cancelled for good."""
         return self._stopped
 
-    def attach(self, connection: Connection) -> None:
-        """Consume through a connection; nothing happens if it does already or is stopped.
+    def attach(self, connection: MemoryConnection) -> None:
+        """Start to consume over a connection; does nothing if it already consumes or is stopped.
 
         Raises:
             TopologyMissingError: there is no such queue.
@@ -81,26 +84,26 @@ class MemoryConsumer(Consumer):
         self._consuming = True
 
     def lose(self) -> None:
-        """Note that the broker delivers to it no longer, and ask to be attached again."""
+        """Record that the broker no longer delivers to it, and request to be attached again."""
         self._consuming = False
         self._on_lost(self)
 
+    @override
     async def stop(self) -> None:
-        """Cancel the consumer, for good. What was delivered can still be settled."""
         self._stopped = True
         self._consuming = False
         if self._channel is not None:
             self._channel.stop()
 
+    @override
     async def close(self) -> None:
-        """Stop, and close its channel: the broker takes back what is not settled."""
         await self.stop()
         self._on_close(self)
         if self._connection is not None and self._channel is not None:
             self._connection.close_channel(self._channel)
             self._connection = self._channel = None
 
-    def _open(self, connection: Connection) -> Channel:
+    def _open(self, connection: MemoryConnection) -> Channel:
         return connection.channel(
             self.queue,
             on_delivery=self._on_delivery,
@@ -117,16 +120,25 @@ class MemorySubscription(MemoryConsumer):
     Args:
         queue: the queue's name.
         on_delivery: called for each delivery.
-        exchange: the fanout exchange to bind it to, if any.
+        exchange: the exchange to bind it to, if any.
+        keys: the binding keys.
         **options: as for `MemoryConsumer`.
     """
 
     def __init__(
-        self, queue: str, on_delivery: OnDelivery, *, exchange: str | None = None, **options: Any
+        self,
+        queue: str,
+        on_delivery: OnDelivery,
+        *,
+        exchange: str | None = None,
+        keys: Sequence[str] = ("",),
+        **options: Any,
     ) -> None:
         super().__init__(queue, on_delivery, **options)
         self._exchange = exchange
+        self._keys = tuple(keys)
 
+    @override
     async def close(self) -> None:
         """Stop, and remove the queue."""
         connection = self._connection
@@ -134,12 +146,16 @@ class MemorySubscription(MemoryConsumer):
         if connection is not None:
             connection.remove_exclusive(self.queue)
 
-    def _open(self, connection: Connection) -> Channel:
+    @override
+    def _open(self, connection: MemoryConnection) -> Channel:
         connection.declare_exclusive(self.queue)
         if self._exchange is not None:
-            binding = Binding(source=self._exchange, destination=self.queue)
+            bindings = tuple(
+                Binding(source=self._exchange, destination=self.queue, key=key)
+                for key in self._keys
+            )
             try:
-                declare(connection.engine, Entities(bindings=(binding,)))
+                declare(connection.engine, Entities(bindings=bindings))
             except BrokerError:
                 connection.remove_exclusive(self.queue)
                 raise

@@ -1,7 +1,7 @@
-"""Dead letters: the headers that tell of a message's deaths, and cycles of them.
+"""Dead-lettering: the ``x-death`` headers, and detection of cycles.
 
-Where RabbitMQ's releases differ, this follows the stricter ones up to 3.13, which take an
-``x-death`` header that a client sent for their own: what works here works there.
+Where RabbitMQ's releases differ, this follows the stricter ones up to 3.13, which accept an ``x-death``
+header of a client as their own: what works here works on later releases too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stem_amqp.transport.memory.message import Message
 
 
 class Reason(StrEnum):
-    """Why a queue let a message go."""
+    """Why a queue dead-lettered a message."""
 
     REJECTED = "rejected"
     EXPIRED = "expired"
@@ -25,14 +25,14 @@ class Reason(StrEnum):
 def dead_letter(
     message: Message, *, queue: str, reason: Reason, exchange: str, routing_key: str, now: float
 ) -> Message:
-    """Return a message as it goes to a dead-letter exchange.
+    """Return a message as it is published to a dead-letter exchange.
 
     Args:
-        message: as it was in the queue.
-        queue: the queue that lets it go.
-        reason: why.
+        message: the message in the queue.
+        queue: the queue that dead-letters it.
+        reason: the reason.
         exchange: the dead-letter exchange.
-        routing_key: the key that it goes there with.
+        routing_key: its new routing key.
         now: seconds since the epoch.
     """
     headers = dict(message.headers)
@@ -45,10 +45,10 @@ def dead_letter(
 
 
 def is_cycle(message: Message, target: str) -> bool:
-    """Say whether a dead letter has been in a queue before and came back by itself.
+    """Return whether a dead letter would return to a queue without a rejection by a consumer.
 
-    Such a message is not routed there again, or it would go round for ever. A rejection on the
-    way makes it no cycle, because then a consumer wanted it so.
+    Such a message is not routed there again, since it would circulate for ever. With a rejection on its
+    path it is not a cycle, because a consumer intended it.
 
     Args:
         message: the dead letter, its last death included.

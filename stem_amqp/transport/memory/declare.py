@@ -1,4 +1,4 @@
-"""Declaring: what is there already must be the same."""
+"""Declare, delete and bind entities; existing ones must be equal."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _COMPARED = frozenset(
         "x-single-active-consumer",
     }
 )
-"""The arguments of a queue that RabbitMQ compares; it ignores what it does not know."""
+"""The arguments of a queue that RabbitMQ compares; it ignores unknown ones."""
 
 
 def declare(engine: Engine, entities: Entities) -> None:
-    """Declare everything that is missing, and put the policies for queues in force.
+    """Declare missing entities, and apply the policies to queues.
 
     Raises:
-        TopologyMismatchError: something is there with another type or other arguments.
-        TopologyMissingError: a binding's source or destination is not there.
-        BrokerRefusedError: an exchange is of a type that a plugin brings.
+        TopologyMismatchError: an entity exists with another type or other arguments.
+        TopologyMissingError: a binding's source or destination does not exist.
+        BrokerRefusedError: an exchange has the type of a plugin.
     """
     for exchange in entities.exchanges:
         _declare_exchange(engine.router, exchange)
@@ -51,7 +51,7 @@ def declare(engine: Engine, entities: Entities) -> None:
 
 
 def missing(router: Router, entities: Entities) -> list[Exchange | Queue]:
-    """Return the exchanges and queues that are not there."""
+    """Return the exchanges and queues that do not exist."""
     return [
         *(exchange for exchange in entities.exchanges if exchange.name not in router.exchanges),
         *(queue for queue in entities.queues if queue.name not in router.queues),
@@ -59,7 +59,7 @@ def missing(router: Router, entities: Entities) -> list[Exchange | Queue]:
 
 
 def delete(engine: Engine, entities: Entities) -> None:
-    """Delete exchanges and queues with all that is in them; what is not there is no error."""
+    """Delete exchanges and queues with their messages; missing ones are ignored."""
     for declared in entities.queues:
         queue = engine.router.queues.get(declared.name)
         if queue is not None:
@@ -121,10 +121,10 @@ def _compare(entity: str, here: Mapping[str, Any], asked: Mapping[str, Any]) -> 
         if here[name] == value:
             continue
         raise TopologyMismatchError(
-            f"{entity} is there with {name} {_shown(here[name])}, and the topology says"
-            f" {_shown(value)}; this cannot be changed in place.\n  Put {_shown(here[name])} back"
-            f" into the topology, or delete the {kind} once nothing needs it, so that"
-            " it is declared anew."
+            f"{entity} exists with {name} {_shown(here[name])}, and the topology has"
+            f" {_shown(value)}; this cannot be changed in place.\n  Write {_shown(here[name])} into"
+            f" the topology, or delete the {kind} once nothing uses it, so that it is declared"
+            " again."
         )
 
 
@@ -133,15 +133,15 @@ def _shown(value: object) -> str:
 
 
 def rebind(engine: Engine, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
-    """Add bindings, then take others away; what is not there is no error.
+    """Add bindings, then remove others.
 
     Args:
         engine: the broker.
-        bind: what to add.
-        unbind: what to take away.
+        bind: the bindings to add.
+        unbind: the bindings to remove; missing ones are ignored.
 
     Raises:
-        TopologyMissingError: a source or destination of a new binding is not there.
+        TopologyMissingError: a source or destination of a new binding does not exist.
     """
     for binding in bind:
         _bind(engine.router, binding)
@@ -159,7 +159,7 @@ def _bind(router: Router, binding: Binding) -> None:
     for what, name, is_there in checks:
         if not is_there(name):
             raise TopologyMissingError(
-                f"{what} {name!r} is not there, so {binding.source!r} cannot be bound to"
+                f"there is no {what} {name!r}, so {binding.source!r} cannot be bound to"
                 f" {binding.destination!r}.\n  Declare it before its bindings."
             )
     router.bind(binding)

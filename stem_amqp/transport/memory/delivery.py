@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from stem_amqp.transport.base import Delivery, Headers
+from typing_extensions import override
+
+from stem_amqp.transport.delivery import Delivery
 from stem_amqp.transport.memory.message import Entry
+from stem_amqp.transport.publication import Headers
 
-if TYPE_CHECKING:
-    from stem_amqp.transport.memory.channel import Channel
+
+class Settlement(Protocol):
+    """Where deliveries are settled: see `stem_amqp.transport.memory.channel.Channel`."""
+
+    def ack(self, tag: int) -> None:
+        """Forget a delivery's message.
+
+        Raises:
+            StaleDeliveryError: it cannot be settled here.
+        """
+
+    def refuse(self, tag: int, *, requeue: bool) -> None:
+        """Requeue or dead-letter a delivery's message.
+
+        Raises:
+            StaleDeliveryError: it cannot be settled here.
+        """
 
 
 class MemoryDelivery(Delivery):
@@ -16,30 +34,14 @@ class MemoryDelivery(Delivery):
 
     Args:
         channel: the channel that it came on.
-        entry: what was in the queue.
-        tag: its number on the channel; 0 if it is settled already.
-        headers: the headers, with those that depend on the queue.
+        entry: the entry of the queue.
+        tag: the delivery tag on the channel; 0 if the delivery is settled already.
+        headers: the headers, including those that depend on the queue.
     """
 
-    __slots__ = (
-        "_channel",
-        "_tag",
-        "app_id",
-        "body",
-        "content_type",
-        "correlation_id",
-        "exchange",
-        "headers",
-        "message_id",
-        "priority",
-        "redelivered",
-        "reply_to",
-        "routing_key",
-        "timestamp",
-        "type",
-    )
+    __slots__ = ("_channel", "_tag")
 
-    def __init__(self, channel: Channel, entry: Entry, tag: int, headers: Headers) -> None:
+    def __init__(self, channel: Settlement, entry: Entry, tag: int, headers: Headers) -> None:
         message = entry.message
         self._channel = channel
         self._tag = tag
@@ -57,26 +59,19 @@ class MemoryDelivery(Delivery):
         self.content_type = message.content_type
         self.timestamp = message.timestamp
 
+    @override
     async def ack(self) -> None:
-        """Acknowledge: the broker forgets the message.
-
-        Raises:
-            StaleDeliveryError: the channel is gone, or the delivery is settled already.
-        """
         self._channel.ack(self._tag)
 
+    @override
     async def nack(self, *, requeue: bool) -> None:
-        """Return it, or dead-letter it. As before RabbitMQ 4.3, every return counts.
+        """Requeue or dead-letter the message. As before RabbitMQ 4.3, every requeue counts.
 
         Raises:
             StaleDeliveryError: as for `ack`.
         """
         self._channel.refuse(self._tag, requeue=requeue)
 
+    @override
     async def reject(self, *, requeue: bool) -> None:
-        """Return it, or dead-letter it.
-
-        Raises:
-            StaleDeliveryError: as for `ack`.
-        """
         self._channel.refuse(self._tag, requeue=requeue)

@@ -1,4 +1,4 @@
-"""What moves messages: into queues, out to consumers, and on to dead-letter exchanges."""
+"""Move messages: into queues, to consumers, and to dead-letter exchanges."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import logging
 
 from stem_amqp.clock import Clock
 from stem_amqp.errors import PublishRefusedError, UnroutableError
-from stem_amqp.message import new_id
-from stem_amqp.transport.base import Publication
+from stem_amqp.messages.message import new_id
 from stem_amqp.transport.memory.clock import call_at, microseconds
 from stem_amqp.transport.memory.death import Reason, dead_letter, is_cycle
 from stem_amqp.transport.memory.exchange import Router
 from stem_amqp.transport.memory.message import Entry, Message, check_writable
 from stem_amqp.transport.memory.queue import MemoryQueue
+from stem_amqp.transport.publication import Publication
 
 _log = logging.getLogger("stem_amqp.transport.memory")
 
 
 class Engine:
-    """The moving parts of the broker.
+    """Routes, delivers, expires and dead-letters the messages of the broker.
 
     Args:
-        clock: the time that TTLs are measured with.
+        clock: the clock for TTLs.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -36,16 +36,16 @@ class Engine:
 
     @property
     def quiet(self) -> bool:
-        """Whether no delivery is about to be made."""
+        """Whether no delivery is pending."""
         return self._paused or not (self._awake or self._scheduled)
 
     @property
     def has_consumers(self) -> bool:
-        """Whether anybody consumes."""
+        """Whether there is a consumer."""
         return any(queue.consumers for queue in self.router.queues.values())
 
     def run_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Deliver from now on in this event loop."""
+        """Deliver in this event loop from now on."""
         self._loop = loop
         self._scheduled = False
         for queue in self.router.queues.values():
@@ -63,9 +63,9 @@ class Engine:
         """Route a publication to its queues.
 
         Raises:
-            UnroutableError: no queue took it.
+            UnroutableError: it matches no queue.
             PublishRefusedError: a full queue refused it.
-            UnwritableError: it cannot be written as AMQP.
+            UnwritableError: it cannot be encoded as AMQP.
         """
         check_writable(publication)
         exchange, key = publication.exchange, publication.routing_key
@@ -99,7 +99,7 @@ class Engine:
         if not queue.ready:
             return None
         entry = queue.pop()
-        self._room_made(queue)
+        self._unblock_sources(queue)
         return entry
 
     def wake(self, queue: MemoryQueue) -> None:
@@ -108,21 +108,21 @@ class Engine:
             self._awake[queue] = None
             self._schedule()
 
-    def give_back(self, queue: MemoryQueue, entry: Entry) -> None:
-        """Return an entry to its place, or dead-letter it if it came back too often."""
+    def requeue(self, queue: MemoryQueue, entry: Entry) -> None:
+        """Requeue an entry at its position, or dead-letter it if its delivery limit is exceeded."""
         entry.returns += 1
         if queue.delivery_limit is not None and entry.returns > queue.delivery_limit:
-            self.bury(queue, entry.message, Reason.DELIVERY_LIMIT)
+            self.dead_letter(queue, entry.message, Reason.DELIVERY_LIMIT)
             return
-        queue.put_back(entry)
+        queue.requeue(entry)
         if queue.ttl is not None:
             # the timer waits for an entry behind this one
             queue.disarm()
             self._arm(queue)
         self.wake(queue)
 
-    def bury(self, queue: MemoryQueue, message: Message, reason: Reason) -> None:
-        """Send a message that left a queue to the dead-letter exchange, if there is one."""
+    def dead_letter(self, queue: MemoryQueue, message: Message, reason: Reason) -> None:
+        """Dead-letter a message of a queue, if the queue has a dead-letter exchange."""
         exchange = queue.dead_letter_exchange
         if exchange is None:
             return
@@ -141,7 +141,7 @@ class Engine:
             _log.warning("queue %r keeps a dead letter: %s", queue.name, _nowhere(dead))
 
     def release_held(self) -> None:
-        """Try again to place the dead letters that found no room or no route."""
+        """Retry the dead letters whose target was full or missing."""
         for queue in list(self._holding):
             waiting = list(queue.held)
             queue.held.clear()
@@ -150,7 +150,7 @@ class Engine:
                 self._holding.pop(queue, None)
 
     def remove(self, queue: MemoryQueue) -> None:
-        """Remove a queue with all that is in it, and cancel its consumers."""
+        """Delete a queue with its messages, and cancel its consumers."""
         self.router.remove_queue(queue.name)
         queue.disarm()
         queue.purge()
@@ -175,13 +175,13 @@ class Engine:
         )
 
     def _place(self, source: MemoryQueue, dead: Message) -> bool:
-        """Store a dead letter; False if it must be kept until that is possible."""
+        """Store a dead letter; return False if the source must keep it for now."""
         routed = self.router.route(dead.exchange, dead.routing_key, dead.headers)
         targets = [target for target in routed if not is_cycle(dead, target.name)]
         room = bool(targets) and all(target.accepts(dead) for target in targets)
         if source.keeps_dead_letters and not room:
             return False
-        # "at most once": where no queue takes it, it is lost
+        # at-most-once: without a target it is lost
         taken = [target for target in targets if self._store(target, dead)]
         if not taken:
             _log.warning("queue %r lost a dead letter: %s", source.name, _nowhere(dead))
@@ -193,7 +193,7 @@ class Engine:
         queue.push(message, 0 if queue.ttl is None else microseconds(self.clock.time()))
         if queue.bounded:
             for entry in queue.overflowing():
-                self.bury(queue, entry.message, Reason.MAXLEN)
+                self.dead_letter(queue, entry.message, Reason.MAXLEN)
         self._arm(queue)
         self.wake(queue)
         return True
@@ -213,10 +213,10 @@ class Engine:
             self._expire(queue)
             while queue.ready and (channel := queue.next_consumer()) is not None:
                 channel.deliver(queue.pop())
-            self._room_made(queue)
+            self._unblock_sources(queue)
 
     def _arm(self, queue: MemoryQueue) -> None:
-        """Have the queue looked at when its head expires."""
+        """Schedule a timer for the expiry of the queue's head."""
         if queue.ttl is None or queue.timer is not None or self._loop is None:
             return
         due = queue.next_expiry()
@@ -232,16 +232,16 @@ class Engine:
         if queue.ttl is None or not queue.ready:
             return
         for entry in queue.expired(microseconds(self.clock.time())):
-            self.bury(queue, entry.message, Reason.EXPIRED)
-        self._room_made(queue)
+            self.dead_letter(queue, entry.message, Reason.EXPIRED)
+        self._unblock_sources(queue)
 
     def purge(self, queue: MemoryQueue) -> int:
-        """Drop everything that is ready in a queue, and return how many messages that was."""
+        """Purge a queue, and return the number of dropped messages."""
         dropped = queue.purge()
-        self._room_made(queue)
+        self._unblock_sources(queue)
         return dropped
 
-    def _room_made(self, queue: MemoryQueue) -> None:
+    def _unblock_sources(self, queue: MemoryQueue) -> None:
         if self._holding and queue.bounded:
             self.release_held()
 

@@ -1,63 +1,26 @@
-"""Routing: which queues a message goes to."""
+"""Routing of messages through exchanges and bindings to queues."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from stem_amqp.topology.entities import BUILT_IN_TYPES, Binding, Exchange, Policy
+from stem_amqp.topology.routing import binding_matches
 
 if TYPE_CHECKING:
-    from stem_amqp.transport.base import Headers
     from stem_amqp.transport.memory.queue import MemoryQueue
+    from stem_amqp.transport.publication import Headers
 
 _CACHE_LIMIT = 10_000
-"""Remembered routes; delays have many routing keys."""
-
-
-def topic_matches(pattern: str, key: str) -> bool:
-    """Say whether a topic pattern matches a routing key.
-
-    Args:
-        pattern: words with dots between; ``*`` is one word, ``#`` any number of them.
-        key: the routing key.
-    """
-    words = key.split(".") if key else []
-    reachable = {0}
-    for part in pattern.split(".") if pattern else []:
-        if part == "#":
-            reachable = set(range(min(reachable), len(words) + 1))
-        else:
-            reachable = {
-                word + 1 for word in reachable if word < len(words) and part in {"*", words[word]}
-            }
-        if not reachable:
-            return False
-    return len(words) in reachable
-
-
-def headers_match(arguments: Mapping[str, Any], headers: Headers) -> bool:
-    """Say whether a headers binding matches a message's headers.
-
-    Args:
-        arguments: the binding's arguments, ``x-match`` among them; a value of None asks only
-            that the header is there.
-        headers: the message's headers.
-    """
-    mode = str(arguments.get("x-match", "all"))
-    wanted = (
-        name in headers and (value is None or headers[name] == value)
-        for name, value in arguments.items()
-        if name != "x-match" and (mode.endswith("-with-x") or not name.startswith("x-"))
-    )
-    return any(wanted) if mode.startswith("any") else all(wanted)
+"""Maximum number of cached routes; delays have many routing keys."""
 
 
 class MemoryExchange:
     """An exchange with its bindings.
 
     Args:
-        declared: what it was declared as.
+        declared: its declaration.
     """
 
     __slots__ = ("bindings", "declared")
@@ -68,20 +31,15 @@ class MemoryExchange:
 
     @property
     def alternate(self) -> str | None:
-        """The exchange for what has no route here."""
+        """The alternate exchange for unroutable messages, or None."""
         name = self.declared.arguments.get("alternate-exchange")
         return None if name is None else str(name)
 
     def matches(self, key: str, headers: Headers) -> Iterator[Binding]:
-        """Return the bindings that a message fits."""
+        """Yield the bindings that match a message."""
         kind = self.declared.type
         for binding in self.bindings:
-            if (
-                kind == "fanout"
-                or (kind == "direct" and binding.key == key)
-                or (kind == "topic" and topic_matches(binding.key, key))
-                or (kind == "headers" and headers_match(binding.arguments, headers))
-            ):
+            if binding_matches(kind, binding, key, headers):
                 yield binding
 
 
@@ -97,44 +55,44 @@ class Router:
             self.add_exchange(Exchange(name=f"amq.{kind}", type=kind))
 
     def add_exchange(self, exchange: Exchange) -> None:
-        """Add an exchange that is not there yet."""
+        """Add a new exchange."""
         self.exchanges[exchange.name] = MemoryExchange(exchange)
         self._routes.clear()
 
     def add_queue(self, queue: MemoryQueue) -> None:
-        """Add a queue that is not there yet."""
+        """Add a new queue."""
         self.queues[queue.name] = queue
         self._routes.clear()
 
     def bind(self, binding: Binding) -> None:
-        """Add a binding; its source and destination are there."""
+        """Add a binding between existing entities."""
         bindings = self.exchanges[binding.source].bindings
         if binding not in bindings:
             bindings.append(binding)
             self._routes.clear()
 
     def unbind(self, binding: Binding) -> None:
-        """Take a binding away; one that is not there is no error."""
+        """Remove a binding; a missing one is ignored."""
         source = self.exchanges.get(binding.source)
         if source is not None and binding in source.bindings:
             source.bindings.remove(binding)
             self._routes.clear()
 
     def remove_exchange(self, name: str) -> None:
-        """Remove an exchange with its bindings; one that is not there is no error."""
+        """Remove an exchange with its bindings; a missing one is ignored."""
         if self.exchanges.pop(name, None) is not None:
             self._unbind(name, to_exchange=True)
 
     def remove_queue(self, name: str) -> None:
-        """Remove a queue with its bindings; one that is not there is no error."""
+        """Remove a queue with its bindings; a missing one is ignored."""
         if self.queues.pop(name, None) is not None:
             self._unbind(name, to_exchange=False)
 
     def route(self, exchange: str, key: str, headers: Headers) -> tuple[MemoryQueue, ...]:
-        """Return the queues that a message goes to, each once.
+        """Return the queues to which a message is routed, each once.
 
         Args:
-            exchange: the exchange; ``""`` is the default one, where the key is a queue's name.
+            exchange: the exchange; ``""`` is the default exchange, where the key is a queue's name.
             key: the routing key.
             headers: the message's headers.
         """
@@ -154,7 +112,7 @@ class Router:
     def _resolve(
         self, exchange: str, key: str, headers: Headers
     ) -> tuple[tuple[MemoryQueue, ...], bool]:
-        """Return the queues, and whether the headers had a say in it."""
+        """Return the queues, and whether they depend on the headers."""
         names: dict[str, None] = {}
         seen = {exchange}
         todo = [exchange]
@@ -169,7 +127,7 @@ class Router:
             names.update((b.destination, None) for b in matching if not b.to_exchange)
             if not matching and source.alternate is not None:
                 further = [source.alternate]
-            # an exchange that was seen before would make a loop
+            # visited exchanges are skipped, to avoid loops
             todo += [new for new in dict.fromkeys(further) if new not in seen]
             seen.update(further)
         return tuple(self.queues[name] for name in names), by_headers

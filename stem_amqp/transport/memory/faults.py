@@ -1,22 +1,22 @@
-"""Faults that a test asks the broker for."""
+"""Faults that a test can simulate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from stem_amqp.errors import BrokerError
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.publication import Publication
 
 
 @dataclass(kw_only=True, slots=True)
 class Refusal:
-    """Publishes that fail.
+    """Simulated failures of publishes.
 
     Args:
-        error: what they fail with.
-        exchange: only those to this exchange; None for all.
-        times: how many fail; None for all until further notice.
-        accepted: whether the message arrives all the same, as when only its confirm is lost.
+        error: the error that they raise.
+        exchange: only publishes to this exchange; None for all.
+        times: the number of failures; None for all publishes.
+        accepted: whether the message is routed anyway, as if only its confirm was lost.
     """
 
     error: BrokerError
@@ -25,7 +25,7 @@ class Refusal:
     accepted: bool = False
 
     def applies(self, publication: Publication) -> bool:
-        """Say whether a publication fails, and count it if so."""
+        """Return whether a publication fails, and count the failure."""
         if self.exchange not in {None, publication.exchange} or self.times == 0:
             return False
         if self.times is not None:
@@ -33,5 +33,5 @@ class Refusal:
         return True
 
     def fresh_error(self) -> BrokerError:
-        """Return an error of its own for each publish, so that tracebacks do not pile up."""
+        """Return a new error for each publish, so that tracebacks do not accumulate."""
         return type(self.error)(*self.error.args)

@@ -1,4 +1,4 @@
-"""A transport's link to the in-memory broker: a connection that comes back, with its consumers."""
+"""A transport's link to the in-memory broker: it reconnects and restores its consumers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from stem_amqp.errors import (
     StemError,
     TopologyMissingError,
 )
+from stem_amqp.event_loop import LoopBinding
 from stem_amqp.transport.base import ConnectionChange, OnConnectionChange, Redeclare
 from stem_amqp.transport.memory.broker import MemoryBroker
-from stem_amqp.transport.memory.connection import Connection
+from stem_amqp.transport.memory.connection import MemoryConnection
 from stem_amqp.transport.memory.consumer import MemoryConsumer
 
 _log = logging.getLogger("stem_amqp.transport.memory")
@@ -26,14 +27,14 @@ _LONGEST_WAIT = 0.5
 
 
 class Link:
-    """What keeps a transport connected and its consumers consuming.
+    """Keeps a transport connected and its consumers consuming.
 
     Args:
         broker: the broker.
         name: the connection's name, used in logs.
         connect_timeout: seconds to wait for a connection.
         report: called when the connection is lost or restored.
-        redeclare: returns what brings a deleted queue back, if anything does.
+        redeclare: returns the function that restores a deleted queue, or None.
     """
 
     def __init__(
@@ -47,26 +48,27 @@ class Link:
     ) -> None:
         self.broker = broker
         self.name = name
-        self.connection: Connection | None = None
+        self.connection: MemoryConnection | None = None
         self._connect_timeout = connect_timeout
         self._report = report
         self._redeclare = redeclare
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = LoopBinding("this connection to the broker")
         self._connected = asyncio.Event()
         self._lost_at = 0.0
         self._consumers: dict[MemoryConsumer, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Connect; what is open already stays so.
+        """Connect; an open connection is kept.
 
         Raises:
-            BrokerUnavailableError: there is no connection within the connect timeout.
+            BrokerUnavailableError: no connection within the connect timeout.
             ConfigurationError: another event loop uses the broker.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # consumers and tasks of a loop that is closed do not come back
+            # consumers and tasks of a closed loop are dropped
             self._consumers.clear()
             self._tasks.clear()
             self.connection = None
@@ -77,12 +79,15 @@ class Link:
             except TimeoutError as error:
                 raise self._unavailable(self._connect_timeout) from error
             self._loop = loop
+            self._home.leave()  # the broker has checked that no other loop uses it
+            self._home.enter()
             self._connect()
         await self.connected()
 
     async def close(self) -> None:
-        """Close everything; closing twice is no error."""
+        """Close everything; a second call does nothing."""
         self._loop = None
+        self._home.leave()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -94,12 +99,18 @@ class Link:
         if connection is not None:
             self.broker.disconnect(connection)
 
-    async def connected(self) -> Connection:
-        """Return the connection, and wait for it if need be.
+    @property
+    def here(self) -> bool:
+        """Whether it belongs to the running event loop."""
+        return self._loop is asyncio.get_running_loop()
+
+    async def connected(self) -> MemoryConnection:
+        """Return the connection; wait for it if necessary.
 
         Raises:
-            BrokerUnavailableError: there is none within the connect timeout.
+            BrokerUnavailableError: no connection within the connect timeout.
         """
+        self._home.check()
         if self.connection is None:
             self._check_opened()
             try:
@@ -110,15 +121,16 @@ class Link:
         return await self._wait_for_connection()
 
     async def running(self, timeout: float) -> None:
-        """Wait until the broker is connected and answers.
+        """Wait until the broker is connected and running.
 
         Args:
             timeout: seconds.
 
         Raises:
-            BrokerUnavailableError: there is no connection within the timeout.
-            PublishTimeoutError: it does not answer within the timeout.
+            BrokerUnavailableError: no connection within the timeout.
+            PublishTimeoutError: it is paused for longer than the timeout.
         """
+        self._home.check()
         self._check_opened()
         try:
             async with asyncio.timeout(timeout):
@@ -134,10 +146,10 @@ class Link:
             ) from error
 
     async def begin(self, consumer: MemoryConsumer) -> None:
-        """Let a consumer consume, now and after whatever breaks.
+        """Start a consumer, and restore it after every interruption.
 
         Raises:
-            TopologyMissingError: its queue is gone and could not be brought back.
+            TopologyMissingError: its queue does not exist and could not be restored.
             BrokerRefusedError: its queue is in exclusive use.
             BrokerUnavailableError: there is no connection.
         """
@@ -145,12 +157,12 @@ class Link:
         self._consumers[consumer] = None
 
     def forget(self, consumer: MemoryConsumer) -> None:
-        """Do not look after a consumer any more."""
+        """Stop restoring a consumer."""
         self._consumers.pop(consumer, None)
 
-    def heal(self, consumer: MemoryConsumer) -> None:
-        """Let a consumer consume again as soon as that is possible."""
-        self._start(self._heal(consumer), f"{consumer.tag}.heal")
+    def recover(self, consumer: MemoryConsumer) -> None:
+        """Restore a consumer as soon as possible."""
+        self._start(self._recover(consumer), f"{consumer.tag}.recover")
 
     def _connect(self) -> None:
         self.connection = self.broker.connect(self._on_lost)
@@ -170,14 +182,14 @@ class Link:
     async def _reconnect(self, reason: str) -> None:
         await self.broker.wait_up()
         self._connect()
-        # the consumers' own tasks have waited for this and come first
+        # let the waiting tasks of consumers run first
         await asyncio.sleep(0)
         downtime = time.monotonic() - self._lost_at
         for role in _ROLES:
             change = ConnectionChange(restored=True, role=role, error=reason, downtime=downtime)
             self._report(change)
 
-    async def _heal(self, consumer: MemoryConsumer) -> None:
+    async def _recover(self, consumer: MemoryConsumer) -> None:
         wait = _SHORTEST_WAIT
         while not consumer.consuming and not consumer.stopped:
             await self._wait_for_connection()
@@ -185,7 +197,7 @@ class Link:
                 await self._attach(consumer)
             except StemError as error:
                 if isinstance(error, TopologyMissingError) and await _left(consumer):
-                    _log.info("the queue %s is gone, and so is its consumer", consumer.queue)
+                    _log.info("queue %s no longer exists; its consumer has ended", consumer.queue)
                     self.forget(consumer)
                     return
                 _log.warning(
@@ -213,7 +225,7 @@ class Link:
                 ) from error
             consumer.attach(await self.connected())
 
-    async def _wait_for_connection(self) -> Connection:
+    async def _wait_for_connection(self) -> MemoryConnection:
         while self.connection is None:
             await self._connected.wait()
         return self.connection
@@ -238,5 +250,5 @@ class Link:
 
 
 async def _left(consumer: MemoryConsumer) -> bool:
-    """Return whether a consumer whose queue is gone has no more to do."""
+    """Return whether a consumer whose queue is deleted may end."""
     return consumer.on_missing is not None and await consumer.on_missing()

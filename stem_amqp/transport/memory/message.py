@@ -1,28 +1,28 @@
-"""A message inside the broker, and its place in a queue."""
+"""Messages in the broker, and their entries in queues."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from stem_amqp.errors import UnwritableError
-from stem_amqp.headers import size_of, unwritable
-from stem_amqp.transport.base import LARGEST_HEADERS, Headers, Publication
+from stem_amqp.messages.headers import size_of, unwritable
+from stem_amqp.transport.publication import LARGEST_HEADERS, Headers, Publication
 
 _SHORT = 255
 """Bytes of a routing key, a header's name or a short property."""
 
 
 class Message(NamedTuple):
-    """A message as the broker keeps it, shared by all queues that it was routed to.
+    """A message in the broker, shared by all queues to which it was routed.
 
-    It is a tuple because one is built for every publish, and a tuple is built fastest.
+    It is a tuple because one is created for every publish, and tuples are created fastest.
 
     Args:
         exchange: the exchange that it was last published to.
         routing_key: the routing key that it was last published with.
         body: the bytes.
-        headers: the headers, the broker's own among them.
-        message_id: fresh for every publish.
+        headers: the headers, including the broker's.
+        message_id: new for every publish.
         timestamp: whole seconds since the epoch.
         type: AMQP ``type``.
         correlation_id: AMQP ``correlation_id``.
@@ -47,12 +47,12 @@ class Message(NamedTuple):
 
 
 class Entry:
-    """A message's place in one queue.
+    """A message in one queue.
 
     Args:
         message: the message.
-        position: its place in the order of arrival.
-        expires: when it expires, in microseconds since the epoch; None for never.
+        position: its position in the order of arrival.
+        expires: its expiry in microseconds since the epoch; None for never.
     """
 
     __slots__ = ("expires", "message", "position", "returns")
@@ -65,11 +65,11 @@ class Entry:
 
 
 def check_writable(publication: Publication) -> None:
-    """Make sure that AMQP could carry a publication, so that it works on RabbitMQ too.
+    """Check that a publication can be encoded as AMQP, so that it also works on RabbitMQ.
 
     Raises:
         UnwritableError: the routing key is too long, or the headers are too large or of a type that
-            AMQP has not.
+            AMQP lacks.
     """
     key = publication.routing_key
     if len(key.encode()) > _SHORT:

@@ -1,4 +1,4 @@
-"""A queue: what is ready in it, in which order, and who consumes it."""
+"""Queues: their ready messages, the order of delivery, and their consumers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,42 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stem_amqp.errors import BrokerRefusedError
 from stem_amqp.transport.memory.message import Entry, Message
 
 if TYPE_CHECKING:
-    from stem_amqp.transport.memory.channel import Channel
     from stem_amqp.transport.memory.clock import Timer
 
 _MICROSECONDS_PER_MS = 1000
 
 
+class Reader(Protocol):
+    """A consumer or browser of a queue, see `stem_amqp.transport.memory.channel.Channel`.
+
+    Attributes:
+        tag: the consumer tag.
+        exclusive: whether it requests to be the only consumer.
+    """
+
+    tag: str
+    exclusive: bool
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the prefetch allows one more delivery."""
+        ...
+
+    def deliver(self, entry: Entry) -> None:
+        """Hand an entry to the consumer."""
+
+    def queue_deleted(self) -> None:
+        """Drop the deliveries of a deleted queue."""
+
+
 class Lane:
-    """The ready messages of one priority: what came back, in its old order, then what is new."""
+    """The ready messages of one priority: requeued ones in their order, then new ones."""
 
     __slots__ = ("fresh", "returned")
 
@@ -34,11 +56,11 @@ class Lane:
         return self.fresh[0] if self.fresh else None
 
     def pop(self) -> Entry:
-        """Take the head out."""
+        """Remove and return the head."""
         return heapq.heappop(self.returned)[1] if self.returned else self.fresh.popleft()
 
     def entries(self) -> Iterator[Entry]:
-        """Go through it in the order of delivery."""
+        """Yield the entries in the order of delivery."""
         yield from (entry for _, entry in sorted(self.returned, key=lambda item: item[0]))
         yield from self.fresh
 
@@ -50,7 +72,7 @@ class MemoryQueue:
         name: its name.
         arguments: the ``x-`` arguments.
         owner: the connection that it is exclusive to, if it is.
-        settings: what is in force, if policies add to the arguments.
+        settings: the effective settings, if policies add to the arguments.
     """
 
     def __init__(
@@ -67,8 +89,8 @@ class MemoryQueue:
         self.configure(arguments if settings is None else settings)
         self.single_active = bool(arguments.get("x-single-active-consumer"))
         self.held: deque[Message] = deque()
-        self.consumers: deque[Channel] = deque()
-        self.channels: set[Channel] = set()
+        self.consumers: deque[Reader] = deque()
+        self.channels: set[Reader] = set()
         self.timer: Timer | None = None
         self.ready = 0
         self._bytes = 0
@@ -77,10 +99,10 @@ class MemoryQueue:
         self._lanes = [Lane() for _ in range(int(arguments.get("x-max-priority", 0)) + 1)]
 
     def configure(self, settings: Mapping[str, Any]) -> None:
-        """Put in force what can change while it stands.
+        """Apply the settings that can change at run time.
 
         Args:
-            settings: the arguments, with what policies make of them.
+            settings: the arguments combined with policies.
         """
         ttl = settings.get("x-message-ttl")
         self.ttl: int | None = None if ttl is None else int(ttl) * _MICROSECONDS_PER_MS
@@ -91,7 +113,7 @@ class MemoryQueue:
         self.delivery_limit: int | None = settings.get("x-delivery-limit")
         self.refuses_when_full = str(settings.get("x-overflow")).startswith("reject-publish")
         self.quorum = settings.get("x-queue-type") == "quorum"
-        # RabbitMQ quietly falls back to at-most-once where one of these is missing.
+        # RabbitMQ silently uses at-most-once if one of these is missing
         self.keeps_dead_letters = (
             self.quorum
             and self.dead_letter_exchange is not None
@@ -105,7 +127,7 @@ class MemoryQueue:
         return self.max_length is not None or self.max_bytes is not None
 
     def accepts(self, message: Message) -> bool:
-        """Say whether it takes a message, full as it may be."""
+        """Return whether it accepts a message, which a full queue may refuse."""
         if not self.refuses_when_full:
             return True
         if self.max_length is not None and self.ready + len(self.held) >= self.max_length:
@@ -123,18 +145,18 @@ class MemoryQueue:
         self._lane(message).fresh.append(Entry(message, next(self._positions), expires))
         self._count(message, 1)
 
-    def put_back(self, entry: Entry) -> None:
-        """Return an entry to where it was."""
+    def requeue(self, entry: Entry) -> None:
+        """Requeue an entry at its position."""
         heapq.heappush(self._lane(entry.message).returned, (entry.position, entry))
         self._count(entry.message, 1)
 
     def pop(self) -> Entry:
-        """Take out the entry that is delivered next; there must be one."""
+        """Remove and return the entry to deliver next; there must be one."""
         lane = next(lane for lane in self._lanes if lane.head() is not None)
         return self._take(lane)
 
     def overflowing(self) -> Iterator[Entry]:
-        """Take out what is too much, the lowest priority first, from its head."""
+        """Remove the entries above the limit, the lowest priority first, from its head."""
         while (self.max_length is not None and self.ready > self.max_length) or (
             self.max_bytes is not None and self._bytes > self.max_bytes
         ):
@@ -142,7 +164,7 @@ class MemoryQueue:
             yield self._take(lane)
 
     def expired(self, now: int) -> Iterator[Entry]:
-        """Take out what has expired at the head.
+        """Remove the expired entries at the head.
 
         Args:
             now: microseconds since the epoch.
@@ -152,7 +174,7 @@ class MemoryQueue:
                 yield self._take(lane)
 
     def next_expiry(self) -> int | None:
-        """Return when the first head expires, in microseconds since the epoch."""
+        """Return the expiry of the first head, in microseconds since the epoch."""
         heads = (lane.head() for lane in self._lanes)
         return min((head.expires for head in heads if head and head.expires), default=None)
 
@@ -163,7 +185,7 @@ class MemoryQueue:
             self.timer = None
 
     def purge(self) -> int:
-        """Drop everything that is ready, and return how many messages that was."""
+        """Drop the ready messages, and return their number."""
         dropped = self.ready
         for lane in self._lanes:
             lane.fresh.clear()
@@ -172,16 +194,16 @@ class MemoryQueue:
         return dropped
 
     def messages(self) -> list[Message]:
-        """Return what is ready, in the order of delivery."""
+        """Return the ready messages, in the order of delivery."""
         return [entry.message for lane in self._lanes for entry in lane.entries()]
 
-    def subscribe(self, channel: Channel) -> None:
+    def subscribe(self, channel: Reader) -> None:
         """Add a consumer.
 
-        A quorum queue ignores that one wants to be the only one, as on RabbitMQ.
+        A quorum queue ignores exclusive consumers, as on RabbitMQ.
 
         Raises:
-            BrokerRefusedError: it wants to be the only one and is not, or another one is.
+            BrokerRefusedError: the queue is in exclusive use, or in use and exclusive use is requested.
         """
         if (
             self.consumers
@@ -195,8 +217,8 @@ class MemoryQueue:
             )
         self.consumers.append(channel)
 
-    def next_consumer(self) -> Channel | None:
-        """Return the consumer whose turn it is, or None while none has room."""
+    def next_consumer(self) -> Reader | None:
+        """Return the next consumer in turn, or None if none has room."""
         if self.single_active:
             first = self.consumers[0] if self.consumers else None
             return first if first is not None and first.has_room else None

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
+from typing_extensions import override
+
 from stem_amqp.clock import Clock
-from stem_amqp.errors import ConfigurationError
-from stem_amqp.topology.entities import Entities, Exchange, Queue
-from stem_amqp.transport.base import (
-    Binding,
-    BrokerInfo,
-    ConnectionChange,
-    Delivery,
-    OnDelivery,
-    OnMissing,
-    Publication,
-    QueueStatus,
-    Transport,
-)
+from stem_amqp.errors import ConfigurationError, PublishRefusedError, UnroutableError
+from stem_amqp.topology.entities import Binding, Entities, Exchange, Queue
+from stem_amqp.transport.base import BrokerInfo, ConnectionChange, OnMissing, QueueStatus, Transport
+from stem_amqp.transport.delivery import Delivery, OnDelivery
 from stem_amqp.transport.memory import declare
 from stem_amqp.transport.memory.broker import MemoryBroker
 from stem_amqp.transport.memory.channel import Browser
 from stem_amqp.transport.memory.consumer import MemoryConsumer, MemorySubscription
 from stem_amqp.transport.memory.link import Link
+from stem_amqp.transport.publication import Publication
 
 _SCHEME = "memory://"
 _DEFAULT_NAME = "default"
 _PUBLISHES_PER_TURN = 16
-"""After so many publishes the event loop gets its turn, so that consumers keep up."""
+"""Publishes after which the event loop gets a turn, so that consumers keep up."""
 
 
 class MemoryTransport(Transport):
-    """The way to a broker in the same process.
+    """The transport to a broker in the same process.
 
     Args:
         broker: the broker.
@@ -68,23 +62,24 @@ class MemoryTransport(Transport):
 
     @classmethod
     def from_url(cls, url: str, *, clock: Clock | None = None, **options: Any) -> Self:
-        """Return a transport to the broker of that name in this process.
+        """Return a transport to a named broker in this process.
 
         Args:
-            url: ``memory://`` or ``memory://name``; the same URL is the same broker.
-            clock: the time that the broker measures with; see `MemoryBroker.named`.
-            **options: as the class takes them.
+            url: ``memory://`` or ``memory://name``; equal URLs name the same broker.
+            clock: the broker's clock; see `MemoryBroker.named`.
+            **options: the other arguments of the class.
 
         Raises:
-            ConfigurationError: it is another kind of URL.
+            ConfigurationError: the URL is not valid.
         """
         if not url.startswith(_SCHEME):
             raise ConfigurationError("the in-memory broker's URL is memory:// or memory://name")
         name = url.removeprefix(_SCHEME).strip("/") or _DEFAULT_NAME
         return cls(MemoryBroker.named(name, clock), **options)
 
+    @override
     async def connect(self) -> BrokerInfo:
-        """Open the connection; opening it twice is no error.
+        """Open the connection; a second call does nothing.
 
         Raises:
             BrokerUnavailableError: the broker is in an outage.
@@ -93,28 +88,53 @@ class MemoryTransport(Transport):
         await self._link.open()
         return self.broker.info
 
+    @override
     async def close(self) -> None:
-        """Close everything; closing twice is no error."""
         await self._link.close()
 
+    @override
     async def publish(self, publication: Publication) -> None:
         """Publish; the confirm is immediate.
 
         Raises:
-            UnroutableError: no queue took it.
+            UnroutableError: it matches no queue.
             PublishRefusedError: a full queue refused it.
-            UnwritableError: it cannot be written as AMQP.
+            UnwritableError: it cannot be encoded as AMQP.
             PublishTimeoutError: the broker is paused for longer than the publish timeout.
-            BrokerUnavailableError: there is no connection, within the publish timeout.
+            BrokerUnavailableError: no connection within the publish timeout.
         """
         self._published += 1
         if self._published % _PUBLISHES_PER_TURN == 0:
-            # before the message is sent, so that a cancelled publish has not happened
+            # before routing, so that a cancelled publish has no effect
             await asyncio.sleep(0)
-        if self._link.connection is None or not self.broker.is_running:
+        if self._link.connection is None or not self.broker.is_running or not self._link.here:
             await self._link.running(self._publish_timeout)
+        try:
+            self.broker.publish(publication)
+        except UnroutableError as error:
+            if self.restorer is None:
+                raise
+            await self.restorer.publish_again(
+                publication,
+                error,
+                lambda: self._publish_once_more(publication),
+                deadline=asyncio.get_running_loop().time() + self._publish_timeout,
+            )
+
+    @override
+    def send(self, publication: Publication) -> bool:
+        link = self._link
+        if link.connection is None or not self.broker.is_running or not link.here:
+            return False
+        with suppress(UnroutableError, PublishRefusedError):
+            # not through the broker's own method: faults that tests simulate are for tasks
+            self.broker.engine.publish(publication)
+        return True
+
+    async def _publish_once_more(self, publication: Publication) -> None:
         self.broker.publish(publication)
 
+    @override
     async def consume(
         self,
         queue: str,
@@ -125,13 +145,6 @@ class MemoryTransport(Transport):
         exclusive: bool = False,
         on_missing: OnMissing | None = None,
     ) -> MemoryConsumer:
-        """Start to consume a queue.
-
-        Raises:
-            TopologyMissingError: there is no such queue, and `redeclare` could not bring it.
-            BrokerRefusedError: the queue is in exclusive use.
-            BrokerUnavailableError: there is no connection.
-        """
         consumer = self._make_consumer(
             queue,
             on_delivery,
@@ -146,16 +159,12 @@ class MemoryTransport(Transport):
     def _make_consumer(self, queue: str, on_delivery: OnDelivery, **options: Any) -> MemoryConsumer:
         link = self._link
         return MemoryConsumer(
-            queue, on_delivery, on_lost=link.heal, on_close=link.forget, **options
+            queue, on_delivery, on_lost=link.recover, on_close=link.forget, **options
         )
 
+    @override
     @asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[AsyncIterator[Delivery]]:
-        """Look through a queue from its head; what is not settled goes back.
-
-        Raises:
-            TopologyMissingError: there is no such queue.
-        """
         connection = await self._link.connected()
         channel = connection.channel(queue, tag=f"{self.name}.browse")
 
@@ -164,6 +173,7 @@ class MemoryTransport(Transport):
         finally:
             connection.close_channel(channel)
 
+    @override
     @asynccontextmanager
     async def subscribe(
         self,
@@ -172,23 +182,19 @@ class MemoryTransport(Transport):
         *,
         expires: float | None = None,
         exchange: str | None = None,
+        keys: Sequence[str] = ("",),
+        limit: int | None = None,
         on_renamed: Callable[[str], None] | None = None,
     ) -> AsyncIterator[str]:
-        """Have an exclusive queue for replies.
-
-        Args:
-            name: the queue's name.
-            on_delivery: called for each delivery, which is settled already.
-            expires: not needed here: the queue ends with its connection.
-            exchange: bind it to this fanout exchange, to get what everybody gets.
-            on_renamed: never called: no name stays locked here.
-        """
-        del expires, on_renamed
+        # The queue is deleted with its connection, and no name remains locked; its consumer is this
+        # process, so that it stays short
+        del expires, limit, on_renamed
         subscription = MemorySubscription(
             name,
             on_delivery,
             exchange=exchange,
-            on_lost=self._link.heal,
+            keys=keys,
+            on_lost=self._link.recover,
             on_close=self._link.forget,
             prefetch=0,
             tag=f"{self.name}.{name}",
@@ -199,23 +205,18 @@ class MemoryTransport(Transport):
         finally:
             await subscription.close()
 
+    @override
     async def declare(self, entities: Entities) -> None:
-        """Declare everything that is missing; what is there already must be the same.
-
-        Raises:
-            TopologyMismatchError: something is there with other arguments.
-            TopologyMissingError: a binding's source or destination is not there.
-        """
         connection = await self._link.connected()
         declare.declare(connection.engine, entities)
 
+    @override
     async def missing(self, entities: Entities) -> list[Exchange | Queue]:
-        """Return the exchanges and queues that are not there."""
         connection = await self._link.connected()
         return declare.missing(connection.engine.router, entities)
 
+    @override
     async def status(self, queues: Iterable[str]) -> dict[str, QueueStatus | None]:
-        """Return the status of each queue; None for one that is not there."""
         known = (await self._link.connected()).engine.router.queues
         return {
             name: QueueStatus(
@@ -226,30 +227,18 @@ class MemoryTransport(Transport):
             for name in queues
         }
 
+    @override
     async def purge(self, queue: str) -> int:
-        """Drop every ready message of a queue, and return how many.
-
-        Raises:
-            TopologyMissingError: there is no such queue.
-        """
         connection = await self._link.connected()
         return connection.engine.purge(connection.queue(queue))
 
+    @override
     async def rebind(self, bind: Sequence[Binding], unbind: Sequence[Binding]) -> None:
-        """Add bindings and take others away in one step.
-
-        Args:
-            bind: what to add.
-            unbind: what to take away; what is not there is no error.
-
-        Raises:
-            TopologyMissingError: a source or destination of a new binding is not there.
-        """
         connection = await self._link.connected()
         declare.rebind(connection.engine, bind, unbind)
 
+    @override
     async def delete(self, entities: Entities) -> None:
-        """Delete exchanges and queues with all that is in them; what is not there is no error."""
         connection = await self._link.connected()
         declare.delete(connection.engine, entities)
 

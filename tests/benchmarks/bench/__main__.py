@@ -22,7 +22,8 @@ from bench.report.table import show
 from bench.report.words import gist, number
 from bench.runner import Plan, run
 from bench.samples import Row, Sample, rows
-from stem_amqp.testing.brokers import find_broker
+from stem_amqp.servers.finder import find_server
+from stem_amqp.servers.rabbitmq.kind import RABBITMQ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.rounds, options.scale = 1, QUICK_SCALE
     cases, contending = chosen(options.cases), taking_part(options.contenders)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with find_broker(report=_say) as broker:
+    with find_server(RABBITMQ, report=_say) as broker:
         found = conditions(
             contending, broker=broker.version, rounds=options.rounds, scale=options.scale
         )

@@ -25,7 +25,7 @@ ACKS = 1.5
 """Seconds for the last acks, before the workers are asked to stop.
 
 Celery sends acks with a later turn of its loop, up to a second after the task, and drops those that
-wait when it is told to stop.
+wait when it is stopped.
 """
 
 
@@ -79,7 +79,7 @@ class Bench:
         await asyncio.sleep(ACKS)
         await asyncio.to_thread(workers.stop)
         deadline = time.monotonic() + SETTLED
-        # A quorum queue works off the last acks after the connection that sent them is gone
+        # A quorum queue works off the last acks after the connection that sent them has closed
         while left := await broker.depth(self.run.url, self.queue):
             if time.monotonic() > deadline:
                 raise WorkerFailedError(f"{left} messages were not acked\n{workers.log()}")

@@ -31,7 +31,7 @@ async def channel(url: str) -> AsyncIterator[AbstractChannel]:
 
 
 async def delete(url: str, *, queues: Iterable[str], exchanges: Iterable[str] = ()) -> None:
-    """Delete; deleting what is not there is no error."""
+    """Delete; deleting a missing queue is no error."""
     async with channel(url) as opened:
         for queue in queues:
             await opened.queue_delete(queue)
@@ -48,7 +48,7 @@ async def depth(url: str, queue: str) -> int:
 async def audit(url: str, queue: str) -> None:
     """Look at a contender's first message: persistent, in a quorum queue?
 
-    Only a quorum queue counts deliveries, so a message that was given back once tells its type.
+    Only a quorum queue counts deliveries, so a message that was requeued once shows its type.
 
     Raises:
         NotDurableError: one of both is not so.

@@ -9,8 +9,11 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +34,11 @@ class Plan:
     Args:
         url: the broker's.
         cases: in this order.
-        contenders: who takes part.
+        contenders: the participants.
         rounds: how often; each case may ask for fewer.
         scale: what the sizes are multiplied with.
         timeout: seconds that one measurement may take.
+        side_timeout: seconds that preparing it, and cleaning up after it, may take each.
     """
 
     url: str
@@ -43,6 +47,7 @@ class Plan:
     rounds: int
     scale: float = 1.0
     timeout: float = 1800.0
+    side_timeout: float = 120.0
 
 
 Report = Callable[[Sample], None]
@@ -51,12 +56,12 @@ Report = Callable[[Sample], None]
 def run(plan: Plan, report: Report) -> list[Sample]:
     """Measure everything.
 
-    What is left out is told once, in round 0. What goes wrong is a sample with its error, and the
+    What is left out is reported once, in round 0. What goes wrong is a sample with its error, and the
     others go on. Ctrl-C ends it, with what the broker holds of the running measurement removed.
 
     Args:
         plan: what to do.
-        report: told each sample when it is there.
+        report: called with each sample.
     """
     samples: list[Sample] = []
     for case in plan.cases:
@@ -70,7 +75,7 @@ def run(plan: Plan, report: Report) -> list[Sample]:
 
 
 def _turned(contenders: Sequence[Contender], number: int) -> list[Contender]:
-    """Let another one begin in each round, so that none always follows the same neighbour."""
+    """Let another one begin in each round, so that none always follows the same other one."""
     start = number % len(contenders)
     return [*contenders[start:], *contenders[:start]]
 
@@ -104,11 +109,37 @@ def _measure(plan: Plan, case: Case, contender: Contender, size: int) -> dict[st
             processes=case.processes,
             backend=case.backend,
         )
-        asyncio.run(contender.prepare(made))
         try:
+            _within(plan.side_timeout, "preparing", lambda: contender.prepare(made))
             return _in_process(made, case, contender, plan.timeout)
         finally:
-            asyncio.run(contender.clean(made))
+            with contextlib.suppress(MeasurementError):  # what has gone wrong before counts
+                _within(plan.side_timeout, "cleaning up", lambda: contender.clean(made))
+
+
+def _within(seconds: float, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do something that a contender's client may wait for without an end.
+
+    A thread that hangs is left behind: a client that blocks cannot be cancelled.
+
+    Raises:
+        MeasurementError: it is not done in time.
+    """
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(asyncio.run(work()))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=f"bench {what}", daemon=True).start()
+    try:
+        done.result(seconds)
+    except FutureTimeoutError:
+        raise MeasurementError(
+            f"{what} was not done within {seconds:g} s; does the broker answer?"
+        ) from None
 
 
 def _in_process(run: Run, case: Case, contender: Contender, timeout: float) -> dict[str, float]:

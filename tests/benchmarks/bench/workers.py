@@ -37,7 +37,7 @@ def tree(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> float:
-    """Return the resident memory of a process in MiB; 0 for one that has gone.
+    """Return the resident memory of a process in MiB; 0 for one that has ended.
 
     Of files that it maps, only what it has changed for itself: each task marks its time in a file that
     all share, and a million of them touch eight megabytes of it.

@@ -1,4 +1,4 @@
-"""What the suite of the result backends needs: the producer's side of each, and the worker's."""
+"""The fixtures of the result backends' suite: the producer's and the worker's side of each."""
 
 import asyncio
 import gc
@@ -8,7 +8,9 @@ import pytest
 from support import remove_keys
 
 from stem_amqp.results.factory import create
-from stem_amqp.results.memory import MemoryStore
+from stem_amqp.results.memory.backend import MemoryStore
+from stem_amqp.testing.backend_contract.limits import LimitSides
+from stem_amqp.testing.backend_contract.schedules import ScheduleSides
 from stem_amqp.testing.backend_contract.sides import DAY, Sides
 from stem_amqp.topology.entities import Entities, Queue
 from stem_amqp.topology.names import Names
@@ -16,7 +18,7 @@ from stem_amqp.transport.memory import ManualClock, MemoryBroker, MemoryTranspor
 
 
 class MemoryBrokers:
-    """An in-memory broker, with as many transports as are asked for."""
+    """An in-memory broker, with any number of transports."""
 
     def __init__(self):
         self._broker = MemoryBroker()
@@ -38,19 +40,21 @@ class MemoryBrokers:
 
 @pytest.fixture(params=["memory", "sqlite", "redis", "postgresql", "rpc-memory", "rpc-rabbitmq"])
 def kind(request):
-    """Name each backend; rpc:// over both transports."""
+    """Return the name of each backend; rpc:// runs over both transports, without limits and schedules."""
+    if request.param.startswith("rpc") and {"limits", "schedules"} & {*request.fixturenames}:
+        pytest.skip("rpc:// keeps neither limits nor schedules")
     return request.param
 
 
 @pytest.fixture
 def brokers(kind, request):
-    """Give what rpc:// works through."""
+    """Return the broker of rpc://."""
     return request.getfixturevalue("rabbitmq") if kind == "rpc-rabbitmq" else MemoryBrokers()
 
 
 @pytest.fixture
 def store_url(kind, request, tmp_path):
-    """Give the URL of each backend that stores results, and None for rpc://."""
+    """Return the URL of each backend that stores results, and None for rpc://."""
     if kind == "redis":
         return request.getfixturevalue("stem_redis_url")
     if kind == "postgresql":
@@ -61,7 +65,7 @@ def store_url(kind, request, tmp_path):
 
 @pytest.fixture
 async def sides(kind, brokers, store_url):
-    """Give both sides of each backend, with a clock that stands still until it is moved."""
+    """Yield both sides of each backend, with a clock that stands still until it is moved."""
     clock = ManualClock()
     names = Names(f"t-{uuid.uuid4().hex[:8]}" if kind == "postgresql" else brokers.prefix)
 
@@ -70,6 +74,7 @@ async def sides(kind, brokers, store_url):
         return create(store_url or "rpc://", clock=clock, transport=transport, names=names, ttl=DAY)
 
     sides = await Sides(make, clock).open()
+    sides.namespace = names.namespace
     yield sides
     await sides.close()
     await remove_groups(await brokers.transport(), names, sides.groups)
@@ -81,19 +86,43 @@ async def sides(kind, brokers, store_url):
         await brokers.close()
 
 
+@pytest.fixture
+async def limits(sides):
+    """Yield the limit stores of both sides."""
+    stores = [backend.limits(sides.clock) for backend in (sides.producer, sides.worker)]
+    for store in stores:
+        await store.open()
+    yield LimitSides(stores, sides.clock)
+    for store in stores:
+        await store.close()
+
+
+@pytest.fixture
+async def schedules(sides):
+    """Yield the schedule stores of both sides."""
+    stores = [backend.schedules() for backend in (sides.producer, sides.worker)]
+    for store in stores:
+        await store.open()
+    return ScheduleSides(*stores)
+
+
 async def remove_groups(transport, names, group_ids):
     """Delete the queues of groups."""
     queues = [
         Queue(name=name)
         for group_id in group_ids
-        for name in (names.group(group_id), names.group_claim(group_id))
+        for name in (
+            names.group(group_id),
+            names.group_claim(group_id),
+            names.group_values(group_id),
+        )
     ]
     await transport.delete(Entities(queues=tuple(queues)))
 
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left(request):
-    """Make sure that no task outlives the backends."""
+    """Check that no task outlives the backends."""
     yield
     gc.collect()
     others = asyncio.all_tasks() - {asyncio.current_task()}

@@ -1,9 +1,10 @@
-"""What every result backend does: the suite that is public, for ours, and what only ours promise."""
+"""The public suite for result backends, run on ours, and further promises of ours."""
 
 import uuid
 from collections import Counter
 
 import pytest
+import spoiled
 
 from stem_amqp.errors import ConfigurationError
 from stem_amqp.results.factory import create
@@ -12,16 +13,27 @@ from stem_amqp.topology.names import Names
 
 
 class TestBackends(BackendContract):
-    """Our own backends are what we ask of those of others."""
+    """Our own backends pass the suite for other backends."""
 
     @pytest.fixture
     def sides(self, sides):
-        """Give both sides of each kind of backend."""
+        """Return both sides of each kind of backend."""
         return sides
+
+    @pytest.fixture
+    def spoils(self, sides, kind, store_url):
+        """Return content that other programs may have written to the store."""
+        if kind == "redis":
+            return spoiled.of_redis(store_url, sides.namespace)
+        if kind == "postgresql":
+            return spoiled.of_postgres(store_url, sides.namespace)
+        if kind == "sqlite":
+            return spoiled.of_sqlite(store_url.removeprefix("sqlite:///"))
+        return pytest.skip(f"no other program can write into {kind}")
 
 
 def test_no_test_of_the_suite_hides_another():
-    """Its parts are inherited together, so each name is used once."""
+    """The parts of the suite are inherited together, so each name is used once."""
     names = Counter(
         name for part in BackendContract.__mro__ for name in vars(part) if name.startswith("test_")
     )
@@ -31,7 +43,7 @@ def test_no_test_of_the_suite_hides_another():
 
 @pytest.mark.parametrize("kind", ["redis", "postgresql"], indirect=True)
 async def test_two_namespaces_in_one_store_have_keys_of_their_own(sides, store_url, brokers):
-    """An environment does not block another one."""
+    """One environment does not block another one."""
     await sides.worker.claim_key("k", "a", ttl=60)
     other = create(
         store_url,
@@ -50,7 +62,7 @@ async def test_two_namespaces_in_one_store_have_keys_of_their_own(sides, store_u
 
 
 async def test_our_backends_either_store_everything_or_name_those_that_do(sides, kind):
-    """What a backend can do stands in its attributes; the rest it refuses with the remedy."""
+    """Attributes name the abilities of a backend; it refuses the others with the remedy."""
     stores = not kind.startswith("rpc")
     for backend in (sides.producer, sides.worker):
         assert (backend.keeps_states, backend.keeps_keys, backend.lists_tasks) == (stores,) * 3
@@ -60,6 +72,7 @@ async def test_our_backends_either_store_everything_or_name_those_that_do(sides,
     for asking in (
         sides.producer.claim_key("k", "a", ttl=60),
         sides.worker.keep_key("k", "a", ttl=60),
+        sides.worker.swap_key("k", "a", ttl=60, expected=None, value=b"1"),
         sides.worker.release_key("k", "a"),
         sides.producer.list_tasks(),
         sides.worker.count_tasks(),

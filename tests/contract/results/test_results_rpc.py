@@ -1,9 +1,10 @@
-"""What rpc:// does when its connections break, on the in-memory broker and on RabbitMQ."""
+"""Behaviour of rpc:// when its connections are lost, on the in-memory broker and RabbitMQ."""
 
 import asyncio
 import random
 
 import pytest
+from support import report_ends
 
 from stem_amqp.errors import (
     BackendUnavailableError,
@@ -11,20 +12,21 @@ from stem_amqp.errors import (
     ResultUnavailableError,
     UnroutableError,
 )
-from stem_amqp.message import new_id
+from stem_amqp.messages.message import new_id
 from stem_amqp.results.base import Transition
-from stem_amqp.results.rpc import RpcBackend
+from stem_amqp.results.rpc.backend import RpcBackend
+from stem_amqp.results.rpc.queues import group_queues
 from stem_amqp.states import TaskState
 from stem_amqp.topology.entities import Entities, Queue
 from stem_amqp.topology.names import Names
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.publication import Publication
 
 SUCCEEDED = TaskState.SUCCEEDED
 
 
 @pytest.fixture
 async def rpc(harness):
-    """Make backends, each with connections of its own; groups are removed afterwards."""
+    """Yield a maker of backends with separate connections, and remove their groups afterwards."""
     opened, groups = [], []
     names = Names(harness.prefix)
 
@@ -48,8 +50,7 @@ async def rpc(harness):
             return names.group(group_id)
 
         async def declare(self, backend, group_id):
-            queue = backend._groups._queue(group_id, 100)
-            await self.transports[0].declare(Entities(queues=(queue,)))
+            await self.transports[0].declare(group_queues(names, group_id, 100))
 
         async def delete(self, group_id):
             queue = Queue(name=names.group(group_id))
@@ -60,7 +61,11 @@ async def rpc(harness):
         await backend.close()
     janitor = await harness.transport()
     for group_id in groups:
-        queues = (names.group(group_id), names.group_claim(group_id))
+        queues = (
+            names.group(group_id),
+            names.group_claim(group_id),
+            names.group_values(group_id),
+        )
         await janitor.delete(Entities(queues=tuple(Queue(name=name) for name in queues)))
 
 
@@ -78,7 +83,7 @@ def finished(task_id, reply_to, result=b"1"):
 
 
 async def routable(transport, address):
-    """Say whether there is a queue of that name; an exclusive one can only be published to."""
+    """Return whether a queue exists; an exclusive one can only be published to."""
     try:
         await transport.publish(
             Publication(exchange="", routing_key=address, body=b"", type="test")
@@ -91,7 +96,7 @@ async def routable(transport, address):
 
 
 async def repeated(call):
-    """Repeat a call as a worker does, until the broker lets it through."""
+    """Repeat a call as a worker does, until the broker accepts it."""
     while True:
         try:
             return await call()
@@ -100,7 +105,7 @@ async def repeated(call):
 
 
 async def test_the_reply_queue_comes_back_after_a_lost_connection(rpc, harness):
-    """A producer that lost its connection is told of what ends afterwards, at the same address."""
+    """A producer that reconnected gets later replies at the same address."""
     producer, worker = await rpc.backend(), await rpc.backend()
     address = await producer.reply_address()
     harness.cut()
@@ -113,16 +118,16 @@ async def test_the_reply_queue_comes_back_after_a_lost_connection(rpc, harness):
     assert await producer.reply_address() == address
 
 
-async def test_a_reply_to_a_producer_that_is_gone_counts_as_stored(rpc):
-    """Nobody waits any more, so there is nothing that a worker could do."""
+async def test_a_reply_to_a_closed_producer_counts_as_stored(rpc):
+    """The reply has no reader, so there is nothing that a worker could do."""
     producer, worker = await rpc.backend(), await rpc.backend()
     address = await producer.reply_address()
     await producer.close()
     assert await worker.transition([finished(new_id(), address)]) == [True]
 
 
-async def test_the_reply_queue_is_gone_once_its_backend_is_closed(rpc):
-    """A closed backend leaves nothing on the broker, although its transport goes on."""
+async def test_the_reply_queue_is_deleted_once_its_backend_is_closed(rpc):
+    """A closed backend leaves no queue on the broker, although its transport stays open."""
     producer = await rpc.backend()
     address = await producer.reply_address()
     assert await routable(rpc.transports[0], address)
@@ -131,18 +136,18 @@ async def test_the_reply_queue_is_gone_once_its_backend_is_closed(rpc):
 
 
 async def test_a_crash_between_publishing_and_acknowledging_loses_no_member(rpc, harness):
-    """Two tokens in a group's queue are united, and only one is left."""
+    """Two tokens in a group's queue are merged, and only one is left."""
     backend, group_id = await rpc.backend(), rpc.group_id()
     await backend.create_group(group_id, 3, ttl=100)
-    await backend.report_member(group_id, "a", SUCCEEDED)
+    await report_ends(backend, group_id, 0)
     transport, queue = rpc.transports[0], rpc.queue(group_id)
     async with transport.browse(queue) as deliveries:
         older = [delivery.body async for delivery in deliveries]
-    await backend.report_member(group_id, "b", SUCCEEDED)
+    await report_ends(backend, group_id, 1)
     for body in older:
         await transport.publish(Publication(exchange="", routing_key=queue, body=body))
-    group = await backend.report_member(group_id, "c", SUCCEEDED)
-    assert set(group.members) == {"a", "b", "c"}
+    group = await report_ends(backend, group_id, 2)
+    assert group.complete
 
     async def one_is_left():
         return (await transport.status([queue]))[queue].ready == 1
@@ -151,43 +156,43 @@ async def test_a_crash_between_publishing_and_acknowledging_loses_no_member(rpc,
 
 
 async def test_two_holders_never_have_different_tokens(rpc):
-    """All tokens of a group go to one holder; the next in line gets them after it, and only then."""
+    """All tokens of a group go to one holder; the next holder gets them only after it."""
     one, other, group_id = await rpc.backend(), await rpc.backend(), rpc.group_id()
     await one.create_group(group_id, 2, ttl=100)
     async with rpc.transports[0].browse(rpc.queue(group_id)) as deliveries:
         (body,) = [delivery.body async for delivery in deliveries]
     copy = Publication(exchange="", routing_key=rpc.queue(group_id), body=body)
     await rpc.transports[0].publish(copy)
-    async with one._groups._hold(group_id) as first, other._groups._hold(group_id) as second:
+    async with one.groups._hold(group_id) as first, other.groups._hold(group_id) as second:
         await first.state()
         turn = asyncio.create_task(second.state())
         await asyncio.sleep(0.2)
         assert not turn.done()
         turn.cancel()
         await asyncio.wait({turn})
-    async with other._groups._hold(group_id) as second:
+    async with other.groups._hold(group_id) as second:
         assert (await second.state()).size == 2
 
 
 async def test_a_creator_that_crashed_before_the_first_token_is_made_up_for(rpc, monkeypatch):
-    """A queue without a token is filled by the next creator; until then it is not available."""
-    monkeypatch.setattr("stem_amqp.results.rpc_groups._CREATE_PATIENCE", 0.2)
+    """A queue without a token is filled by the next creator; until then it is unavailable."""
+    monkeypatch.setattr("stem_amqp.results.rpc.groups._CREATE_PATIENCE", 0.2)
     backend, group_id = await rpc.backend(), rpc.group_id()
-    backend._groups._patience = 0.2
+    backend.groups._patience = 0.2
     await rpc.declare(backend, group_id)
     with pytest.raises(BackendUnavailableError, match=f"queue .*{group_id} is empty"):
-        await backend.report_member(group_id, "a", SUCCEEDED)
+        await report_ends(backend, group_id, 0)
     await backend.create_group(group_id, 1, ttl=100)
-    assert (await backend.report_member(group_id, "a", SUCCEEDED)).complete
+    assert (await report_ends(backend, group_id, 0)).complete
 
 
 async def test_a_foreign_message_in_a_group_queue_is_named(rpc):
-    """What is no token is reported as such, and not taken for a group."""
+    """The error says that the message is no token of a group."""
     backend, group_id = await rpc.backend(), rpc.group_id()
     await rpc.declare(backend, group_id)
     publication = Publication(exchange="", routing_key=rpc.queue(group_id), body=b"[]")
     await rpc.transports[0].publish(publication)
-    with pytest.raises(BackendUnavailableError, match="no group state"):
+    with pytest.raises(BackendUnavailableError, match="not a group state"):
         await backend.get_group(group_id)
 
 
@@ -196,17 +201,17 @@ async def test_the_claim_of_an_earlier_group_does_not_bind_a_new_one(rpc):
     backend, group_id = await rpc.backend(), rpc.group_id()
     for claimant in ("a", "b"):
         await backend.create_group(group_id, 1, ttl=100)
-        await backend.report_member(group_id, claimant, SUCCEEDED)
+        await report_ends(backend, group_id, 0)
         assert await backend.claim_group(group_id, claimant)
         await rpc.delete(group_id)
 
 
-async def test_a_reporter_that_gives_up_does_not_take_the_others_along(rpc):
-    """Members that end together are written together, whoever of them still waits."""
+async def test_a_reporter_that_gives_up_does_not_stop_the_others(rpc):
+    """Members that end together are written together, even if a caller is cancelled."""
     backend, group_id = await rpc.backend(), rpc.group_id()
     await backend.create_group(group_id, 2, ttl=100)
-    first = asyncio.create_task(backend.report_member(group_id, "a", SUCCEEDED))
-    second = asyncio.create_task(backend.report_member(group_id, "b", SUCCEEDED))
+    first = asyncio.create_task(report_ends(backend, group_id, 0))
+    second = asyncio.create_task(report_ends(backend, group_id, 1))
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).complete
@@ -214,23 +219,23 @@ async def test_a_reporter_that_gives_up_does_not_take_the_others_along(rpc):
 
 
 async def test_closing_cancels_reports_that_wait_for_their_turn(rpc):
-    """A backend that is closed does not wait for another process to let a group go."""
+    """A backend that is closed does not wait for another process to release a group."""
     other, backend, group_id = await rpc.backend(), await rpc.backend(), rpc.group_id()
     await other.create_group(group_id, 1, ttl=100)
-    async with other._groups._hold(group_id) as held:
+    async with other.groups._hold(group_id) as held:
         await held.state()
-        report = asyncio.create_task(backend.report_member(group_id, "a", SUCCEEDED))
+        report = asyncio.create_task(report_ends(backend, group_id, 0))
         await asyncio.sleep(0.05)
         assert not report.done()
         await backend.close()
         with pytest.raises(asyncio.CancelledError):
             await report
-    assert (await other.get_group(group_id)).members == {}
+    assert (await other.get_group(group_id)).done == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_group_is_completed_and_claimed_once_while_connections_break(rpc, harness, seed):
-    """However often connections are cut: no member is lost, one sees the end, and one claims."""
+    """No member is lost, one report completes the group, and one claim succeeds."""
     size, chance = 24, random.Random(seed)
     backends = [await rpc.backend() for _ in range(3)]
     group_id = rpc.group_id()
@@ -239,7 +244,7 @@ async def test_a_group_is_completed_and_claimed_once_while_connections_break(rpc
     async def member(number):
         backend, task_id = backends[number % 3], f"task-{number}"
         await asyncio.sleep(chance.random() * 0.5)
-        group = await repeated(lambda: backend.report_member(group_id, task_id, SUCCEEDED))
+        group = await repeated(lambda: report_ends(backend, group_id, number))
         won = group.complete and await repeated(lambda: backend.claim_group(group_id, task_id))
         return group.complete, task_id if won else None
 
@@ -248,21 +253,22 @@ async def test_a_group_is_completed_and_claimed_once_while_connections_break(rpc
             await asyncio.sleep(chance.uniform(0.02, 0.15))
             harness.cut()
 
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(60):
         outcomes, _ = await asyncio.gather(
             asyncio.gather(*(member(number) for number in range(size))), cutter()
         )
     assert any(complete for complete, _ in outcomes)
     (winner,) = [winner for _, winner in outcomes if winner]
     group = await repeated(lambda: backends[0].get_group(group_id))
-    assert set(group.members) == {f"task-{number}" for number in range(size)}
+    assert (group.done, group.failed) == (size, 0)
     assert group.claimed_by == winner
 
 
 async def test_a_deleted_group_queue_is_an_unknown_group(rpc):
-    """What operators delete is gone, and said to be."""
+    """The error for a queue that an operator deleted says that the group is unknown."""
     backend, group_id = await rpc.backend(), rpc.group_id()
     await backend.create_group(group_id, 1, ttl=100)
     await rpc.delete(group_id)
+    assert await report_ends(backend, group_id, 0) is None
     with pytest.raises(ResultUnavailableError, match=group_id):
-        await backend.report_member(group_id, "a", SUCCEEDED)
+        await backend.seal_group(group_id)

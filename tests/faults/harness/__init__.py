@@ -1,1 +1,1 @@
-"""Breaks things on purpose and keeps account of every task: brokers, networks, workers, producers."""
+"""Causes faults of brokers, networks, workers and producers, and accounts for every task."""

@@ -1,46 +1,27 @@
-"""The account of every task: what was acknowledged must be finished, queued or dead-lettered."""
+"""The account of every task: an acknowledged task must be finished, queued or dead-lettered."""
 
 import collections
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-POLL = 0.02
-"""Seconds between two looks."""
-
-
-def until(holds, what, timeout=20.0):
-    """Wait until a condition holds, and return its value.
-
-    Args:
-        holds: the condition.
-        what: its name, for the message of the failure.
-        timeout: seconds to wait at most.
-
-    Raises:
-        AssertionError: the time is over.
-    """
-    deadline = time.monotonic() + timeout
-    while not (value := holds()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
-        time.sleep(POLL)
-    return value
+from support import until
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What became of the tasks of one test.
+    """The outcomes of the tasks of one test.
 
     Args:
-        fault: what was broken.
-        asked: tasks that a producer began to enqueue.
-        acknowledged: tasks whose ``enqueue`` returned.
-        finished: different tasks that ran to their end.
-        repeated: runs beyond the first of each task.
-        queued: tasks still in the work queue.
-        dead: tasks in the dead-letter queue.
-        refused: calls of ``enqueue`` that raised, by the error's name.
-        lost: acknowledged tasks that are nowhere. Empty, or the framework is broken.
+        fault: the fault.
+        asked: the number of tasks that a producer began to enqueue.
+        acknowledged: the number of tasks whose ``enqueue`` returned.
+        finished: the number of different tasks that ran to their end.
+        repeated: the number of runs beyond the first of each task.
+        queued: the number of tasks still in the work queue.
+        dead: the number of tasks in the dead-letter queue.
+        refused: the number of calls of ``enqueue`` that raised, by the error's name.
+        lost: acknowledged tasks that are in none of these places; must be empty.
         recovery: seconds from the end of each fault to the end of a task enqueued after it.
     """
 
@@ -72,21 +53,31 @@ def table(tallies):
 
 @dataclass
 class Ledger:
-    """The books of one test, written by producers and workers.
+    """The books of one test: files into which producers and workers write a line for each task.
 
     Args:
-        fault: what is broken in this test.
-        folder: where the books are.
+        fault: the fault of this test.
+        folder: the folder of the books.
     """
 
     fault: str
     folder: Path
     recovery: list[float] = field(default_factory=list)
 
-    def read(self, name):
-        """Return how often each number is in a book."""
+    def size(self, name):
+        """Return the bytes of a book."""
         path = self.folder / name
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return path.stat().st_size if path.exists() else 0
+
+    def lines(self, name):
+        """Return the number of lines of a book."""
+        path = self.folder / name
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def read(self, name, beyond=0):
+        """Return how often each task's number is in a book, from a number of bytes on."""
+        path = self.folder / name
+        lines = path.read_bytes()[beyond:].split(b"\n")[:-1] if path.exists() else []
         return collections.Counter(int(line.split()[0]) for line in lines)
 
     def refusals(self):
@@ -96,24 +87,25 @@ class Ledger:
         return collections.Counter(line.split()[1] for line in lines)
 
     def deaths(self):
-        """Return at which steps workers have killed themselves."""
+        """Return the steps at which workers have killed themselves."""
         path = self.folder / "deaths"
         return path.read_text().split() if path.exists() else []
 
-    def progress(self, name, more, timeout=20.0):
-        """Wait until a book has so many more lines than now."""
-        goal = self.read(name).total() + more
-        until(lambda: self.read(name).total() >= goal, f"{more} more {name}", timeout)
+    def progress(self, name, more, timeout=60.0):
+        """Wait until a book has a number of lines more than now."""
+        goal = self.lines(name) + more
+        until(lambda: self.lines(name) >= goal, f"{more} more {name}", timeout)
 
-    def recovered(self, timeout=30.0):
-        """Wait until a task that is enqueued from now on has run, and note the time it took.
+    def recovered(self, timeout=60.0):
+        """Wait until a task that is enqueued from now on has run, and record the seconds.
 
-        To be called when a fault has ended: a broker answers again, a network is whole.
+        Call it when a fault has ended: when the broker answers or the network works again.
         """
         since = time.monotonic()
+        seen = self.size("finished")
         last = max(self.read("asked"), default=-1)
         until(
-            lambda: max(self.read("finished"), default=-1) > last,
+            lambda: max(self.read("finished", beyond=seen), default=-1) > last,
             f"a task enqueued after: {self.fault},",
             timeout,
         )
@@ -124,7 +116,7 @@ class Ledger:
         return set(self.read("acknowledged")) - set(self.read("finished"))
 
     def close(self, queued, dead):
-        """Add everything up.
+        """Return the tally of all books.
 
         Args:
             queued: numbers of the tasks in the work queue.

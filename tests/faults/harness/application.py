@@ -1,7 +1,7 @@
-"""The application under fault: each task writes its number into a book, which is how it is counted.
+"""The application of the fault tests: each task writes its number into a book.
 
-It runs in the processes that a `Crew` starts. One write of one line with O_APPEND is there whole or
-not at all, whatever happens to the process.
+It runs in the processes that a `Crew` starts. One write of one line with O_APPEND is atomic,
+whatever happens to the process.
 """
 
 import asyncio
@@ -15,9 +15,11 @@ from stem_amqp.states import TaskState
 
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
 DEADLY = os.environ.get("FAULTS_DIE_AT", "")
-"""Where the worker kills itself: received, started, inside, storing, stored, settled, or nowhere."""
+"""The step at which the worker kills itself: received, started, inside, storing, stored or settled.
+
+Empty for a worker that does not kill itself."""
 PASSES = int(os.environ.get("FAULTS_PASSES", "0"))
-"""How often it passes that point alive."""
+"""How often it passes that step before it kills itself."""
 PAUSE = float(os.environ.get("FAULTS_PAUSE", "0"))
 """Seconds that each task takes."""
 
@@ -26,7 +28,7 @@ passes = itertools.count()
 
 
 def book(name):
-    """Open a book, and return what writes a line into it."""
+    """Open a book, and return a function that writes a line into it."""
     file = os.open(FOLDER / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     return lambda line: os.write(file, f"{line}\n".encode())
 
@@ -36,7 +38,7 @@ deaths = book("deaths")
 
 
 def die(step):
-    """Kill this process with SIGKILL at the given step, once it has been there often enough."""
+    """Kill this process with SIGKILL at the deadly step, once it has passed it often enough."""
     if step == DEADLY and next(passes) >= PASSES:
         deaths(step)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,7 +46,7 @@ def die(step):
 
 @stem.task("note", queue="q", max_retries=0)
 async def note(number: int) -> int:
-    """Take a moment, and write the number down."""
+    """Sleep for the pause, and write the number into the book."""
     die("inside")
     if PAUSE:
         await asyncio.sleep(PAUSE)
@@ -54,7 +56,7 @@ async def note(number: int) -> int:
 
 @stem.task("linger", queue="q", max_retries=0)
 async def linger(number: int, seconds: float) -> int:
-    """Take too long the first time."""
+    """Sleep in the first run only, and write the number into the book."""
     lingered = FOLDER / f"lingered-{number}"
     if not lingered.exists():
         lingered.touch()
@@ -69,7 +71,7 @@ stem.signals.task_succeeded.connect()(lambda event: die("settled"))
 
 
 def die_while_storing():
-    """Wrap the backend's transition: before and after the outcome is stored."""
+    """Wrap the backend's transition, to die before or after the outcome is stored."""
     connect = stem.connect
 
     async def connecting():

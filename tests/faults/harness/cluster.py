@@ -1,18 +1,18 @@
-"""Three RabbitMQ nodes of our own on one host, which are one cluster."""
+"""A cluster of three private RabbitMQ nodes on one host."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from faults.harness.account import until
 from faults.harness.node import Node, node_folder
+from support import until
 
 SIZE = 3
 DISCOVERY = "cluster_formation.peer_discovery_backend = classic_config"
 
 
 class Cluster:
-    """Nodes that know each other.
+    """Nodes that form a cluster.
 
     Args:
         nodes: the nodes.
@@ -23,7 +23,7 @@ class Cluster:
 
     @property
     def url(self):
-        """Their URLs, for failover."""
+        """The URLs of all nodes, for failover."""
         return ",".join(node.url for node in self.nodes)
 
     def leader(self, queue):
@@ -34,23 +34,23 @@ class Cluster:
         return next(node for node in self.nodes if node.name == leaders[queue])
 
     def start(self):
-        """Start the nodes that do not run, all at once: some wait for others."""
+        """Start the nodes that do not run, concurrently: some wait for others."""
         stopped = [node for node in self.nodes if not node.running]
         for node in stopped:
             node.begin()
         with ThreadPoolExecutor(SIZE) as pool:
             list(pool.map(Node.wait, stopped))
-        until(self.whole, "a cluster of three", 30)
+        until(self.whole, "a cluster of three", 60)
 
     def whole(self):
-        """Say whether every node runs, as the first one sees it."""
+        """Return whether every node runs, according to the first one."""
         status = json.loads(self.nodes[0].ctl("cluster_status", "--formatter", "json"))
         return set(status["running_nodes"]) == {node.name for node in self.nodes}
 
 
 @contextmanager
 def private_cluster():
-    """Start a cluster, and end it at the end of the block."""
+    """Start a cluster, and stop it at the end of the block."""
     with node_folder() as (folder, port):
         nodes = []
         for number in range(SIZE):

@@ -1,35 +1,34 @@
-"""Producers and workers as processes of their own, and the account of what they did."""
+"""Producers and workers in separate processes, and the account of their tasks."""
 
 import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from faults.harness.account import Ledger, until
+from faults.harness.account import Ledger
+from forked_python import parent_of_programs, start_python
+from support import until
 
 from stem_amqp import Stem
-from stem_amqp.assembly import entities_of
 from stem_amqp.topology.entities import Entities, Queue
 
 HERE = Path(__file__).parent
 MILLION = 1_000_000
-STOP_TIMEOUT = 40.0
+STOP_TIMEOUT = 60.0
 
 
 class Crew:
-    """The processes of one test, on one broker, in a namespace of their own.
+    """The processes of one test, on one broker, in a separate namespace.
 
     Args:
-        ledger: their books.
+        ledger: the books of the processes.
         url: the broker's URL, or several with commas.
         via: the URL that the processes use instead, such as a proxy's.
         backend_url: the result backend's URL.
-        environment: further variables, such as ``STEM_PUBLISH_TIMEOUT``.
+        **environment: further variables, such as ``STEM_PUBLISH_TIMEOUT``.
     """
 
     def __init__(self, ledger, url, *, via=None, backend_url="rpc://", **environment):
@@ -45,53 +44,54 @@ class Crew:
         }
         self.producers, self.workers = [], []
 
-    def work(self, concurrency=20, **environment):
+    def work(self, concurrency=20, *, app="application:stem", queues=(), **environment):
         """Start a worker, and return its process."""
-        words = ["-m", "stem_amqp", "worker", "application:stem", "--parent", str(os.getpid())]
+        words = ["-m", "stem_amqp", "worker", app, "--parent", str(parent_of_programs())]
         words += ["--concurrency", str(concurrency)]
+        words += [word for queue in queues for word in ("-Q", queue)]
         self.workers.append(self._start(words, environment))
         return self.workers[-1]
 
-    def produce(self, count=MILLION, rate=200.0, delay=0.0):
-        """Start a producer, whose tasks have numbers that no other has, and return its process."""
+    def produce(self, count=MILLION, rate=100.0, delay=0.0):
+        """Start a producer, whose tasks have unique numbers, and return its process."""
         first = (len(self.producers) + 1) * MILLION
         words = ["produce.py", str(first), str(count), str(rate), str(delay)]
         self.producers.append(self._start(words, {}))
         return self.producers[-1]
 
     def under_load(self, workers=1, **options):
-        """Start workers and a producer, and return once tasks are finished."""
+        """Start workers and a producer, and return once 50 tasks have finished."""
         for _ in range(workers):
             self.work()
         self.produce(**options)
         self.ledger.progress("finished", 50)
 
     def log(self):
-        """Return what the processes have logged."""
+        """Return the log of the processes."""
         path = self.ledger.folder / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def finish(self, timeout=40.0):
-        """Stop producing, let the workers finish, stop them, and add everything up.
+    def finish(self, timeout=90.0):
+        """Stop the producers, let the workers finish, stop them, and return the tally.
 
         Args:
-            timeout: seconds that the workers get to finish what is acknowledged.
+            timeout: seconds in which the workers may finish the acknowledged tasks.
 
         Raises:
-            AssertionError: a process did not end by itself in good order.
+            AssertionError: a worker ended with another exit code than 0.
         """
         self.end(self.producers)
-        with suppress(AssertionError):  # what is left is looked for in the queues
+        with suppress(AssertionError):  # unfinished tasks are looked up in the queues
             until(lambda: not self.ledger.outstanding(), "every task", timeout)
         codes = self.end(self.workers)
         assert not any(codes), f"exit codes {codes}\n{self.log()[-3000:]}"
         return self.count()
 
     def count(self, also=None):
-        """Add everything up, of which the queues tell a part.
+        """Return the tally of the books and the queues.
 
         Args:
-            also: a queue whose tasks count as queued, too.
+            also: another queue whose tasks count as queued.
         """
         queued = self.numbers(f"{self.namespace}.q") | (self.numbers(also) if also else set())
         return self.ledger.close(queued, self.numbers(f"{self.namespace}.q.dlq"))
@@ -101,7 +101,7 @@ class Crew:
         return asyncio.run(self._numbers(queue))
 
     def end(self, processes):
-        """Stop with SIGTERM what still runs, and return the exit codes of what did."""
+        """Stop the running processes with SIGTERM, and return their exit codes."""
         running = [process for process in processes if process.poll() is None]
         for process in running:
             process.send_signal(signal.SIGTERM)
@@ -114,13 +114,13 @@ class Crew:
         process.wait(STOP_TIMEOUT)
 
     def stem(self, **settings):
-        """Return the application's twin in this process, with other settings."""
+        """Return the same application for this process, with other settings."""
         stem = Stem(
             broker_url=self._url,
             namespace=self.namespace,
             backend_url="memory://",
         )
-        stem.settings = stem.settings.replace(provision="none", **settings)
+        stem.reconfigure(provision="none", **settings)
         stem.task("note", queue="q")(lambda number: None)
         return stem
 
@@ -134,12 +134,12 @@ class Crew:
 
     async def _delete(self):
         async with self.stem() as stem:
-            await stem.connected.transport.delete(entities_of(stem))
+            await stem.connected.transport.delete(stem.blueprint.entities)
             versions = [Queue(name=name) for name in stem.names.works("q", 1).values()]
             await stem.connected.transport.delete(Entities(queues=tuple(versions)))
 
     def queues(self):
-        """Return which versions of the work queue are there."""
+        """Return the names of the existing versions of the work queue."""
         return asyncio.run(self._versions())
 
     async def _versions(self):
@@ -149,18 +149,17 @@ class Crew:
             return {name for name, found in status.items() if found is not None}
 
     def clean_up(self):
-        """Kill what runs, and delete the namespace."""
+        """Kill the processes, and delete the namespace's entities."""
         for process in self.producers + self.workers:
             self.kill(process)
         asyncio.run(self._delete())
 
     def _start(self, words, environment):
         with (self.ledger.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, *words],
+            return start_python(
+                *words,
                 cwd=HERE,
                 env=self.environment | environment,
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -169,7 +168,7 @@ class Crew:
 
 @contextmanager
 def crew_on(fault, folder, url, **options):
-    """Give a crew, and end it with everything that it started."""
+    """Yield a crew, and end everything that it started at the end of the block."""
     crew = Crew(Ledger(fault, folder), url, **options)
     try:
         yield crew

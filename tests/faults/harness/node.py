@@ -1,56 +1,55 @@
-"""A RabbitMQ node of our own that can be stopped, killed, frozen, alarmed, and started again."""
+"""A private RabbitMQ node that can be stopped, killed, frozen, alarmed and started again."""
 
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from stem_amqp.errors import BrokerUnavailableError
-from stem_amqp.testing import program_keeper
-from stem_amqp.testing.handshake import broker_version, wait_for_broker
-from stem_amqp.testing.private_rabbitmq import _environment, _free_ports, find_programs
+from stem_amqp.servers.keeping import free_ports, start_keeper
+from stem_amqp.servers.rabbitmq.handshake import broker_version, wait_for_broker
+from stem_amqp.servers.rabbitmq.private import find_programs, node_environment
 
-START_TIMEOUT = 60.0
-COMMAND_TIMEOUT = 30.0
-STOP_TIMEOUT = 30.0
-SHELL = 'ulimit -n "$(ulimit -Hn)"; echo $$ > pid; exec "$0"'
-"""Many open files, as `stem_amqp.testing.keeper` explains; and exec keeps the process id."""
+START_TIMEOUT = 120.0
+COMMAND_TIMEOUT = 90.0
+ROOM = 4 << 30
+"""Bytes that must be free in memory for the data of nodes."""
+STOP_TIMEOUT = 90.0
+ONE_SCHEDULER = "+S 1:1"
+"""A node's threads beyond the first one cost time, of several nodes on few cores."""
+MEMORY = Path("/dev/shm")
+"""A file system in memory: a node calls fsync for each queue that is declared. A node that is killed keeps
+what it has written in either kind."""
+SHELL = 'echo $$ > pid; exec "$0"'
+"""A shell script that stores the process id; ``exec`` keeps it."""
 
 
 def keep(folder, command, environment=None):
-    """Start a program that ends with this process, in a folder of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", program_keeper.__file__, str(os.getpid()), folder, *command],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    """Start a program in a folder; it ends when this process ends."""
+    return start_keeper(folder, command, environment=environment)
 
 
 def end(keeping):
-    """End a kept program with SIGKILL."""
+    """Kill a program that `keep` has started, with SIGKILL."""
     keeping.terminate()
     keeping.wait(STOP_TIMEOUT)
 
 
 def installed_version():
-    """Return the release of the RabbitMQ that nodes are started from, such as ``4.3.6``."""
+    """Return the release of the installed RabbitMQ, such as ``4.3.6``."""
     script = find_programs().server.with_name("rabbitmqctl")
     done = subprocess.run([script, "version"], capture_output=True, text=True, check=True)
     return done.stdout.split()[-1]
 
 
 class Node:
-    """One node. Its ports and its data are the same for every start.
+    """One node. Its ports and its data stay the same over restarts.
 
     Args:
-        folder: everything of this node.
+        folder: the folder of all the node's files.
         epmd: the port of Erlang's port mapper.
         settings: lines of rabbitmq.conf.
         advanced: the Erlang terms of advanced.config.
@@ -59,8 +58,9 @@ class Node:
 
     def __init__(self, folder, epmd, *, settings=(), advanced="", cookie="FAULTS"):
         self.folder = folder
-        self._port, self._distribution = _free_ports(2)
-        self._environment = _environment(folder, self._port, self._distribution, epmd)
+        self._port, self._distribution = free_ports(2)
+        self._environment = node_environment(folder, self._port, self._distribution, epmd)
+        self._environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] += f" {ONE_SCHEDULER}"
         self.name = self._environment["RABBITMQ_NODENAME"]
         self._settings = list(settings)
         (folder / "advanced.config").write_text(f"[{advanced}].\n")
@@ -74,17 +74,17 @@ class Node:
 
     @property
     def port(self):
-        """Its AMQP port on 127.0.0.1."""
+        """The node's AMQP port on 127.0.0.1."""
         return self._port
 
     @property
     def url(self):
-        """Its AMQP URL."""
+        """The node's AMQP URL."""
         return f"amqp://guest:guest@127.0.0.1:{self._port}/"
 
     @property
     def running(self):
-        """Whether it was started and not stopped."""
+        """Whether the node was started and not stopped."""
         return self._keeping is not None
 
     def configure(self, *lines):
@@ -92,19 +92,19 @@ class Node:
         self._settings += lines
 
     def begin(self):
-        """Start it, and do not wait."""
+        """Start the node without waiting for it."""
         lines = ["disk_free_limit.absolute = 10MB", *self._settings]
         (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         server = str(find_programs().server)
         self._keeping = keep(self.folder, ["/bin/sh", "-c", SHELL, server], self._environment)
 
     def wait(self):
-        """Wait until it answers."""
+        """Wait until the node answers."""
         keeping = self._keeping
         wait_for_broker(self.url, timeout=START_TIMEOUT, alive=lambda: keeping.poll() is None)
 
     def answers(self):
-        """Say whether it is up and takes connections."""
+        """Return whether the node runs and accepts connections."""
         try:
             broker_version(self.url, timeout=3.0)
         except BrokerUnavailableError:
@@ -112,28 +112,28 @@ class Node:
         return True
 
     def start(self):
-        """Start it, and return once it answers."""
+        """Start the node, and return once it answers."""
         self.begin()
         self.wait()
 
     def stop(self):
-        """Shut it down in good order."""
+        """Shut the node down cleanly."""
         self.ctl("stop")
         self._keeping.wait(STOP_TIMEOUT)
         self._keeping = None
 
     def kill(self):
-        """Kill it with SIGKILL; a second time is no error."""
+        """Kill the node with SIGKILL; a second call does nothing."""
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
             end(keeping)
 
     def freeze(self):
-        """Stop its process with SIGSTOP: connections stay open and nothing answers."""
+        """Stop the node's process with SIGSTOP: connections stay open, and it does not answer."""
         os.kill(self._pid, signal.SIGSTOP)
 
     def thaw(self):
-        """Let it go on."""
+        """Continue the node's process after `freeze`."""
         os.kill(self._pid, signal.SIGCONT)
 
     def ctl(self, *arguments):
@@ -153,11 +153,11 @@ class Node:
         return done.stdout
 
     def close_connections(self):
-        """Close every connection, as an operator does."""
+        """Close every connection with rabbitmqctl, as an operator does."""
         self.ctl("close_all_connections", "--vhost", "/", "--global", "on purpose")
 
     def messages(self, namespace):
-        """Return how many messages are in a namespace's work queue, delivered ones included."""
+        """Return the number of messages in a namespace's work queue, including unsettled ones."""
         lines = self.ctl("list_queues", "name", "messages").splitlines()
         counts = dict(line.split() for line in lines if line)
         return int(counts[f"{namespace}.q"])
@@ -175,14 +175,20 @@ class Node:
         return int((self.folder / "pid").read_text())
 
 
+def fastest_folder():
+    """Return the folder for data of nodes: in memory, unless a folder is named; None: the usual one."""
+    free = shutil.disk_usage(MEMORY).free if os.access(MEMORY, os.W_OK) else 0
+    return MEMORY if "TMPDIR" not in os.environ and free > ROOM else None
+
+
 @contextmanager
 def node_folder():
-    """Give a temporary folder and the port of an Erlang port mapper that runs meanwhile."""
+    """Yield a temporary folder, and the port of an Erlang port mapper that runs meanwhile."""
     find_programs()
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="stem-faults-"))
+        folder = Path(tempfile.mkdtemp(prefix="stem-faults-", dir=fastest_folder()))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        (port,) = _free_ports(1)
+        (port,) = free_ports(1)
         mapper = folder / "epmd"
         mapper.mkdir()
         environment = {"PATH": os.environ["PATH"], "ERL_EPMD_ADDRESS": "127.0.0.1"}
@@ -193,7 +199,7 @@ def node_folder():
 
 @contextmanager
 def private_node(**options):
-    """Start a node, and end it and all its processes at the end of the block."""
+    """Start a node, and stop it with all its processes at the end of the block."""
     with node_folder() as (folder, port):
         home = folder / "node"
         home.mkdir()

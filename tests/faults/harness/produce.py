@@ -1,9 +1,10 @@
-"""A producer as a process of its own: numbered tasks at a steady pace, each written down twice.
+"""A producer in a separate process: it enqueues numbered tasks at a constant rate.
 
     python produce.py FIRST COUNT RATE DELAY
 
-Into ``asked`` before it is enqueued, into ``acknowledged`` once ``enqueue`` has returned; what
-``enqueue`` raised goes into ``refused``. SIGTERM ends it: what is under way is finished first.
+It writes each number into the book ``asked`` before the task is enqueued and into ``acknowledged``
+once ``enqueue`` has returned, and the errors of ``enqueue`` into ``refused``. SIGTERM ends it after
+the calls in progress.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ IN_FLIGHT = 50
 
 
 async def produce(first, count, rate, delay):
-    """Enqueue so many tasks, a number for each, so many a second."""
+    """Enqueue ``count`` tasks, numbered from ``first``, at ``rate`` per second."""
     asked, acknowledged, refused = book("asked"), book("acknowledged"), book("refused")
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    parent = os.getppid()  # a producer whose test is gone ends, too
+    parent = os.getppid()  # the producer ends when the test's process has ended
     slots = asyncio.Semaphore(IN_FLIGHT)
     call = note.options(delay=delay) if delay else note
     loop = asyncio.get_running_loop()

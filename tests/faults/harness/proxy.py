@@ -1,12 +1,14 @@
-"""A TCP proxy that cuts, refuses, delays and half-opens connections. It runs in a thread of its own."""
+"""A TCP proxy that cuts, refuses, delays and half-opens connections; it runs in its own thread."""
 
 import asyncio
 import threading
 from contextlib import contextmanager, suppress
 
 UP, DOWN = "up", "down"
-"""The directions: from the client to the server, and back."""
+"""The directions: `UP` from the client to the server, `DOWN` from the server to the client."""
 CHUNK = 65536
+OPEN_OK = bytes.fromhex("01 0000 00000005 000a 0029 00 ce")
+"""The frame ``connection.open-ok``, which ends the handshake of AMQP 0-9-1."""
 
 
 class _Pair:
@@ -16,18 +18,20 @@ class _Pair:
         self._proxy = proxy
         self._writers = writers
         self.mute = set()
+        self.ready = False
         self.ended = asyncio.Event()
 
     def abort(self):
-        """End both halves at once."""
+        """Abort the connections to the client and to the server."""
         for writer in self._writers.values():
             writer.transport.abort()
 
     async def pump(self, reader, direction):
-        """Pass on what comes, late or not at all if so told."""
+        """Forward data in one direction, with the proxy's delay; discard it if the pair is mute."""
         writer = self._writers[direction]
         with suppress(OSError):
             while data := await reader.read(CHUNK):
+                self.ready = self.ready or (direction == DOWN and OPEN_OK in data)
                 if self._proxy.delay:
                     await asyncio.sleep(self._proxy.delay)
                 if direction not in self.mute:
@@ -38,7 +42,7 @@ class _Pair:
 
 
 class Proxy:
-    """Stands between a server on 127.0.0.1 and its clients.
+    """A proxy between a server on 127.0.0.1 and its clients.
 
     Args:
         target: the server's port.
@@ -51,45 +55,50 @@ class Proxy:
         self._pairs, self._tasks = set(), set()
         self._server = None
         self.delay = 0.0
-        """Seconds by which each chunk of data is late."""
+        """Seconds by which each chunk of data is delayed."""
         self.port = 0
 
     @property
     def open(self):
-        """Connections that are open now."""
+        """The number of open connections."""
         return len(self._pairs)
 
+    @property
+    def ready(self):
+        """The number of AMQP connections that are open now: their handshake is over."""
+        return sum(pair.ready for pair in tuple(self._pairs))
+
     def start(self):
-        """Listen, on the same port as before if there was one."""
+        """Listen, on the same port as before after a `refuse`."""
         if not self._thread.is_alive():
             self._thread.start()
         self._do(self._listen())
 
     def refuse(self):
-        """Listen no more, and cut what is connected: both ways are closed."""
+        """Stop listening, and abort every connection."""
         self._do(self._close())
 
     def cut(self):
-        """Abort every connection; new ones are taken."""
+        """Abort every connection; new ones are accepted."""
         self._do(self._cut())
 
     def half_open(self, *directions):
-        """Pass nothing on, not even an end, on the connections of now; new ones are whole.
+        """Forward nothing on the open connections, not even a close; new connections work.
 
         Args:
-            *directions: `UP`, `DOWN`; both if none is given.
+            *directions: `UP` or `DOWN`; default: both.
         """
         self._do(self._mute(directions or (UP, DOWN)))
 
     def stop(self):
-        """End everything."""
+        """Close the proxy with its connections, and end its thread."""
         self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def _do(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     async def _listen(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -137,7 +146,7 @@ class Proxy:
 
 @contextmanager
 def proxy_to(port):
-    """Start a proxy to a port of 127.0.0.1, and end it at the end of the block."""
+    """Start a proxy to a port of 127.0.0.1, and stop it at the end of the block."""
     proxy = Proxy(port)
     proxy.start()
     try:

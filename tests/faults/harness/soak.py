@@ -1,9 +1,9 @@
-"""Random faults under load for minutes, and the account at the end: ``make soak MINUTES=30``.
+"""Cause random faults under load for some minutes, and print the account: ``make soak MINUTES=30``.
 
     python -m faults.harness.soak MINUTES [SEED]
 
-A seed is printed; the same seed breaks the same things in the same order. Exit code 1 if a task is
-lost or if the workers do not recover.
+It prints its seed; the same seed causes the same faults in the same order. The exit code is 1 if a
+task is lost or if the workers do not recover.
 """
 
 import collections
@@ -25,6 +25,8 @@ INTERVAL = 5.0
 FREEZE = 4.0
 """Seconds that a frozen broker, an alarm or a refusing network lasts."""
 WORKERS = 2
+RATE = 200.0
+"""Tasks a second."""
 QUICK = {
     "STEM_AMQP_HEARTBEAT": "2s",
     "STEM_PUBLISH_TIMEOUT": "3s",
@@ -34,13 +36,13 @@ QUICK = {
 
 
 class Soak:
-    """What is broken, and how.
+    """The faults, a method for each.
 
     Args:
         node: the broker.
-        proxy: between the broker and everybody.
+        proxy: the proxy between the broker and its clients.
         crew: producers and workers.
-        chance: decides.
+        chance: the random generator that chooses the faults.
     """
 
     def __init__(self, node, proxy, crew, chance):
@@ -48,72 +50,72 @@ class Soak:
         self.faults = collections.Counter()
 
     def strike(self):
-        """Break one thing, put it right, and return its name."""
+        """Cause and end one random fault, and return its name."""
         name = self._chance.choice(NAMES)
         self.faults[name] += 1
         getattr(self, name)()
         return name
 
     def staff(self):
-        """Have as many workers as there should be, and a producer."""
+        """Replace the workers and the producer that have ended."""
         working = sum(worker.poll() is None for worker in self._crew.workers)
         for _ in range(WORKERS - working):
             self._crew.work()
         if self._crew.producers[-1].poll() is not None:
-            self._crew.produce()
+            self._crew.produce(rate=RATE)
 
     def broker_restarted(self):
-        """Shut down in good order."""
+        """Shut the broker down cleanly, and start it."""
         self._node.stop()
         self._node.start()
 
     def broker_killed(self):
-        """With SIGKILL."""
+        """Kill the broker with SIGKILL, and start it."""
         self._node.kill()
         self._node.start()
 
     def broker_frozen(self):
-        """With SIGSTOP."""
+        """Stop the broker with SIGSTOP for some seconds."""
         self._node.freeze()
         time.sleep(FREEZE)
         self._node.thaw()
 
     def connections_closed(self):
-        """By the operator."""
+        """Close all connections, as an operator does."""
         self._node.close_connections()
 
     def memory_alarm(self):
-        """Set, and cleared."""
+        """Set the memory alarm for some seconds."""
         self._node.memory_alarm(on=True)
         time.sleep(FREEZE)
         self._node.memory_alarm(on=False)
 
     def network_cut(self):
-        """Once, at once whole again."""
+        """Abort all connections; new ones are accepted at once."""
         self._proxy.cut()
 
     def network_refused(self):
-        """For some seconds."""
+        """Refuse connections for some seconds."""
         self._proxy.refuse()
         time.sleep(FREEZE)
         self._proxy.start()
 
     def network_half_open(self):
-        """In one direction or both."""
+        """Forward nothing on the open connections, in one direction or both."""
         self._proxy.half_open(*self._chance.choice([(UP,), (DOWN,), (UP, DOWN)]))
 
     def worker_killed(self):
-        """With SIGKILL."""
+        """Kill a worker with SIGKILL."""
         self._crew.kill(self._chance.choice(self._alive(self._crew.workers)))
 
     def worker_stopped(self):
-        """With SIGTERM."""
+        """Stop a worker with SIGTERM, and wait for its end."""
         worker = self._chance.choice(self._alive(self._crew.workers))
         worker.send_signal(signal.SIGTERM)
         worker.wait(60)
 
     def producer_killed(self):
-        """With SIGKILL."""
+        """Kill the producer with SIGKILL."""
         self._crew.kill(self._crew.producers[-1])
 
     @staticmethod
@@ -129,7 +131,7 @@ NAMES = [
 
 
 def soak(minutes, seed):
-    """Break things for so long, and return the tally."""
+    """Cause faults for a number of minutes, and return the tally."""
     with (
         tempfile.TemporaryDirectory(prefix="stem-soak-") as folder,
         private_node() as node,
@@ -143,7 +145,7 @@ def soak(minutes, seed):
         ) as crew,
     ):
         soaking = Soak(node, proxy, crew, random.Random(seed))
-        crew.under_load(workers=WORKERS)
+        crew.under_load(workers=WORKERS, rate=RATE)
         deadline = time.monotonic() + minutes * 60
         while time.monotonic() < deadline:
             name = soaking.strike()
@@ -158,7 +160,7 @@ def soak(minutes, seed):
 
 
 def main():
-    """Soak, and print the account."""
+    """Run the soak, print the account, and return the exit code."""
     minutes = float(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1_000_000)
     print(f"seed {seed}: make soak MINUTES={minutes:g} SEED={seed}", flush=True)

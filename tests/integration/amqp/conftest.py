@@ -1,4 +1,4 @@
-"""Transports to a real broker, with names of this test's own that are deleted afterwards."""
+"""Fixtures with transports to a real broker, and with unique names that are deleted afterwards."""
 
 import asyncio
 import logging
@@ -9,11 +9,11 @@ from support import eventually
 
 from stem_amqp.topology.entities import Entities, Queue
 from stem_amqp.transport.amqp.transport import AmqpTransport
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.publication import Publication
 
 
 class Bench:
-    """Makes transports and queues, and cleans up after them."""
+    """Makes transports and queues, and deletes them afterwards."""
 
     def __init__(self, url):
         self.url = url
@@ -48,14 +48,14 @@ class Bench:
 
     @staticmethod
     async def send(transport, queue, *bodies):
-        """Put messages into a queue, in order."""
+        """Publish messages to a queue, in order."""
         for body in bodies:
             await transport.publish(Publication(exchange="", routing_key=queue, body=body))
 
     eventually = staticmethod(eventually)
 
     async def clean_up(self):
-        """Delete what was declared, close what was opened, and see that no task is left."""
+        """Delete what was declared, close the transports, and assert that no task is left."""
         janitor = await self.connect()
         for entities in self.declared:
             await janitor.delete(entities)
@@ -67,7 +67,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(stem_broker_url):
-    """Transports to the broker under test."""
+    """Yield a bench for the broker under test."""
     bench = Bench(stem_broker_url)
     yield bench
     await bench.clean_up()
@@ -75,7 +75,7 @@ async def bench(stem_broker_url):
 
 @pytest.fixture(autouse=True)
 def no_noise(caplog):
-    """Nothing but this transport reports what it handles."""
+    """Assert that no logger but stem_amqp's logs a warning."""
     caplog.set_level(logging.WARNING)
     yield
     strangers = [

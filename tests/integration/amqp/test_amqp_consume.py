@@ -1,4 +1,4 @@
-"""Consuming from and browsing a real broker."""
+"""Test consuming from a real broker, and browsing it."""
 
 import asyncio
 
@@ -9,13 +9,13 @@ from stem_amqp.topology.entities import Entities, Queue
 
 
 async def look(transport, queue):
-    """Return what is in a queue, in order, and leave it there."""
+    """Return the bodies in a queue, in order, and leave the messages there."""
     async with transport.browse(queue) as deliveries:
         return [delivery.body async for delivery in deliveries]
 
 
 async def test_browsing_fifty_times_loses_nothing_and_keeps_the_order(bench):
-    """Looking at dead letters must not destroy them, nor shuffle them."""
+    """Browsing dead letters neither removes them nor changes their order."""
     transport = await bench.connect()
     queue = await bench.queue(transport)
     bodies = [b"%d" % number for number in range(20)]
@@ -26,13 +26,13 @@ async def test_browsing_fifty_times_loses_nothing_and_keeps_the_order(bench):
 
 
 async def ready(transport, queue, count):
-    """Return whether so many messages are ready."""
+    """Return whether a number of messages is ready."""
     status = (await transport.status([queue]))[queue]
     return status.ready == count
 
 
-async def test_what_is_settled_while_browsing_is_gone_and_the_rest_keeps_its_order(bench):
-    """So a replay can pick what it wants out of the middle."""
+async def test_what_is_settled_while_browsing_is_removed_and_the_rest_keeps_its_order(bench):
+    """Messages settled while browsing are removed, and the others keep their order."""
     transport = await bench.connect()
     queue = await bench.queue(transport)
     await bench.send(transport, queue, *(b"%d" % number for number in range(6)))
@@ -47,7 +47,7 @@ async def test_what_is_settled_while_browsing_is_gone_and_the_rest_keeps_its_ord
 
 
 async def test_browsing_ends_while_messages_arrive(bench):
-    """It looks as far as the queue reached at first."""
+    """Browsing ends at the messages that were in the queue when it began."""
     transport = await bench.connect()
     queue = await bench.queue(transport)
     await bench.send(transport, queue, b"0", b"1")
@@ -60,7 +60,7 @@ async def test_browsing_ends_while_messages_arrive(bench):
 
 
 async def test_the_prefetch_holds_across_a_deleted_queue(bench):
-    """A consumer that came back gets no more at once than before."""
+    """A consumer that was restored gets no more deliveries at once than before."""
     transport = await bench.connect()
     queue = await bench.queue(transport)
     transport.redeclare = lambda: transport.declare(bench.declared[0])
@@ -76,7 +76,7 @@ async def test_the_prefetch_holds_across_a_deleted_queue(bench):
 
 
 async def test_many_consumers_of_deleted_queues_redeclare_once_together(bench):
-    """One declaration brings them all back."""
+    """One declaration restores the queues of all consumers."""
     transport = await bench.connect()
     queues = [await bench.queue(transport, f"q{number}") for number in range(5)]
     running = declared = 0
@@ -99,7 +99,7 @@ async def test_many_consumers_of_deleted_queues_redeclare_once_together(bench):
 
 
 async def test_a_redeclare_that_fails_leaves_the_queue_missing(bench):
-    """The error is the one of the missing queue, and tells why it stays missing."""
+    """The error is that of the missing queue, with the reason why it stays missing."""
     transport = await bench.connect()
 
     async def redeclare():
@@ -111,12 +111,12 @@ async def test_a_redeclare_that_fails_leaves_the_queue_missing(bench):
 
 
 async def test_a_reply_queue_belongs_to_one_connection(bench):
-    """Another one is refused while it is there, and gets the name afterwards."""
+    """Another connection is refused while the queue exists, and can declare it afterwards."""
     first, second = await bench.connect(), await bench.connect()
     name = bench.name("replies")
     inbox = []
     async with first.subscribe(name, inbox.append, expires=60):
-        with pytest.raises(BrokerRefusedError, match="Another connection has it"):
+        with pytest.raises(BrokerRefusedError, match="Another connection uses it"):
             async with second.subscribe(name, inbox.append):
                 pytest.fail("two owners")
         await bench.send(second, name, b"reply")
@@ -128,7 +128,7 @@ async def test_a_reply_queue_belongs_to_one_connection(bench):
 
 
 async def test_another_value_on_the_broker_is_named_with_both(bench):
-    """Entity, argument, both values and the way out."""
+    """The error names the entity, the argument, both values and the remedy."""
     transport = await bench.connect()
     queue = await bench.queue(transport, **{"x-message-ttl": 1000})
     for arguments, ours in (({"x-message-ttl": 2000}, "2000"), ({}, "none")):
@@ -146,7 +146,7 @@ async def test_another_value_on_the_broker_is_named_with_both(bench):
 
 
 async def test_closing_with_everything_open_leaves_no_task(bench):
-    """Consumers, a subscription, a browser and publishes in flight."""
+    """Consumers, a subscription, a browser and publishes in flight end with the transport."""
     transport = await bench.connect()
     queue = await bench.queue(transport)
     await bench.send(transport, queue, *[b"x"] * 20)

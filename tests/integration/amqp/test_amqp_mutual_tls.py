@@ -1,4 +1,4 @@
-"""Mutual TLS with a real RabbitMQ, which lets nobody in without a certificate that it trusts."""
+"""Test mutual TLS with a real RabbitMQ, which requires a client certificate that it trusts."""
 
 import logging
 import socket
@@ -10,25 +10,25 @@ from certificates import Authority
 from stem_amqp import Stem
 from stem_amqp.assembly import create_transport
 from stem_amqp.errors import BrokerUnavailableError
-from stem_amqp.health import check_health
-from stem_amqp.testing.private_rabbitmq import find_programs, private_rabbitmq
+from stem_amqp.health.examination import check_health
+from stem_amqp.servers.rabbitmq.private import find_programs, private_rabbitmq
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """The authority that the broker and its clients trust."""
+    """Return the authority that the broker and its clients trust."""
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory):
-    """Another one, which nobody trusts."""
+    """Return another authority, which the broker and its clients do not trust."""
     return Authority(tmp_path_factory.mktemp("other"), "stranger")
 
 
 @pytest.fixture(scope="module")
 def broker_url(authority):
-    """A node of our own whose TLS listener demands client certificates."""
+    """Yield the URL of a private node whose TLS listener requires client certificates."""
     try:
         find_programs()
     except BrokerUnavailableError as error:
@@ -51,14 +51,14 @@ def broker_url(authority):
 
 @pytest.fixture
 def application(broker_url):
-    """Make applications with the TLS files of a test."""
+    """Return a function that makes applications with the TLS files of a test."""
 
     def make(**files):
         stem = Stem(
             broker_url=broker_url, namespace=f"t-{uuid.uuid4().hex[:8]}", backend_url="rpc://"
         )
         named = {f"tls_{part}": path for part, path in files.items()}
-        stem.settings = stem.settings.replace(connect_timeout=5, **named)
+        stem.reconfigure(connect_timeout=5, **named)
 
         @stem.task("work", queue="q")
         async def work(number: int) -> int:
@@ -70,16 +70,16 @@ def application(broker_url):
 
 
 async def test_tasks_run_through_mutual_tls(application, authority):
-    """Producer, worker and replies, with a client certificate of the authority's."""
+    """Producer, worker and replies work with a client certificate of the authority."""
     cert, key = authority.pair("client")
     stem = application(ca=authority.path, cert=cert, key=key)
     async with stem, stem.worker(["q"]).running():
-        assert await (await stem.enqueue("work", {"number": 7}, queue="q")).result(timeout=20) == 7
+        assert await (await stem.enqueue("work", {"number": 7}, queue="q")).result(timeout=60) == 7
 
 
 @pytest.mark.parametrize("what", ["not trusted", "missing", "ended", "foreign"])
 async def test_what_is_wrong_is_one_error_with_its_remedy(application, authority, stranger, what):
-    """A broker that is not trusted; a client certificate that is missing, ended or a stranger's."""
+    """Each is an error: an untrusted broker; a missing, expired or untrusted client certificate."""
     cert, key = authority.pair("client")
     ended, ended_key = authority.pair("client", days=-1, file="ended")
     foreign, foreign_key = stranger.pair("client")
@@ -100,7 +100,7 @@ async def test_what_is_wrong_is_one_error_with_its_remedy(application, authority
 async def test_a_replaced_certificate_is_used_by_the_next_connection(
     application, authority, stranger, caplog
 ):
-    """An ended one shuts out, and its replacement lets in, without a restart of the process."""
+    """An expired certificate is refused, and its replacement accepted without a restart."""
     caplog.set_level(logging.INFO, "stem_amqp.tls")
     cert, key = stranger.pair("client", file="replaced")
     good = authority.pair("client", file="new")
@@ -116,8 +116,8 @@ async def test_a_replaced_certificate_is_used_by_the_next_connection(
     assert "the TLS files have changed" in caplog.text
 
 
-async def test_health_tells_of_both_certificates(application, authority):
-    """The client's own, which ends soon, and the broker's."""
+async def test_health_reports_both_certificates(application, authority):
+    """Health reports the client's certificate, which expires soon, and the broker's."""
     cert, key = authority.pair("client", days=5, file="soon")
     stem = application(ca=authority.path, cert=cert, key=key)
     async with stem:

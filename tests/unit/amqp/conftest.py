@@ -1,4 +1,4 @@
-"""A broker that does as the test says: what a real one does only when it is ill."""
+"""A broker that follows a script, for behaviour that a real one shows only in a failure."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from pamqp.exceptions import PAMQPException
 
 from stem_amqp.transport.amqp.transport import AmqpTransport
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 CAPABILITIES = {
     "publisher_confirms": True,
     "basic.nack": True,
@@ -29,7 +29,7 @@ async def _eventually(holds, what="the condition"):
 
 @dataclass
 class Message:
-    """What was published."""
+    """A message that was published."""
 
     frame: object
     header: object = None
@@ -51,7 +51,7 @@ class Channel:
         self.link.send(self.number, *frames)
 
     def close(self, code, text):
-        """Close the channel as a broker does that objects to something."""
+        """Close the channel as a broker does after a protocol error."""
         self.link.channels.pop(self.number, None)
         self.link.closing.add(self.number)
         self.send(commands.Channel.Close(code, text, 0, 0))
@@ -103,7 +103,7 @@ class Link:
         elif isinstance(frame, commands.Channel.CloseOk):
             self.closing.discard(number)
         elif number and number not in self.closing:
-            self.broker.strays.append((number, frame))  # a real one would close the connection
+            self.broker.strays.append((number, frame))  # a real broker would close the connection
 
     def take_on_channel(self, channel, frame):  # noqa: C901 - a case for each kind of frame
         """Answer a frame of an open channel."""
@@ -126,7 +126,7 @@ class Link:
                 return
             channel.send(commands.Basic.ConsumeOk(frame.consumer_tag))
             self.broker.consuming.append(channel)
-        elif isinstance(frame, commands.Basic.Cancel):
+        elif isinstance(frame, commands.Basic.Cancel) and self.broker.answers_cancel:
             channel.send(commands.Basic.CancelOk(frame.consumer_tag))
         elif isinstance(frame, commands.Basic.Ack | commands.Basic.Nack | commands.Basic.Reject):
             channel.settled.append(frame)
@@ -140,15 +140,21 @@ class Link:
             self.complete(channel)
 
     def declare(self, channel, frame):
-        """Have a queue, unless another connection has it."""
+        """Declare a queue, unless another connection has it or its node is down."""
         self.broker.asked.append((self.name, frame.queue))
         if frame.queue in self.broker.locked:
             channel.close(405, f"RESOURCE_LOCKED - locked queue '{frame.queue}'")
+        elif len(self.broker.asked) <= self.broker.down_for:
+            channel.close(
+                404,
+                f"NOT_FOUND - home node 'rabbit@a' of durable queue '{frame.queue}' in vhost '/' is"
+                " down or inaccessible",
+            )
         else:
             channel.send(commands.Queue.DeclareOk(frame.queue, 0, 0))
 
     def complete(self, channel):
-        """Hand a message over to the test once all of it is there."""
+        """Pass a message to the test once it is complete."""
         if len(channel.message.body) == channel.message.header.body_size:
             channel.confirms += 1
             self.broker.published.append(channel.message)
@@ -156,19 +162,22 @@ class Link:
 
 
 class ScriptedBroker:
-    """A broker that does as the test says; by default it confirms everything."""
+    """A broker that follows a script; by default it confirms everything."""
 
     def __init__(self):
         self.version = "3.13.7"
         self.links = []
         self.before_close_ok = lambda channel: None
         self.answers_consume = True
+        self.answers_cancel = True
+        self.capabilities = dict(CAPABILITIES)
         self.published = []
         self.consuming = []
         self.strays = []
         self.introduced = []
         self.asked = []
         self.locked = set()
+        self.down_for = 0  # declarations that find the queue's node down
         self.on_publish = self.confirm
         self.deaf = False
         self._tasks = set()
@@ -180,7 +189,7 @@ class ScriptedBroker:
         self.url = f"amqp{'s' if ssl else ''}://guest:guest@127.0.0.1:{self.port}/"
 
     async def stop(self):
-        """Listen no more, and cut what is connected."""
+        """Stop listening, and close all connections."""
         self._server.close()
         self.cut()
         for task in self._tasks:
@@ -194,7 +203,11 @@ class ScriptedBroker:
 
     def greeting(self):
         """Return the first frame of the broker."""
-        properties = {"product": "RabbitMQ", "version": self.version, "capabilities": CAPABILITIES}
+        properties = {
+            "product": "RabbitMQ",
+            "version": self.version,
+            "capabilities": self.capabilities,
+        }
         return commands.Connection.Start(0, 9, properties, "PLAIN", "en_US")
 
     @staticmethod
@@ -204,7 +217,7 @@ class ScriptedBroker:
 
     @property
     def publishing(self):
-        """The client's publishing connection."""
+        """Return the client's publishing connection."""
         return [link for link in self.links if link.name.endswith("publishing")][-1]
 
     async def _serve(self, reader, writer):
@@ -239,13 +252,13 @@ def eventually():
 
 @pytest.fixture
 def new_scripted():
-    """Make brokers that are not started."""
+    """Return a function that makes brokers that are not started."""
     return ScriptedBroker
 
 
 @pytest.fixture
 async def scripted():
-    """A broker that does as the test says."""
+    """Yield a broker that follows a script."""
     broker = ScriptedBroker()
     await broker.start()
     yield broker
@@ -254,7 +267,7 @@ async def scripted():
 
 @pytest.fixture
 async def connect(scripted):
-    """Connect transports to it, and check that they leave nothing behind."""
+    """Connect transports to the broker, and check that they leave no task behind."""
     made = []
 
     async def connect(**options):

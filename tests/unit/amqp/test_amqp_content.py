@@ -1,4 +1,4 @@
-"""The frames of a message: what is written and read here is what pamqp writes and reads."""
+"""The frames of a message, written and read as by pamqp."""
 
 from datetime import UTC, datetime
 
@@ -12,18 +12,17 @@ from pamqp.header import ContentHeader
 
 from stem_amqp.transport.amqp.content import (
     Content,
-    Properties,
     read_confirm,
     read_deliver,
-    read_header,
     write_ack,
     write_message,
 )
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.amqp.properties import Properties, read_header
+from stem_amqp.transport.publication import Publication
 
 SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 MAYBE = st.none() | SHORT
-EXCHANGE = st.text("abcXYZ0189.:_-", max_size=100)  # pamqp writes no others
+EXCHANGE = st.text("abcXYZ0189.:_-", max_size=100)  # pamqp writes no other names
 HEADERS = st.dictionaries(
     st.text("abcdefghij-", min_size=1, max_size=12),
     st.booleans() | st.integers(-(2**31), 2**31 - 1) | SHORT | st.lists(SHORT, max_size=3),
@@ -46,7 +45,7 @@ SECONDS = st.integers(0, 4_000_000_000)
 
 
 def frames_of(data):
-    """Cut what was written into pamqp's frames, each with its channel."""
+    """Return the written bytes as pamqp's frames, each with its channel."""
     frames = []
     while data:
         size, channel, frame = pamqp.frame.unmarshal(data)
@@ -57,7 +56,7 @@ def frames_of(data):
 
 @given(PUBLICATIONS, SECONDS, st.integers(1, 60), st.integers(1, 2047))
 def test_a_written_message_is_read_by_pamqp(publication, seconds, largest, number):
-    """Every property arrives, the body in parts of the size that the broker takes."""
+    """Every property arrives, and the body is split to the broker's frame size."""
     data = write_message(
         number, publication, message_id="m-1", timestamp=seconds + 0.7, largest=largest
     )
@@ -103,7 +102,7 @@ def test_a_written_message_is_read_by_pamqp(publication, seconds, largest, numbe
     st.integers(0, 2**63 - 1),
 )
 def test_properties_are_read_as_pamqp_reads_them(properties, size):
-    """Whatever a message has or has not, each value is found at its place."""
+    """Each value is found at its position, for any set of properties."""
     frame = pamqp.frame.marshal(ContentHeader(body_size=size, properties=properties), 1)
     _, _, by_pamqp = pamqp.frame.unmarshal(frame)
     assert isinstance(by_pamqp, ContentHeader)
@@ -116,7 +115,7 @@ def test_properties_are_read_as_pamqp_reads_them(properties, size):
 
 @given(SHORT, st.integers(1, 2**63 - 1), st.booleans(), EXCHANGE, SHORT)
 def test_a_delivery_is_read(consumer, tag, redelivered, exchange, key):
-    """Where it came from, and the tag that settles it."""
+    """The origin and the delivery tag are read."""
     read = read_deliver(
         pamqp.frame.marshal(Basic.Deliver(consumer, tag, redelivered, exchange, key), 3)
     )
@@ -126,20 +125,20 @@ def test_a_delivery_is_read(consumer, tag, redelivered, exchange, key):
 
 @given(st.integers(0, 2**63 - 1), st.booleans(), st.sampled_from([Basic.Ack, Basic.Nack]))
 def test_a_confirm_is_read(tag, multiple, kind):
-    """Its tag, and whether it is for all before it."""
+    """The tag is read, and whether it includes all tags before it."""
     assert read_confirm(pamqp.frame.marshal(kind(tag, multiple=multiple), 1)) == (tag, multiple)
 
 
 @given(st.integers(0, 2**63 - 1), st.booleans(), st.integers(1, 65535))
 def test_an_ack_is_written_as_pamqp_writes_it(tag, multiple, number):
-    """Byte for byte."""
+    """The bytes are equal."""
     expected = pamqp.frame.marshal(Basic.Ack(tag, multiple=multiple), number)
     assert write_ack(number, tag, multiple=multiple) == expected
 
 
 @given(st.binary(max_size=40), st.integers(0, 0xFFFF))
-def test_properties_that_nobody_can_read_leave_the_body_readable(rubbish, flags):
-    """Somebody else's message must not end the connection."""
+def test_unreadable_properties_leave_the_body_readable(rubbish, flags):
+    """A foreign message must not end the connection."""
     payload = b"\0\x3c\0\0" + (17).to_bytes(8, "big") + flags.to_bytes(2, "big") + rubbish
     frame = b"\2\0\1" + len(payload).to_bytes(4, "big") + payload + b"\xce"
     size, properties = read_header(frame)
@@ -157,14 +156,14 @@ def test_properties_that_nobody_can_read_leave_the_body_readable(rubbish, flags)
     ],
 )
 def test_what_amqp_cannot_carry_is_refused(change, said):
-    """Written anyway, it would end the connection, and every other message's confirm with it."""
+    """It would end the connection, and with it the confirms of other messages."""
     values = {"exchange": "tasks", "routing_key": "orders", "body": b""} | change
     with pytest.raises(ValueError, match=said):
         write_message(1, Publication(**values), message_id="m", timestamp=0.0, largest=100)
 
 
 def test_a_content_is_what_was_delivered_before_its_properties_come():
-    """A message of no properties and no body is a message."""
+    """A message may have no properties and no body."""
     content = Content(1, False, "", "orders")
     assert content.body == b""
     assert content.properties.headers == {}

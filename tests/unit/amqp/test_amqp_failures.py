@@ -1,4 +1,4 @@
-"""What the broker's texts become: the object, what happened, and the remedy."""
+"""Error texts of the broker become typed errors with the object, the event and the remedy."""
 
 import asyncio
 
@@ -11,9 +11,19 @@ from stem_amqp.errors import (
     TopologyMismatchError,
     TopologyMissingError,
 )
-from stem_amqp.transport.amqp.failures import aiormq_call, entity_error, is_lost, reason
-from stem_amqp.transport.amqp.tasks import SingleFlight
+from stem_amqp.topology.entities import Entities, Queue
+from stem_amqp.transport.amqp.failures import (
+    InterruptedCallError,
+    aiormq_call,
+    entity_error,
+    is_lost,
+    reason,
+)
+from stem_amqp.transport.amqp.single_flight import SingleFlight
 
+NODE_DOWN = (
+    "NOT_FOUND - home node 'rabbit@a' of durable queue 'q' in vhost '/' is down or inaccessible"
+)
 INEQUIVALENT = (
     "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'orders' in vhost '/':"
     " received the value '2000' of type 'signedint' but current is the value '1000' of type 'long'"
@@ -57,6 +67,11 @@ INEQUIVALENT = (
             "topology apply",
         ),
         (
+            exceptions.ChannelNotFoundEntity(NODE_DOWN),
+            InterruptedCallError,
+            "node does not run .* cluster_status",
+        ),
+        (
             exceptions.ChannelAccessRefused("ACCESS_REFUSED - configure access to queue 'q' refu"),
             BrokerRefusedError,
             "set_permissions",
@@ -76,14 +91,34 @@ INEQUIVALENT = (
     ],
 )
 def test_a_refusal_becomes_a_typed_error(error, kind, words):
-    """It says what differs or is missing, and what to do about it."""
+    """It says what differs or is missing, and the remedy."""
     found = entity_error(error, "subject")
     with pytest.raises(kind, match=f"(?s){words}"):
         raise found
 
 
+async def test_a_declaration_is_repeated_while_the_node_of_the_queue_is_down(scripted, connect):
+    """RabbitMQ 4 answers so for a moment while another client declares the same queue."""
+    scripted.down_for = 3
+    transport = await connect()
+    await transport.declare(Entities(queues=(Queue(name="q"),)))
+    assert [queue for _, queue in scripted.asked] == ["q"] * 4
+
+
+async def test_a_node_that_stays_down_is_named_as_the_cause(scripted, connect):
+    """The attempts end with the time for an answer, and the remedy is not to declare the queue."""
+    scripted.down_for = 1000
+    transport = await connect(connect_timeout=0.3)
+    with pytest.raises(
+        BrokerUnavailableError, match=r"(?s)rabbit@a.*its node does not run"
+    ) as raised:
+        await transport.declare(Entities(queues=(Queue(name="q"),)))
+    assert "topology apply" not in str(raised.value)
+    assert len(scripted.asked) >= 2
+
+
 def test_a_reason_is_one_line():
-    """RabbitMQ's Erlang terms come with line breaks and indentation."""
+    """RabbitMQ's Erlang terms have line breaks and indentation."""
     text = "INTERNAL_ERROR - failed: {shutdown,\n              delete}"
     assert reason(exceptions.ConnectionInternalError(text)) == (
         "INTERNAL_ERROR - failed: {shutdown, delete}"
@@ -92,7 +127,7 @@ def test_a_reason_is_one_line():
 
 
 def test_a_bare_exception_is_a_lost_connection_and_a_bug_is_not():
-    """aiormq raises the base class itself where it knows no reason."""
+    """aiormq raises the base class itself if it knows no reason."""
     assert is_lost(Exception())
     assert is_lost(exceptions.ChannelInvalidStateError())
     assert not is_lost(ValueError("bug"))
@@ -100,13 +135,13 @@ def test_a_bare_exception_is_a_lost_connection_and_a_bug_is_not():
 
 @pytest.mark.parametrize("error", [Exception(), asyncio.CancelledError()])
 async def test_a_call_that_aiormq_gives_up_is_a_lost_connection(error):
-    """A cancellation that nobody asked this task for must not end it."""
+    """A cancellation that no caller requested must not end the task."""
     with pytest.raises(ConnectionResetError), aiormq_call():
         raise error
 
 
 async def test_a_call_that_the_caller_gives_up_is_cancelled():
-    """Told apart by who asked for it."""
+    """The two are told apart by who requested the cancellation."""
 
     async def call():
         with aiormq_call():
@@ -120,7 +155,7 @@ async def test_a_call_that_the_caller_gives_up_is_cancelled():
 
 
 async def test_work_in_single_flight_outlives_a_cancelled_caller():
-    """It is done once, for the others who wait."""
+    """It is done once, for the other callers too."""
     started, go = [], asyncio.Event()
 
     async def work():
@@ -138,8 +173,8 @@ async def test_work_in_single_flight_outlives_a_cancelled_caller():
     assert len(started) == 1
 
 
-async def test_work_in_single_flight_that_is_ended_is_an_error_for_who_waits():
-    """Nobody takes it for a cancellation of his own."""
+async def test_work_in_single_flight_that_is_ended_is_an_error_for_the_waiters():
+    """The waiting callers do not take it for their own cancellation."""
     flight = SingleFlight(asyncio.Event().wait, name="t")
     waiting = asyncio.create_task(flight())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Cutting the stream: every frame goes to who wants it, and the rest stays as it was."""
+"""Splitting the stream: every frame goes to its taker, and the rest is unchanged."""
 
 import pamqp.frame
 from hypothesis import given
@@ -10,14 +10,14 @@ from stem_amqp.transport.amqp.frames import FrameCutter
 
 
 class Taker:
-    """Takes frames whose body starts with a given byte."""
+    """A taker of the frames whose body starts with a given byte."""
 
     def __init__(self, wanted):
         self.wanted = wanted
         self.taken = []
 
     def take(self, kind, frame):
-        """Take a body frame that is wanted."""
+        """Take a body frame if it is wanted."""
         if kind != 3 or frame[7:8] != self.wanted:
             return False
         self.taken.append(frame)
@@ -37,7 +37,7 @@ FRAMES = st.lists(
 
 @given(FRAMES, st.lists(st.integers(1, 50), max_size=30))
 def test_the_stream_may_be_cut_anywhere(frames, sizes):
-    """What is taken and what is left does not depend on how the bytes arrive."""
+    """The result does not depend on how the bytes arrive."""
     stream = b"".join(body(number, head + rest) for number, head, rest in frames)
     takers = {1: Taker(b"a"), 2: Taker(b"b")}
     cutter, left, position = FrameCutter(takers), b"", 0
@@ -58,7 +58,7 @@ def test_the_stream_may_be_cut_anywhere(frames, sizes):
 
 
 def test_what_is_no_amqp_is_left_alone():
-    """A server of another protocol: aiormq says what is wrong."""
+    """aiormq reports a server of another protocol."""
     cutter = FrameCutter({})
     assert cutter.feed(b"HTTP/1.1 400 Bad Request\r\n") == b"HTTP/1.1 400 Bad Request\r\n"
     assert cutter.feed(b"\r\n") == b"\r\n"

@@ -1,4 +1,4 @@
-"""Publishing to a broker that objects, stalls and breaks."""
+"""Publishing to a broker that refuses, stalls and disconnects."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from stem_amqp.errors import (
 )
 from stem_amqp.transport.amqp import link
 from stem_amqp.transport.amqp import transport as transport_module
-from stem_amqp.transport.base import Publication
+from stem_amqp.transport.publication import Publication
 
 
 def message(body=b"x", key="orders", exchange="tasks", **more):
@@ -23,7 +23,7 @@ def message(body=b"x", key="orders", exchange="tasks", **more):
 
 
 async def test_a_message_is_persistent_mandatory_and_has_its_properties(scripted, connect):
-    """What the broker sees is what rule 2 promises."""
+    """The properties are those of rule 2."""
     transport = await connect()
     await transport.publish(
         message(
@@ -50,7 +50,7 @@ async def test_a_message_is_persistent_mandatory_and_has_its_properties(scripted
 
 
 async def test_a_nacked_message_is_an_error(scripted, connect):
-    """A full or unavailable queue is no silent loss."""
+    """A full or unavailable queue does not lose messages silently."""
     scripted.on_publish = lambda channel, tag, _: channel.send(commands.Basic.Nack(tag))
     transport = await connect()
     with pytest.raises(PublishRefusedError, match=r"exchange 'tasks' with routing key 'orders'"):
@@ -58,9 +58,9 @@ async def test_a_nacked_message_is_an_error(scripted, connect):
 
 
 async def test_a_returned_message_is_an_error_though_it_is_confirmed(scripted, connect):
-    """The broker confirms what it returned; that is no success."""
+    """The broker confirms a message that it returned, which is no success."""
 
-    def give_back(channel, tag, message):
+    def return_message(channel, tag, message):
         channel.send(
             commands.Basic.Return(312, "NO_ROUTE", "tasks", "orders"),
             message.header,
@@ -68,7 +68,7 @@ async def test_a_returned_message_is_an_error_though_it_is_confirmed(scripted, c
             commands.Basic.Ack(tag),
         )
 
-    scripted.on_publish = give_back
+    scripted.on_publish = return_message
     transport = await connect()
     with pytest.raises(UnroutableError, match="NO_ROUTE"):
         await transport.publish(message())
@@ -113,7 +113,7 @@ def pamqp_body(content):
 async def test_only_the_publish_that_the_broker_objects_to_fails(
     scripted, connect, code, text, error, guilty
 ):
-    """It costs the shared channel; all others in flight on it are published again."""
+    """The shared channel is closed, and all other messages in flight on it are published again."""
     bad = message(**guilty)
 
     def object_to(channel, tag, message):
@@ -134,7 +134,7 @@ async def test_only_the_publish_that_the_broker_objects_to_fails(
 
 
 async def test_a_channel_that_is_always_closed_is_no_endless_loop(scripted, connect):
-    """An objection that names nobody fails the publish after a few attempts."""
+    """If no message is named, the publish fails after a few attempts."""
     scripted.on_publish = lambda channel, *_: channel.close(541, "INTERNAL_ERROR")
     transport = await connect()
     with pytest.raises(PublishRefusedError, match="INTERNAL_ERROR"):
@@ -143,7 +143,7 @@ async def test_a_channel_that_is_always_closed_is_no_endless_loop(scripted, conn
 
 
 async def test_no_channel_number_is_used_twice(scripted, connect):
-    """A late frame of a closed channel would be counted on the next one, and shift its confirms."""
+    """A late frame of a closed channel would count on the next one, and shift its confirms."""
 
     def object_to(channel, tag, message):
         if message.body == b"bad":
@@ -172,7 +172,7 @@ async def test_no_channel_number_is_used_twice(scripted, connect):
 async def test_a_lost_confirm_is_published_again_with_the_same_message_id(
     scripted, connect, eventually
 ):
-    """The message may be there twice, never not at all, and can be recognised."""
+    """The message may exist twice, but is never lost, and can be recognised by its id."""
     scripted.on_publish = lambda *_: None
     transport = await connect()
     publishing = asyncio.create_task(transport.publish(message()))
@@ -196,7 +196,7 @@ async def test_no_confirm_in_time_says_that_the_message_may_have_arrived(scripte
 
 
 async def test_a_blocking_broker_is_named_as_the_reason(scripted, connect):
-    """Whoever reads the error looks for a memory or disk alarm."""
+    """The error hints at a memory or disk alarm."""
 
     def block(channel, *_):
         channel.link.send(0, commands.Connection.Blocked("low on memory"))
@@ -208,7 +208,7 @@ async def test_a_blocking_broker_is_named_as_the_reason(scripted, connect):
 
 
 async def test_without_a_connection_it_certainly_was_not_sent(scripted, connect, eventually):
-    """The error is another one than for an unknown outcome."""
+    """The error differs from that of an unknown outcome."""
     transport = await connect(publish_timeout=0.2)
     changes = []
     transport.on_connection_change = changes.append
@@ -219,7 +219,7 @@ async def test_without_a_connection_it_certainly_was_not_sent(scripted, connect,
 
 
 async def test_a_transport_that_is_closed_publishes_nothing(scripted, connect):
-    """It fails at once, and does not wait for the timeout."""
+    """It fails at once, without waiting for the timeout."""
     transport = await connect(publish_timeout=60)
     await transport.close()
     with pytest.raises(BrokerUnavailableError, match="closed"):
@@ -227,7 +227,7 @@ async def test_a_transport_that_is_closed_publishes_nothing(scripted, connect):
 
 
 async def test_what_cannot_be_written_as_amqp_is_a_publish_error(scripted, connect):
-    """It names the header, and the channel goes on."""
+    """The error names the header, and the channel stays open."""
     transport = await connect()
     with pytest.raises(PublishError, match="strange"):
         await transport.publish(message(headers={"strange": object()}))
@@ -238,7 +238,7 @@ async def test_what_cannot_be_written_as_amqp_is_a_publish_error(scripted, conne
 
 
 async def test_a_cancelled_publish_is_cancelled(scripted, connect, eventually):
-    """The caller's cancellation is no lost connection: nothing is published again."""
+    """The caller's cancellation is not a lost connection: the message is not published again."""
     scripted.on_publish = lambda *_: None
     transport = await connect()
     publishing = asyncio.create_task(transport.publish(message()))
@@ -252,7 +252,7 @@ async def test_a_cancelled_publish_is_cancelled(scripted, connect, eventually):
 
 
 async def test_a_full_socket_holds_nothing_up_for_ever(scripted, connect, eventually):
-    """What waits to be written to a dead connection is published on the next one."""
+    """Messages that wait to be written to a dead connection are published on the next one."""
     transport = await connect(publish_timeout=10)
     await transport.publish(message())
     scripted.deaf = True
@@ -269,13 +269,13 @@ async def test_a_full_socket_holds_nothing_up_for_ever(scripted, connect, eventu
 async def test_publishes_end_when_the_transport_is_closed_under_them(
     scripted, connect, monkeypatch
 ):
-    """Also those that wait for a place in the queue of a connection that nobody reads any more."""
+    """This includes those that wait for room in the queue of a connection that is not read."""
     monkeypatch.setattr(transport_module, "CLOSE_TIMEOUT", 0.3)
     monkeypatch.setattr(link, "CLOSE_TIMEOUT", 0.3)
     transport = await connect(publish_timeout=60)
     await transport.publish(message())
     scripted.deaf = True
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         closing = asyncio.create_task(transport.close())
         publishing = []
         while not closing.done():

@@ -1,12 +1,12 @@
-"""Broker URLs, and what a broker says of itself."""
+"""Broker URLs, and the description of a broker."""
 
 import pytest
 
 from stem_amqp.errors import ConfigurationError
-from stem_amqp.transport.amqp.features import broker_info, supported
 from stem_amqp.transport.amqp.transport import AmqpTransport
 from stem_amqp.transport.amqp.urls import BrokerUrl
 from stem_amqp.transport.base import BrokerInfo
+from stem_amqp.transport.features import broker_info, supported
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from stem_amqp.transport.base import BrokerInfo
     ],
 )
 def test_a_url_is_read(text, user, host, port, virtual_host):
-    """With AMQP's defaults for what it does not say."""
+    """Omitted parts have the defaults of AMQP."""
     url = BrokerUrl.parse(text)
     assert (url.user, url.host, url.port, url.virtual_host) == (user, host, port, virtual_host)
 
@@ -41,7 +41,7 @@ def test_a_url_is_read(text, user, host, port, virtual_host):
     ],
 )
 def test_an_unusable_url_is_named_without_its_password(text):
-    """The message tells the form, and shows no part of the password."""
+    """The message shows the form, and no part of the password."""
     with pytest.raises(ConfigurationError, match="STEM_BROKER_URL") as caught:
         AmqpTransport([text])
     if "@" in text:
@@ -51,13 +51,13 @@ def test_an_unusable_url_is_named_without_its_password(text):
 
 
 def test_a_password_is_in_no_representation():
-    """Neither in the text nor in the debug form."""
+    """This holds for `str` and `repr`."""
     url = BrokerUrl.parse("amqp://u:s3cret@host/")
     assert "s3cret" not in f"{url} {url!r}"
 
 
 def test_no_url_at_all_is_an_error():
-    """An empty setting is a mistake, not localhost."""
+    """An empty setting is a mistake, and does not mean localhost."""
     with pytest.raises(ConfigurationError, match="no broker URL"):
         AmqpTransport([])
 
@@ -67,12 +67,12 @@ def test_no_url_at_all_is_an_error():
     [("amqp://h/", 30, "30"), ("amqp://h/", 0.2, "1"), ("amqp://h/?heartbeat=7", 30, "7")],
 )
 def test_a_heartbeat_is_in_whole_seconds_and_the_urls_own_comes_first(text, seconds, expected):
-    """aiormq takes a broken number for no heartbeat at all."""
+    """aiormq would take a fractional number for no heartbeat."""
     assert BrokerUrl.parse(text).with_heartbeat(seconds).url.query["heartbeat"] == expected
 
 
 def test_the_broker_is_described_by_its_properties():
-    """Also one that says little of itself."""
+    """This includes a broker with few properties."""
     properties = {"product": "RabbitMQ", "version": "4.3.6+beta.1", "cluster_name": "c"}
     assert broker_info(properties) == BrokerInfo(product="RabbitMQ", version=(4, 3, 6), cluster="c")
     assert broker_info({}).version == ()
@@ -83,5 +83,5 @@ def test_the_broker_is_described_by_its_properties():
     [((3, 9, 29), False), ((3, 10, 8), True), ((4, 0), True), ((4, 3, 6), True)],
 )
 def test_a_release_is_supported_from_3_10_on(version, expected):
-    """What a delay queue needs is there from that release on."""
+    """Delay queues need features of that release."""
     assert supported(BrokerInfo(product="RabbitMQ", version=version)) is expected

@@ -10,7 +10,7 @@ from stem_amqp.signing.keys import HmacKey
 
 @pytest.fixture(params=["hmac-sha256", "ed25519"])
 def signing_key(request):
-    """An active key of each algorithm that signs."""
+    """Return an active key of each algorithm that signs."""
     if request.param == "hmac-sha256":
         return HmacKey("k1", os.urandom(32), active=True)
     return Ed25519Key("k1", private=os.urandom(32), active=True)
@@ -18,5 +18,5 @@ def signing_key(request):
 
 @pytest.fixture
 def cipher_key():
-    """An active key that encrypts."""
+    """Return an active key that encrypts."""
     return AesGcmKey("c1", os.urandom(32), active=True)

@@ -1,4 +1,4 @@
-"""Key files and variables: what they hold, and mistakes that name their place and no secret."""
+"""Key files and variables: their content, and errors with the place and without secrets."""
 
 import base64
 import builtins
@@ -22,7 +22,7 @@ HMAC = f"keys:\n- id: k1\n  algorithm: hmac-sha256\n  secret: {SECRET}\n"
 
 @pytest.fixture
 def file(tmp_path):
-    """Write a key file that nobody else can read."""
+    """Write a key file that only the owner can read."""
 
     def write(text, mode=0o600):
         path = tmp_path / "keys.yaml"
@@ -34,7 +34,7 @@ def file(tmp_path):
 
 
 def mistake(path):
-    """Return the text of what is wrong with a file, which must not hold its secret."""
+    """Return the error about a file, which must not have its secret."""
     with pytest.raises(ConfigurationError) as caught:
         read_key_file(path)
     assert SECRET not in str(caught.value)
@@ -43,7 +43,7 @@ def mistake(path):
 
 
 def test_a_file_has_keys_of_every_kind(file):
-    """In YAML."""
+    """The file is written in YAML."""
     private = os.urandom(32)
     public = base64.b64encode(Ed25519Key("x", private=private).public_bytes).decode()
     text = base64.urlsafe_b64encode(private).decode().rstrip("=")
@@ -65,7 +65,7 @@ def test_a_file_has_keys_of_every_kind(file):
 
 
 def test_a_file_may_be_json(file):
-    """For machines that write it."""
+    """Programs write JSON more easily."""
     entry = {"id": "k1", "algorithm": "hmac-sha256", "secret": SECRET, "active": True}
     assert read_key_file(file(json.dumps({"keys": [entry]}))).signing.id == "k1"
 
@@ -74,22 +74,22 @@ def test_a_file_may_be_json(file):
     ("text", "place", "words"),
     [
         ("", "keys.yaml:1", "must be a mapping with keys"),
-        ("keys: []", "keys.yaml:1: keys", "a list with a key or more"),
+        ("keys: []", "keys.yaml:1: keys", "a list with at least one key"),
         ("keys: [x]", "keys.yaml:1: keys[0]", "must be a mapping"),
-        (f"{HMAC}  more: 1", "keys.yaml:5: keys[0]", "a field here is none of"),
+        (f"{HMAC}  more: 1", "keys.yaml:5: keys[0]", "a field here that is not one of"),
         (
             HMAC.replace("secret", "secert"),
             "keys.yaml:4: keys[0]",
-            "'secert' is no field\n  Did you mean 'secret'?",
+            "'secert' is not a valid field\n  Did you mean 'secret'?",
         ),
         (f"{HMAC}  Active: true", "keys.yaml:5: keys[0]", "Did you mean 'active'?"),
-        ("key: []", "keys.yaml:1", "'key' is no field\n  Did you mean 'keys'?"),
-        (f"{HMAC}  {SECRET}: 1", "keys.yaml:5: keys[0]", "a field here is none of"),
+        ("key: []", "keys.yaml:1", "'key' is not a valid field\n  Did you mean 'keys'?"),
+        (f"{HMAC}  {SECRET}: 1", "keys.yaml:5: keys[0]", "a field here that is not one of"),
         (f"{HMAC}- id: k2", "keys.yaml:5: keys[1]", "algorithm is missing"),
-        (HMAC.replace("hmac-sha256", "md5"), "keys.yaml:3: keys[0].algorithm", "there are: hmac"),
-        (HMAC.replace("k1", "k 1"), "keys.yaml:2: keys[0].id", "no id"),
-        (HMAC.replace(SECRET, f"{SECRET}!"), "keys.yaml:4: keys[0].secret", "no base64"),
-        (HMAC.replace(SECRET, SECRET[:8]), "keys.yaml:2: keys[0]", "has 6 bytes, at least 32"),
+        (HMAC.replace("hmac-sha256", "md5"), "keys.yaml:3: keys[0].algorithm", "use one of: hmac"),
+        (HMAC.replace("k1", "k 1"), "keys.yaml:2: keys[0].id", "not a valid id"),
+        (HMAC.replace(SECRET, f"{SECRET}!"), "keys.yaml:4: keys[0].secret", "not valid base64"),
+        (HMAC.replace(SECRET, SECRET[:8]), "keys.yaml:2: keys[0]", "has 6 bytes; at least 32"),
         (
             HMAC.replace("hmac-sha256", "ed25519"),
             "keys.yaml:4: keys[0].secret",
@@ -97,10 +97,10 @@ def test_a_file_may_be_json(file):
         ),
         (HMAC + HMAC[6:], "keys.yaml", "two keys with the id 'k1'"),
         (f"{HMAC}  active: {SECRET}", "keys.yaml:5: keys[0].active", "true or false"),
-        (f"{HMAC}  active: [", "keys.yaml:5", "no YAML"),
-        (f"{HMAC}  secret: {SECRET}", "keys.yaml:5: keys[0]", "secret is there twice"),
-        (f"keys:\n- id: k1\n\tsecret: {SECRET}", "keys.yaml:3", "no YAML"),
-        (f"keys:\n- id: k1\n  secret: *{SECRET[:30]}", "keys.yaml:3", "no YAML"),
+        (f"{HMAC}  active: [", "keys.yaml:5", "not valid YAML"),
+        (f"{HMAC}  secret: {SECRET}", "keys.yaml:5: keys[0]", "secret is given twice"),
+        (f"keys:\n- id: k1\n\tsecret: {SECRET}", "keys.yaml:3", "not valid YAML"),
+        (f"keys:\n- id: k1\n  secret: *{SECRET[:30]}", "keys.yaml:3", "not valid YAML"),
         (
             f"{HMAC}  active: true\n{HMAC[6:].replace('k1', 'k2')}  active: true",
             "keys.yaml",
@@ -109,12 +109,12 @@ def test_a_file_may_be_json(file):
         (
             HMAC.replace("hmac-sha256", "ed25519").replace("secret", "public") + "  active: true",
             "keys.yaml",
-            "its private half is not here",
+            "it has no private key",
         ),
     ],
 )
 def test_a_mistake_names_its_place_and_no_secret(file, text, place, words):
-    """File, line and key, on one screen."""
+    """The error has file, line and key, on one screen."""
     told = mistake(file(text))
     assert place in told
     assert words in told
@@ -124,28 +124,34 @@ def test_a_mistake_names_its_place_and_no_secret(file, text, place, words):
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=80))
 def test_any_text_is_keys_or_a_configuration_error(tmp_path_factory, text):
-    """Nothing else comes of a file."""
+    """A file has no other outcome."""
     path = tmp_path_factory.mktemp("keys") / "keys.yaml"
     path.write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises(ConfigurationError):
         read_key_file(path)
 
 
+def test_a_file_that_is_nested_too_deep_is_no_key_file(file):
+    """The parser's recursion limit is a mistake in the file, not a bug."""
+    with pytest.raises(ConfigurationError, match="not valid YAML"):
+        read_key_file(file("keys: " + "[" * 5000))
+
+
 def test_a_missing_file_is_named(tmp_path):
-    """With the reason of the system."""
+    """The error has the reason of the operating system."""
     assert "No such file" in mistake(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
 def test_a_file_that_others_can_read_is_warned_of(file, caplog, mode, warned):
-    """It works all the same."""
+    """The keys are used nevertheless."""
     path = file(HMAC, mode)
     read_key_file(path)
     assert ("can be read or changed by others (mode 644)" in caplog.text) is warned
 
 
 def test_a_missing_package_is_named_with_its_pip_line(file, monkeypatch):
-    """HMAC-SHA256 works without it."""
+    """HMAC-SHA256 works without the package."""
     real = builtins.__import__
 
     def without(name, *rest, **more):
@@ -166,15 +172,15 @@ def test_a_variable_has_several_keys_of_which_the_first_is_active():
 
 
 @pytest.mark.parametrize("value", [SECRET, f"k1:{SECRET},{SECRET}", f"k1:{SECRET[:9]}", ":", "a:!"])
-def test_a_mistake_in_a_variable_is_told_without_its_value(value):
-    """It would end up in a log."""
+def test_a_mistake_in_a_variable_is_reported_without_its_value(value):
+    """The value would otherwise appear in a log."""
     with pytest.raises(ConfigurationError, match="STEM_SIGNING_KEY: key") as caught:
         parse_variable("STEM_SIGNING_KEY", value, Algorithm.HMAC_SHA256)
     assert SECRET[:9] not in str(caught.value)
 
 
 def test_keys_come_from_one_place(file):
-    """Two would leave open which one is active."""
+    """With two sources, the active key would be ambiguous."""
     with pytest.raises(ConfigurationError, match="not from both"):
         ring_from(Settings.load(keys_file=file(HMAC), signing_key=f"k1:{SECRET}"))
 
@@ -187,12 +193,12 @@ def test_keys_come_from_one_place(file):
         ({"encrypt": True, "signing_key": f"k1:{SECRET}"}, "no key of algorithm aes-256-gcm"),
         (
             {"require_signature": True, "encryption_key": f"c1:{SECRET}"},
-            "every message would be refused",
+            "every message would be rejected",
         ),
     ],
 )
 def test_what_is_asked_for_without_a_key_is_an_error(values, words):
-    """At the start, and not with the first message."""
+    """The error is raised at the start, not at the first message."""
     given = Settings.load(**values)
     with pytest.raises(ConfigurationError, match=words):
         seal_from(given, ring_from(given))
@@ -207,13 +213,13 @@ def test_what_is_asked_for_without_a_key_is_an_error(values, words):
     ],
 )
 def test_signatures_are_required_where_they_can_be_verified(values, required):
-    """Safe, unless the settings say otherwise."""
+    """This is the safe default, which the settings can change."""
     given = Settings.load(**values)
     assert seal_from(given, ring_from(given)).required is required
 
 
 def test_variables_are_read_again_from_the_environment_file(tmp_path, monkeypatch):
-    """The environment of a process does not change, its file does."""
+    """The environment of a process does not change, but the file does."""
     monkeypatch.chdir(tmp_path)
     dotenv = tmp_path / ".env"
     dotenv.write_text(f"STEM_SIGNING_KEY=k1:{SECRET}\n")
@@ -225,7 +231,7 @@ def test_variables_are_read_again_from_the_environment_file(tmp_path, monkeypatc
 
 
 def test_keys_of_the_program_are_not_replaced_by_the_environment(monkeypatch):
-    """Who gives them in code means them."""
+    """Keys that are given in code take precedence."""
     given = Settings.load(signing_key=f"mine:{SECRET}")
     monkeypatch.setenv("STEM_SIGNING_KEY", f"k1:{SECRET}")
     ring = ring_from(given)

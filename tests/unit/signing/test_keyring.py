@@ -1,8 +1,8 @@
-"""The key ring: when it is read again, and when it stays as it is."""
+"""The key ring: when it is read again, and when it is unchanged."""
 
 import copy
 import os
-import pickle  # the only one here: to show that keys do not go through it
+import pickle  # the only import of pickle: it shows that keys cannot be pickled
 
 import pytest
 
@@ -12,7 +12,7 @@ from stem_amqp.signing.keys import HmacKey
 
 
 class Source:
-    """Keys that change, with a clock; counts the looks."""
+    """A source whose keys change, with a clock; it counts its reads."""
 
     def __init__(self):
         self.ids, self.stamp, self.now, self.looks = ["k1"], 1, 100.0, 0
@@ -22,25 +22,25 @@ class Source:
             raise ConfigurationError("no keys")
         return KeySet(HmacKey(key_id, os.urandom(32)) for key_id in self.ids)
 
-    def look(self):
+    def source_stamp(self):
         self.looks += 1
         return self.stamp
 
     def ring(self):
-        ring = KeyRing(self.read, stamp=self.look, clock=lambda: self.now)
+        ring = KeyRing(self.read, stamp=self.source_stamp, clock=lambda: self.now)
         self.looks = 0
         return ring
 
 
 def test_a_known_key_costs_no_look():
-    """The common case reads a dictionary."""
+    """The common case is a dictionary lookup."""
     source = Source()
     assert source.ring().find("k1").id == "k1"
     assert source.looks == 0
 
 
 def test_an_unknown_key_is_looked_for_once_a_second():
-    """Who sends unknown ids does not make the worker read files."""
+    """A sender of unknown ids does not make the worker read files continuously."""
     source = Source()
     ring = source.ring()
     for _ in range(5):
@@ -52,7 +52,7 @@ def test_an_unknown_key_is_looked_for_once_a_second():
 
 
 def test_a_key_that_comes_right_after_the_start_is_found():
-    """The first look waits for nothing."""
+    """The first read does not wait."""
     source = Source()
     ring = source.ring()
     source.ids, source.stamp = ["k2"], 2
@@ -61,12 +61,12 @@ def test_a_key_that_comes_right_after_the_start_is_found():
 
 
 def test_a_file_that_cannot_be_read_changes_nothing(caplog):
-    """Neither by itself nor when it is asked for; the next look may find it whole."""
+    """This holds for a periodic and a requested read; the next read may succeed."""
     source = Source()
     ring = source.ring()
     source.ids, source.stamp = [], 2
     assert ring.find("k2") is None
-    assert "the old ones stay: no keys" in caplog.text
+    assert "the old keys stay in use: no keys" in caplog.text
     with pytest.raises(ConfigurationError):
         ring.reload()
     assert ring.find("k1").id == "k1"
@@ -75,9 +75,9 @@ def test_a_file_that_cannot_be_read_changes_nothing(caplog):
 
 
 def test_a_key_is_never_serialized():
-    """Neither by accident nor to send it to another process."""
+    """This prevents copies by accident and to other processes."""
     key = HmacKey("k1", os.urandom(32))
-    with pytest.raises(TypeError, match="not to be copied"):
+    with pytest.raises(TypeError, match="must not be copied"):
         pickle.dumps(key)
-    with pytest.raises(TypeError, match="not to be copied"):
+    with pytest.raises(TypeError, match="must not be copied"):
         copy.copy(key)

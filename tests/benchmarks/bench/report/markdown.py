@@ -43,7 +43,7 @@ def _tables(rows: Sequence[Row], base: str) -> Iterator[str]:
             titled = row.case.name
             yield f"\n### {row.case.title}\n\n`{titled}`, {row.size:,} tasks, {_load(row)}"
         yield ""
-        yield f"| {row.metric.title} | {row.metric.unit} | from-to | {base} is better by |"
+        yield f"| {row.metric.title} | {row.metric.unit} | from-to | {base} is better by factor |"
         yield "|---|--:|--:|--:|"
         for cell in row.cells:
             if cell.median is None:

@@ -14,6 +14,8 @@ from stem_amqp.errors import BackendUnavailableError, StemError
 from stem_amqp.results.base import (
     GroupRecord,
     KeyRecord,
+    MemberRecord,
+    MemberReport,
     Position,
     ProgressUpdate,
     ResultBackend,
@@ -21,13 +23,14 @@ from stem_amqp.results.base import (
     TaskRecord,
     Transition,
 )
-from stem_amqp.results.memory import MemoryBackend, MemoryStore
-from stem_amqp.states import TaskState
+from stem_amqp.results.memory.backend import MemoryBackend, MemoryStore
 from stem_amqp_journal.file import JournalFile
 from stem_amqp_journal.lines import read, written
 
 log = logging.getLogger("stem_amqp_journal")
 
+_NO_LINE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a line that somebody else has written may raise."""
 LOOK_EVERY = 0.02
 """Seconds between two looks at the file while somebody waits: a file wakes nobody."""
 COMPLAIN_EVERY = 1.0
@@ -35,7 +38,7 @@ COMPLAIN_EVERY = 1.0
 
 
 class LineClock:
-    """Shows the time of the line that is carried out, and else the present.
+    """Shows the time of the line that is applied, otherwise the present.
 
     Args:
         clock: the present.
@@ -53,7 +56,7 @@ class LineClock:
 class JournalBackend(ResultBackend):
     """Results in one file.
 
-    A call that changes something is first written down, and then carried out on a `MemoryBackend`, after
+    A call that changes something is first written down, and then applied to a `MemoryBackend`, after
     all that others have written before it. Carrying out depends on nothing but the lines, so every
     process comes to the same: who reads the file has the same winner of a claim as the winner itself.
 
@@ -128,15 +131,31 @@ class JournalBackend(ResultBackend):
         await self._catch_up()
         return await self._state.find_tasks(query, after=after, limit=limit)
 
-    async def create_group(self, group_id: str, size: int, *, ttl: float) -> None:
+    async def create_group(
+        self, group_id: str, size: int, *, ttl: float, plan: bytes = b"", sealed: bool = True
+    ) -> None:
         """Create a group."""
-        await self._write("create_group", group_id=group_id, size=size, ttl=ttl)
-
-    async def report_member(self, group_id: str, task_id: str, state: TaskState) -> GroupRecord:
-        """Report that a member has ended."""
-        answer: GroupRecord = await self._write(
-            "report_member", group_id=group_id, task_id=task_id, state=state
+        await self._write(
+            "create_group", group_id=group_id, size=size, ttl=ttl, plan=plan, sealed=sealed
         )
+
+    async def expand_group(self, group_id: str, count: int, *, addition: str) -> int:
+        """Add members to an open group."""
+        answer: int = await self._write(
+            "expand_group", group_id=group_id, count=count, addition=addition
+        )
+        return answer
+
+    async def seal_group(self, group_id: str) -> GroupRecord:
+        """Let nobody add members any more."""
+        answer: GroupRecord = await self._write("seal_group", group_id=group_id)
+        return answer
+
+    async def report_members(self, reports: Sequence[MemberReport]) -> list[GroupRecord | None]:
+        """Report that members have ended: one line for all of them."""
+        if not reports:
+            return []
+        answer: list[GroupRecord | None] = await self._write("report_members", reports=reports)
         return answer
 
     async def claim_group(self, group_id: str, claimant: str) -> bool:
@@ -149,6 +168,13 @@ class JournalBackend(ResultBackend):
         await self._catch_up()
         return await self._state.get_group(group_id)
 
+    async def group_members(
+        self, group_id: str, *, after: int = -1, limit: int = 1000, failed: bool | None = None
+    ) -> list[MemberRecord]:
+        """Return members that have ended, by their index."""
+        await self._catch_up()
+        return await self._state.group_members(group_id, after=after, limit=limit, failed=failed)
+
     async def claim_key(self, key: str, owner: str, *, ttl: float) -> KeyRecord:
         """Take a key that nobody holds."""
         answer: KeyRecord = await self._write("claim_key", key=key, owner=owner, ttl=ttl)
@@ -159,6 +185,15 @@ class JournalBackend(ResultBackend):
     ) -> bool:
         """Hold a key for longer, and put a value there."""
         answer: bool = await self._write("keep_key", key=key, owner=owner, ttl=ttl, value=value)
+        return answer
+
+    async def swap_key(
+        self, key: str, owner: str, *, ttl: float, expected: bytes | None, value: bytes
+    ) -> KeyRecord:
+        """Put a value into a key, if it still has the one that was read."""
+        answer: KeyRecord = await self._write(
+            "swap_key", key=key, owner=owner, ttl=ttl, expected=expected, value=value
+        )
         return answer
 
     async def release_key(self, key: str, owner: str) -> bool:
@@ -195,7 +230,7 @@ class JournalBackend(ResultBackend):
 
     @contextlib.asynccontextmanager
     async def _ready(self) -> AsyncIterator[None]:
-        """One call at a time: lines are carried out in the order of the file."""
+        """One call at a time: lines are applied in the order of the file."""
         async with self._turn:
             if not self._open:
                 raise BackendUnavailableError("the journal is not open")
@@ -207,7 +242,7 @@ class JournalBackend(ResultBackend):
                 await self._carry_out(line)
             except StemError:
                 pass  # who wrote it was told
-            except ValueError as error:  # everybody passes over it, so all still see the same
+            except _NO_LINE as error:  # everybody passes over it, so all still see the same
                 log.warning("the journal has a line that is none, %r: %s", line[:80], error)
 
     async def _carry_out(self, line: bytes) -> Any:

@@ -1,0 +1,1 @@
+"""`stem-amqp worker` as a supervisor of several processes."""

@@ -1,0 +1,1 @@
+"""Messages on the wire: task messages, their headers, and commands to workers."""

@@ -1,0 +1,1 @@
+"""Results sent back to the producer as messages."""

@@ -1,0 +1,1 @@
+"""PostgreSQL servers: find one, start a private one, ask whether one answers."""

@@ -1,0 +1,1 @@
+"""RabbitMQ servers: find one, start a private one, ask whether one answers."""

@@ -1,0 +1,1 @@
+"""Redis servers: find one, start a private one, ask whether one answers."""

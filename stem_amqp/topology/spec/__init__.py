@@ -1,0 +1,1 @@
+"""The keys of a topology file, as models."""

@@ -1,0 +1,1 @@
+"""The messages and records that follow a run; `worker.settle` publishes and stores them."""

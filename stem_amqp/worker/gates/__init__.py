@@ -1,0 +1,1 @@
+"""Checks before a run: signed publishes, duplicates, revocations, the rate limit and the age."""

@@ -1,0 +1,1 @@
+"""Tasks in child processes, and the isolation of those that kill them."""

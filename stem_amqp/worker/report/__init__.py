@@ -1,0 +1,1 @@
+"""The reports of a worker: signals, states, statistics and log lines."""

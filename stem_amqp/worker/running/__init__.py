@@ -1,0 +1,1 @@
+"""Runs the functions of tasks: event loop or thread, time limits, dependencies, exceptions."""

@@ -1,0 +1,1 @@
+"""The rehearsal: an application with faults, and the tools that a team has on its screens."""
