@@ -2,15 +2,20 @@
 
 import asyncio
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from cli_support import command_line
 
+from stem_amqp.cli.output import show
+from stem_amqp.cli.schedules.steering import view
 from stem_amqp.clock import SystemClock
-from stem_amqp.results.base import Transition
+from stem_amqp.results.base import TaskRecord, Transition
 from stem_amqp.results.sqlite.backend import SqliteBackend
 from stem_amqp.schedule_store.base import ScheduleRecord
 from stem_amqp.scheduler.definition import encode
+from stem_amqp.scheduler.operated import PastTick
 from stem_amqp.scheduler.state import Published, ScheduleState
 from stem_amqp.schedules import Every, Schedule, tick_id
 from stem_amqp.states import TaskState
@@ -281,3 +286,31 @@ def test_list_without_the_store(cli, tmp_path):
     assert ran.code == 0
     assert "last runs and schedules made at run time are not shown" in ran.err
     assert len(ran.json["schedules"]) == 4
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_history_fits_and_wraps_no_time(capsys, monkeypatch, width):
+    """The worker is shown where there is room, and a long id is folded."""
+    at = datetime(2027, 3, 1, 8, tzinfo=UTC).timestamp()
+    name = "orders.report.of.the.whole.week"
+    tick = Published(tick_id(name, at), at, at)
+    record = TaskRecord(
+        task_id=tick.id,
+        task="orders.report",
+        queue="orders",
+        state=TaskState.SUCCEEDED,
+        attempt=0,
+        replay=0,
+        created_at=at,
+        updated_at=at,
+        worker="a-long-host-name.example.org:12345",
+    )
+    monkeypatch.setenv("COLUMNS", str(width))
+    withdrawn = PastTick(tick=replace(tick, withdrawn=True), record=None)
+    show(view([PastTick(tick=tick, record=record), withdrawn]))
+    heading, first, *rest = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= width for line in (heading, first, *rest))
+    assert heading.split()[:3] == ["AT", "STATE", "ID"]
+    assert first.startswith("2027-03-01 08:00:00 UTC  succeeded  orders.report.of")
+    assert [line.split()[3] for line in rest if "UTC" in line] == ["withdrawn"]
+    assert ("a-long-host-name.example.org:12345" in first) is (width == 160)

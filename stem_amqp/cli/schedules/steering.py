@@ -12,12 +12,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.table import Table
 
 from stem_amqp.app import Stem
 from stem_amqp.cli import options as opt
 from stem_amqp.cli.exit_codes import EPILOG
 from stem_amqp.cli.load import load
-from stem_amqp.cli.output import NOTHING, format_time, iso, note, show, show_json, table
+from stem_amqp.cli.output import NOTHING, console, format_time, iso, note, show, show_json, table
+from stem_amqp.cli.running import WIDE
 from stem_amqp.cli.schedules.group import app
 from stem_amqp.cli.session import refuse_memory
 from stem_amqp.cli.waiting import connected
@@ -124,17 +126,17 @@ def history_command(
     namespace: opt.Namespace = None,
     topology: opt.TopologyFile = None,
 ) -> None:
-    """Show the last 20 ticks of a schedule, and what became of each."""
+    """Show the last 20 ticks of a schedule, and what became of each.
+
+    Workers are shown in a terminal of 110 columns or more, and with --json.
+    """
     stem = _loaded(target, broker_url, backend_url, namespace, topology)
     found = _do(stem, lambda schedules: schedules.history(name))
     if as_json:
         show_json({"schedule": name, "ticks": [_document(one) for one in found]})
         return
     if found:
-        lines = table("at", "id", "state", "worker", whole=("id",))
-        for past in found:
-            lines.add_row(format_time(past.tick.at), one_line(past.tick.id), *_outcome(past))
-        show(lines)
+        show(view(found))
     note(count(len(found), "tick"))
 
 
@@ -176,7 +178,23 @@ def _show_issued(issued: Issued, text: str, as_json: bool) -> None:
     note(f"{text}; stored in {issued.store}")
 
 
-def _outcome(past: PastTick) -> Sequence[str]:
+def view(found: Sequence[PastTick]) -> Table:
+    """Return the table of a history.
+
+    Args:
+        found: its ticks.
+    """
+    # A narrow terminal has no room for workers, and a long id is folded rather than the time
+    wide = console().width >= WIDE
+    lines = table("at", "state", "id", *(["worker"] if wide else []), whole=("at", "state"))
+    for past in found:
+        state, worker = _outcome(past)
+        row = [format_time(past.tick.at), state, one_line(past.tick.id)]
+        lines.add_row(*row, *([worker] if wide else []))
+    return lines
+
+
+def _outcome(past: PastTick) -> tuple[str, str]:
     record = past.record
     if past.tick.withdrawn:
         return "withdrawn", NOTHING
