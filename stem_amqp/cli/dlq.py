@@ -54,14 +54,25 @@ OptionalQueue = Annotated[
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Option("--id", metavar="ID", help="A task's id or a prefix; may be repeated."),
+    typer.Option(
+        "--id",
+        metavar="ID",
+        parser=opt.not_empty,
+        help="A task's id or a prefix; may be repeated.",
+    ),
 ]
 Task = Annotated[
-    str | None, typer.Option("--task", metavar="GLOB", help="Tasks by name: 'orders.*'.")
+    str | None,
+    typer.Option("--task", metavar="GLOB", parser=opt.not_empty, help="Tasks by name: 'orders.*'."),
 ]
 Reasons = Annotated[
     list[str] | None,
-    typer.Option("--reason", metavar="REASON", help="Such as retries-exhausted; may be repeated."),
+    typer.Option(
+        "--reason",
+        metavar="REASON",
+        parser=opt.not_empty,
+        help="Such as retries-exhausted; may be repeated.",
+    ),
 ]
 OlderThan = Annotated[
     float | None, typer.Option(parser=opt.duration, metavar="DURATION", help="Failed before: 1h.")
@@ -73,6 +84,7 @@ Composition = Annotated[
     str | None,
     typer.Option(
         metavar="ID",
+        parser=opt.composition_id,
         help="Only of a composition, by its id or that of a task of it; without QUEUE, of all queues.",
     ),
 ]
@@ -118,7 +130,7 @@ def list_command(
 def show_command(
     *,
     queue: QueueArgument,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or a prefix of it.")],
+    task_id: opt.TaskId,
     as_json: opt.Json = False,
     application: opt.AppOption = None,
     broker_url: opt.BrokerUrl = None,

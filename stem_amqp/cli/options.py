@@ -17,6 +17,7 @@ from stem_amqp.errors import ConfigurationError
 
 T = TypeVar("T")
 _PANEL = "Connection"
+_UNSET = "; in a script, look whether its variable is set"
 
 
 def command_app(about: str | None = None) -> typer.Typer:
@@ -69,11 +70,34 @@ def _parse_wait(text: str) -> float:
     return math.inf if text.strip() == FOREVER else seconds(text)
 
 
+def _parse_id(text: str) -> str:
+    if not text.strip():
+        raise ConfigurationError(f"an id cannot be empty{_UNSET}")
+    return text
+
+
+def _parse_composition(text: str) -> str:
+    if not text.partition(".")[0].strip():
+        raise ConfigurationError(
+            f"{text!r:.60} is not the id of a composition, nor of a task of one{_UNSET}"
+        )
+    return text
+
+
+def _parse_filter(text: str) -> str:
+    if not text.strip(", "):
+        raise ConfigurationError(f"a filter cannot be empty: leave it out to select all{_UNSET}")
+    return text
+
+
 FOREVER = "forever"
 duration = _reader(seconds, "duration")
 wait = _reader(_parse_wait, "duration")
 time_of = _reader(_parse_time, "time")
 rate = _reader(Rate.parse, "rate")
+task_id = _reader(_parse_id, "id")
+composition_id = _reader(_parse_composition, "id")
+not_empty = _reader(_parse_filter, "text")
 
 AppArgument = Annotated[
     str, typer.Argument(metavar="APP", help="The application as module:attribute.")
@@ -129,6 +153,10 @@ TopologyFile = Annotated[
 TopologyArgument = Annotated[
     Path | None,
     typer.Argument(metavar="FILE", help="The topology file; default: STEM_TOPOLOGY."),
+]
+TaskId = Annotated[
+    str,
+    typer.Argument(metavar="ID", parser=task_id, help="The task's id, or a prefix of it."),
 ]
 WaitTimeout = Annotated[
     float | None,

@@ -34,7 +34,7 @@ app = opt.command_app()
 @app.command("result", epilog=EPILOG)
 def result_command(
     *,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or a prefix of it.")],
+    task_id: opt.TaskId,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the task has ended.")] = False,
     timeout: opt.WaitTimeout = None,
     application: opt.AppOption = None,

@@ -36,7 +36,12 @@ _NAME = 40
 def tree_command(
     *,
     composition: Annotated[
-        str, typer.Argument(metavar="ID", help="The id of a composition, or of a task of it.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            parser=opt.composition_id,
+            help="The id of a composition, or of a task of it.",
+        ),
     ],
     members: Annotated[
         int,

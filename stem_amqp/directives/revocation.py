@@ -105,6 +105,11 @@ def target_of(given: RevokeTarget) -> Target:
         value = given.get(name)
         if name in given and (not isinstance(value, str) or not value):
             raise ConfigurationError(f"{name} must be a text that is not empty, not {shown(value)}")
+    composition = given.get("composition")
+    if composition is not None and not composition.partition(".")[0]:
+        raise ConfigurationError(
+            f"composition must be the id of a composition, or of a task of it, not {shown(composition)}"
+        )
     meta: Any = given.get("meta", {})
     if not isinstance(meta, Mapping) or not all(
         isinstance(key, str) and key and isinstance(value, str) for key, value in meta.items()
@@ -112,7 +117,6 @@ def target_of(given: RevokeTarget) -> Target:
         raise ConfigurationError(
             f'meta must be texts by name, such as {{"tenant": "acme"}}, not {shown(meta)}'
         )
-    composition = given.get("composition")
     target = Target(
         task=given.get("task"),
         queue=given.get("queue"),

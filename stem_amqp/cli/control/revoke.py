@@ -30,7 +30,10 @@ from stem_amqp.text import count, one_line
 
 app = opt.command_app()
 
-Id = Annotated[str | None, typer.Argument(metavar="ID", help="The id of one task.")]
+Id = Annotated[
+    str | None,
+    typer.Argument(metavar="ID", parser=opt.task_id, help="The id of one task."),
+]
 Metas = Annotated[
     list[str] | None,
     typer.Option("--meta", metavar="KEY=VALUE", help="Tasks with this metadata; may be repeated."),
@@ -41,7 +44,9 @@ Key = Annotated[
 Composition = Annotated[
     str | None,
     typer.Option(
-        metavar="ID", help="All tasks of a composition, by its id or the id of a task of it."
+        metavar="ID",
+        parser=opt.composition_id,
+        help="All tasks of a composition, by its id or the id of a task of it.",
     ),
 ]
 Terminate = Annotated[
