@@ -42,7 +42,8 @@ class BatchTask(Task[[T], R], Links[[T], R], Generic[T, R, V]):
             items: the items.
 
         Raises:
-            ArgumentsError: an item does not fit the function; the text names its position.
+            ArgumentsError: an item does not fit the function; the text names its position. Or the items are no
+                iterable, or a text, bytes or a mapping.
         """
         return self._map(items, (), {})
 

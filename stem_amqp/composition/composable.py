@@ -7,14 +7,15 @@ first argument in the function's own type only: every task is a callable of the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from stem_amqp.composition.application import Composes
+from stem_amqp.composition.items import arguments_of, chunk_size, items_of
 from stem_amqp.composition.model import Group, Link, PartialLink, composed
 from stem_amqp.composition.step import CallStep, ForkStep, call_step
-from stem_amqp.errors import ArgumentsError, ConfigurationError
+from stem_amqp.errors import ArgumentsError
 from stem_amqp.tasks.definition import TaskDefinition
 
 P = ParamSpec("P")
@@ -62,9 +63,11 @@ class Links(Generic[P, R]):
             items: the arguments of each call, by position.
 
         Raises:
-            ArgumentsError: the arguments of a call do not fit the function; the text names its position.
+            ArgumentsError: the arguments of a call do not fit the function, or are not a tuple or another iterable;
+                the text names its position. Or the items are no iterable, or a text, bytes or a mapping.
         """
-        return _group(self, items, lambda item: (item, {}))
+        found = items_of(f"{self.definition.name}.starmap", items)
+        return _group(self, found, lambda where, item: (arguments_of(where, item), {}))
 
     def _link(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return composed((call_step(self.definition, args, kwargs),), _app_of(self))
@@ -72,15 +75,16 @@ class Links(Generic[P, R]):
     def _map(
         self, items: Iterable[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Group[R]:
-        return _group(self, items, lambda item: ((item, *args), kwargs))
+        found = items_of(f"{self.definition.name}.map", items)
+        return _group(self, found, lambda _, item: ((item, *args), kwargs))
 
     def _chunks(
         self, items: Iterable[Any], size: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Group[R]:
-        if type(size) is not int or size < 1:
-            raise ConfigurationError(f"a chunk has at least 1 item, not {size!r:.80}")
-        rest = iter(items)
-        return self._map(iter(lambda: list(islice(rest, size)), []), args, kwargs)
+        where = f"{self.definition.name}.chunks"
+        most, rest = chunk_size(where, size), items_of(where, items)
+        chunks = iter(lambda: list(islice(rest, most)), [])
+        return _group(self, chunks, lambda _, chunk: ((chunk, *args), kwargs))
 
 
 class AsyncLinks(Links[P, R]):
@@ -116,7 +120,8 @@ class AsyncLinks(Links[P, R]):
             **kwargs: the same by name.
 
         Raises:
-            ArgumentsError: the arguments of a call do not fit the function; the text names its position.
+            ArgumentsError: the arguments of a call do not fit the function; the text names its position. Or the
+                items are no iterable, or a text, bytes or a mapping.
         """
         return cast("AsyncLinks[..., R]", self)._map(items, args, kwargs)  # noqa: SLF001 - its own
 
@@ -136,8 +141,8 @@ class AsyncLinks(Links[P, R]):
             **kwargs: the same by name.
 
         Raises:
-            ArgumentsError: the arguments of a call do not fit the function; the text names its position.
-            ConfigurationError: the size is less than 1.
+            ArgumentsError: as for `map`.
+            ConfigurationError: the size is not a whole number of at least 1.
         """
         return cast("AsyncLinks[..., R]", self)._chunks(items, size, args, kwargs)  # noqa: SLF001 - its own
 
@@ -188,15 +193,16 @@ def _app_of(task: Any) -> Composes:
 
 def _group(
     task: Links[..., R],
-    items: Iterable[Any],
-    arguments: Callable[[Any], tuple[tuple[Any, ...], Mapping[str, Any]]],
+    items: Iterator[Any],
+    arguments: Callable[[str, Any], tuple[tuple[Any, ...], Mapping[str, Any]]],
 ) -> Group[R]:
     app = _app_of(task)
     branches: list[tuple[CallStep]] = []
     for position, item in enumerate(items):
-        args, kwargs = arguments(item)
+        where = f"call {position} of the group"
+        args, kwargs = arguments(where, item)
         try:
-            branches.append((call_step(task.definition, tuple(args), kwargs, fixed=True),))
+            branches.append((call_step(task.definition, args, kwargs, fixed=True),))
         except ArgumentsError as error:
-            raise ArgumentsError(f"call {position} of the group: {error}") from error
+            raise ArgumentsError(f"{where}: {error}") from error
     return Group((ForkStep(branches=tuple(branches)),), app)

@@ -126,9 +126,9 @@ def groups() -> None:
     assert_type(group(count.s("1"), policy="collect"), Group[int | FailedMember])
     assert_type(group(count.s("1"), policy="collect") | judge.s(), Chain[str])
     assert_type(add.map([1, 2], 3), Group[int])
-    assert_type(count.map("abc") | total.s(), Chain[int])
+    assert_type(count.map(["a", "b"]) | total.s(), Chain[int])
     assert_type(add.starmap([(1, 2), (3, 4)]), Group[int])
-    assert_type(index.chunks("abc", 2, 7), Group[int])
+    assert_type(index.chunks(["a", "b"], 2, 7), Group[int])
     waiting = graph({"a": count.s("1"), "b": total.s()}, depends_on={"b": ["a"]})
     assert_type(waiting, Group[Any])
     assert_type(count.s("1").allow_dependents(), Link[int])
@@ -157,4 +157,4 @@ def blocking() -> None:
     assert_type(group(count.s("1")).enqueue_blocking(), BlockingGroupHandle[int])
     assert_type(group(count.s("1")).enqueue_blocking().result("5s"), list[int])
     with stem.blocking() as producer:
-        assert_type(producer.enqueue_composition(count.map("abc")), BlockingGroupHandle[int])
+        assert_type(producer.enqueue_composition(count.map(["a", "b"])), BlockingGroupHandle[int])

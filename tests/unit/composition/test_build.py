@@ -140,7 +140,7 @@ def nodes(part, now=0.0):
         (lambda: count.s("1") | group(add.s(1)) | total.s(), Chain),
         (lambda: chain(count.s("1")), Chain),
         (lambda: chain([count.s("1"), add.s(1)]), Chain),
-        (lambda: chord(count.map("ab"), total.s()), Chain),
+        (lambda: chord(count.map(["a", "b"]), total.s()), Chain),
         (lambda: stem.link("elsewhere", {"a": 1}), Link),
         (lambda: stem.link("elsewhere", takes="a"), PartialLink),
     ],
