@@ -32,6 +32,8 @@ PERIOD = 1.0
 """Seconds between two looks; ticks are published long before they are due."""
 AFTER_ERROR = 2.0
 """Seconds until the next look after one that failed."""
+LAST_LOOK = 5.0
+"""Seconds that a look may go on after `Scheduler.stop`, until it is cancelled."""
 LEAP = 2.0
 """Seconds by which the clock may differ from the elapsed time before the log says that it jumped."""
 
@@ -82,6 +84,7 @@ class Scheduler:
         self._leadership = Leadership(connected.transport, blueprint.names, tag)
         self._reports = LookReports(blueprint.telemetry, self.name)
         self._stopping = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._failed = ""
         self._clock = connected.transport.clock
         self._offset: float | None = None
@@ -142,9 +145,20 @@ class Scheduler:
             await end(stopping)
             if terms.done():
                 terms.result()
+            await self._finish_look()
             await end(terms)
         self._reports.waits(0)
         log.info("scheduler %s has stopped", self.name)
+
+    async def _finish_look(self) -> None:
+        """Wait until no look goes on, and let none begin.
+
+        A tick that is published and not stored would run twice if the next scheduler has other arguments for it, or if
+        no backend stores which tasks have run.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_LOOK):
+                await self._looking.acquire()
 
     async def _terms(self) -> None:
         while True:
@@ -177,9 +191,10 @@ class Scheduler:
             poked = self._leadership.poked.is_set()
             self._leadership.poked.clear()
             changed = await self._watched.changed()
-            if changed is not None and not await self._attempt(term.replace(changed)):
-                self._watched.again()
-            done = await self._attempt(term.look(poked=poked))
+            async with self._looking:
+                if changed is not None and not await self._attempt(term.replace(changed)):
+                    self._watched.again()
+                done = await self._attempt(term.look(poked=poked))
             self._report(term, done=done)
             if not done and poked:
                 self._leadership.poked.set()
