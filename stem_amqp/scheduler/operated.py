@@ -18,13 +18,14 @@ from stem_amqp.errors import BrokerError, ConfigurationError
 from stem_amqp.results.base import TaskRecord
 from stem_amqp.results.handle import TaskHandle
 from stem_amqp.schedule_store.base import ScheduleStore
+from stem_amqp.scheduler.by_hand import PREFIX, note_run, runs_in
 from stem_amqp.scheduler.definition import REMOVED
 from stem_amqp.scheduler.enqueue import call_of
 from stem_amqp.scheduler.in_broker import no_definitions
 from stem_amqp.scheduler.leadership import publish
 from stem_amqp.scheduler.process import shared_store
 from stem_amqp.scheduler.sealing import Sealing
-from stem_amqp.scheduler.state import Published, ScheduleState
+from stem_amqp.scheduler.state import KEPT, Published, ScheduleState
 from stem_amqp.schedules import Schedule
 from stem_amqp.topology.spec.mistake import did_you_mean
 
@@ -36,15 +37,17 @@ _SUGGESTED = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PastTick:
-    """One tick in the history of a schedule.
+    """One tick in the history of a schedule, or one run by hand.
 
     Args:
-        tick: the tick.
+        tick: the tick; of a run by hand, all its times are that of the run.
         record: the record of its task; None if there is none (any more).
+        by_hand: whether `Operated.run` or ``stem-amqp schedules run`` has enqueued it.
     """
 
     tick: Published
     record: TaskRecord | None
+    by_hand: bool = False
 
 
 class Operated:
@@ -64,6 +67,8 @@ class Operated:
     async def run(self, name: str) -> TaskHandle[Any]:
         """Enqueue the task of a schedule now, whatever its timing, and also if it is paused.
 
+        The history shows it, where the result backend stores schedules.
+
         Args:
             name: the schedule's name, of code, of the file or stored.
 
@@ -79,7 +84,11 @@ class Operated:
         tick = Published(id=f"{name}@{timestamp(now)}~run", at=now, due=now)
         call = call_of(self._blueprint, schedule, tick)
         enqueued = await connected.producer.enqueue(call)
-        return connected.producer.handle(call, enqueued)
+        handle = connected.producer.handle(call, enqueued)
+        store = shared_store(self._blueprint, connected)
+        if store is not None:
+            await note_run(store, name, handle.id, now)
+        return handle
 
     async def pause(
         self, name: str, *, reason: str = "", lifetime: Duration | None = None, issuer: str = ""
@@ -128,7 +137,7 @@ class Operated:
         return issued
 
     async def history(self, name: str) -> list[PastTick]:
-        """Return the last 20 published ticks of a schedule, the oldest first, and what became of each.
+        """Return the last 20 published ticks and runs by hand, the oldest first, and what became of each.
 
         Args:
             name: the schedule's name, of code, of the file or stored.
@@ -138,16 +147,17 @@ class Operated:
             BackendError: the result backend does not answer.
         """
         store = await self._opened()
-        (record,) = await store.get([name])
+        record, noted = await store.get([name, f"{PREFIX}{name}"])
         state = None if record is None else ScheduleState.decode(record.state)
         if state is None:
             await self._any(name)
-            return []
+        runs = runs_in(noted)
+        ticks = sorted((*(state.ticks if state else ()), *runs), key=lambda one: one.at)[-KEPT:]
         backend = self._connected.backend
-        records = await asyncio.gather(*(backend.get(tick.id) for tick in state.ticks))
+        records = await asyncio.gather(*(backend.get(tick.id) for tick in ticks))
         return [
-            PastTick(tick=tick, record=found)
-            for tick, found in zip(state.ticks, records, strict=True)
+            PastTick(tick=tick, record=found, by_hand=tick in runs)
+            for tick, found in zip(ticks, records, strict=True)
         ]
 
     async def _any(self, name: str) -> Schedule:

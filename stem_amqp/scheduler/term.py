@@ -13,6 +13,7 @@ from stem_amqp.blueprint import Blueprint
 from stem_amqp.connected import Connected
 from stem_amqp.errors import StemError
 from stem_amqp.schedule_store.base import ScheduleRecord, ScheduleStore
+from stem_amqp.scheduler.by_hand import PREFIX, forget_runs
 from stem_amqp.scheduler.decide import HORIZON, Decision, decide, next_at, removed
 from stem_amqp.scheduler.definition import REMOVED, fingerprint
 from stem_amqp.scheduler.followed import RECHECK, Followed, differs, later
@@ -81,6 +82,8 @@ class Term:
         now = self._clock.time()
         self._lead.begin(stored.pop(LEADER, None), now)
         await self._read_pauses()
+        runs = [stored.pop(name) for name in list(stored) if name.startswith(PREFIX)]
+        await forget_runs(self._store, runs, self._schedules)
         gone = [record for name, record in stored.items() if name not in self._schedules]
         await self._forget(gone, now)
         for name, schedule in self._schedules.items():

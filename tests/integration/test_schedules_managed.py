@@ -7,7 +7,7 @@ import orjson
 import pytest
 from support import eventually
 
-from stem_amqp import TaskContext
+from stem_amqp import TaskContext, TaskState
 from stem_amqp.clock import timestamp
 from stem_amqp.errors import ArgumentsError, ConfigurationError
 from stem_amqp.health.examination import check_health
@@ -110,7 +110,9 @@ async def test_a_schedule_runs_now_whatever_its_timing(shop, runs):
         handle = await shop.schedules.run("nightly")
         await handle.result()
         assert handle.id.startswith("nightly@")
-        assert await shop.schedules.history("nightly") == []
+        (past,) = await shop.schedules.history("nightly")
+        assert (past.tick.id, past.by_hand) == (handle.id, True)
+        assert past.record.state is TaskState.SUCCEEDED
     assert runs == [(handle.id, "now")]
 
 

@@ -306,11 +306,11 @@ def test_the_history_fits_and_wraps_no_time(capsys, monkeypatch, width):
         worker="a-long-host-name.example.org:12345",
     )
     monkeypatch.setenv("COLUMNS", str(width))
-    withdrawn = PastTick(tick=replace(tick, withdrawn=True), record=None)
+    withdrawn = PastTick(tick=replace(tick, withdrawn=True), record=None, by_hand=True)
     show(view([PastTick(tick=tick, record=record), withdrawn]))
     heading, first, *rest = capsys.readouterr().out.splitlines()
     assert all(len(line) <= width for line in (heading, first, *rest))
-    assert heading.split()[:3] == ["AT", "STATE", "ID"]
-    assert first.startswith("2027-03-01 08:00:00 UTC  succeeded  orders.report.of")
-    assert [line.split()[3] for line in rest if "UTC" in line] == ["withdrawn"]
+    assert heading.split()[:4] == ["AT", "BY", "STATE", "ID"]
+    assert first.startswith("2027-03-01 08:00:00 UTC  tick  succeeded  orders.report.of")
+    assert [line.split()[3:5] for line in rest if "UTC" in line] == [["hand", "withdrawn"]]
     assert ("a-long-host-name.example.org:12345" in first) is (width == 160)

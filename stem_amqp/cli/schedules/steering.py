@@ -2,7 +2,7 @@
 
 ``run --json`` prints an object with the ``id`` of the task. ``pause`` and ``resume`` print ``schedule``, ``stored`` (where),
 ``by`` and ``at``. ``history`` prints ``schedule`` and ``ticks``, objects with ``id``, ``at``, ``due``, ``published``,
-``withdrawn``, and of the task ``state``, ``attempt``, ``worker`` and ``error`` (null if nothing is known).
+``withdrawn``, ``by_hand``, and of the task ``state``, ``attempt``, ``worker`` and ``error`` (null if nothing is known).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def history_command(
     namespace: opt.Namespace = None,
     topology: opt.TopologyFile = None,
 ) -> None:
-    """Show the last 20 ticks of a schedule, and what became of each.
+    """Show the last 20 ticks of a schedule and runs by hand, and what became of each.
 
     Workers are shown in a terminal of 110 columns or more, and with --json.
     """
@@ -186,10 +186,12 @@ def view(found: Sequence[PastTick]) -> Table:
     """
     # A narrow terminal has no room for workers, and a long id is folded rather than the time
     wide = console().width >= WIDE
-    lines = table("at", "state", "id", *(["worker"] if wide else []), whole=("at", "state"))
+    columns = ("at", "by", "state", "id", *(["worker"] if wide else []))
+    lines = table(*columns, whole=("at", "by", "state"))
     for past in found:
         state, worker = _outcome(past)
-        row = [format_time(past.tick.at), state, one_line(past.tick.id)]
+        by = "hand" if past.by_hand else "tick"
+        row = (format_time(past.tick.at), by, state, one_line(past.tick.id))
         lines.add_row(*row, *([worker] if wide else []))
     return lines
 
@@ -211,6 +213,7 @@ def _document(past: PastTick) -> dict[str, Any]:
         "due": iso(tick.due),
         "published": iso(tick.published),
         "withdrawn": tick.withdrawn,
+        "by_hand": past.by_hand,
         "state": None if record is None else record.state.value,
         "attempt": None if record is None else record.attempt,
         "worker": None if record is None else record.worker,
