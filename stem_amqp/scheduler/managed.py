@@ -82,12 +82,13 @@ class Schedules(Operated):
         raise _busy(name)
 
     async def change(self, name: str, **options: Unpack[DefinitionKeywords]) -> Schedule:
-        """Change a schedule; what is not given stays. Its published ticks are withdrawn.
+        """Change a schedule; what is not given stays, and None is the default. Its published ticks are withdrawn.
 
         Args:
             name: its name.
             **options: the new options, as for `add`; a timing replaces the former one. Another cron line keeps
-                the time zone, and another interval the anchor.
+                the time zone, and another interval the anchor. An option that is None gets its default:
+                ``end=None`` removes the end.
 
         Returns:
             The changed schedule.
@@ -104,7 +105,7 @@ class Schedules(Operated):
             given = {key: value for key, value in options.items() if value is not None}
             kept = _kept(before, given)
             task = kept.pop("task")
-            after = self._fitted(build_schedule(name, task, {**kept, **given}))
+            after = self._fitted(build_schedule(name, task, {**kept, **options}))
             if await self._save(store, record, after):
                 return after
             await _pause()

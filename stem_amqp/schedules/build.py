@@ -38,7 +38,7 @@ def build_schedule(
         ConfigurationError: an option is unknown, missing or not valid.
     """
     given = {key: value for key, value in keywords.items() if value is not None}
-    unknown = next((key for key in given if key not in _KEYS), None)
+    unknown = next((key for key in keywords if key not in _KEYS), None)
     if unknown is not None:
         close = difflib.get_close_matches(unknown, _KEYS, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""

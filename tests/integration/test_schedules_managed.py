@@ -153,10 +153,41 @@ async def test_wrong_use_is_an_error_that_says_what_to_do(shop, make_stem):
         changed = await schedules.change("mine", start="2027-01-01T01:00Z")
         assert changed.tick(1798765200.0) in next_ticks(changed, 0)  # the start
         assert str((await schedules.change("mine", cron="0 9 * * *")).timing) == "0 9 * * * (UTC)"
+        await assert_none_is_the_default(schedules)
     without = make_stem(backend_url="rpc://")
     async with without:
         with pytest.raises(ConfigurationError, match="STEM_BACKEND_URL to redis://"):
             await without.schedules.add("a", "tick", every="5m")
+
+
+async def assert_none_is_the_default(schedules):
+    """Assert that None removes an option, and that one which is not given stays."""
+    bare = await schedules.add("bare", "tick", every="5m")
+    given = {
+        "start": "2027-01-01T00:01Z",
+        "end": "2028-01-01T00:00Z",
+        "jitter": "10s",
+        "args": {"word": "a"},
+        "options": {"priority": 3},
+        "misfire": "all",
+        "description": "why",
+        "enabled": False,
+    }
+    full = await schedules.change("bare", **given)
+    assert full.end.year == 2028
+    for key in given:
+        former = full
+        full = await schedules.change("bare", **{key: None})
+        assert getattr(full, key) == getattr(bare, key)
+        for other in given.keys() - {key}:
+            assert getattr(full, other) == getattr(former, other), (key, other)
+    assert full == bare
+    await schedules.change("bare", cron="0 9 * * *", tz="Europe/Berlin", every=None)
+    assert str((await schedules.change("bare", tz=None)).timing) == "0 9 * * * (UTC)"
+    with pytest.raises(ConfigurationError, match="one of every, cron and at"):
+        await schedules.change("bare", cron=None)
+    with pytest.raises(ConfigurationError, match="no option jiter"):
+        await schedules.change("bare", jiter=None)
 
 
 @pytest.mark.parametrize("broker_url", ["memory"], indirect=True)
