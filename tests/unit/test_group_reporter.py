@@ -47,11 +47,9 @@ async def backend():
 
 
 @pytest.fixture
-async def reporter(backend):
-    """Yield a reporter that repeats without a wait."""
-    one = GroupReporter(backend, wait=tenacity.wait_none())
-    yield one
-    await one.close()
+def reporter(backend):
+    """Return a reporter that repeats without a wait."""
+    return GroupReporter(backend, wait=tenacity.wait_none())
 
 
 def end(index, value=b"1", group_id="g"):
@@ -131,13 +129,17 @@ async def test_a_cancelled_reporter_does_not_stop_the_others(backend, reporter):
     assert tasks[0].cancelled()
 
 
-async def test_closing_cancels_what_waits(backend, reporter):
-    """Nobody waits for ever for a store that does not answer."""
+async def test_a_batch_without_reporters_ends_by_itself(backend, reporter):
+    """Nothing runs on after the last attempt, so that nothing has to be closed."""
     backend.gate = asyncio.Event()
-    tasks = [asyncio.create_task(reporter.report(end(0)))]
+    reporting = asyncio.create_task(reporter.report(end(0)))
     await backend.called.wait()
-    tasks.append(asyncio.create_task(reporter.report(end(1))))
-    await asyncio.sleep(0)
-    await reporter.close()
-    await asyncio.wait(tasks, timeout=60)
-    assert [task.cancelled() for task in tasks] == [True, True]
+    reporting.cancel()
+    backend.errors = [BackendUnavailableError("away")] * ATTEMPTS
+    backend.gate.set()
+    left = {one for one in asyncio.all_tasks() if one.get_name() == "stem-amqp group reports"}
+    await asyncio.wait({*left, reporting}, timeout=60)
+    assert reporting.cancelled()
+    assert len(left) == 1
+    assert all(one.done() and one.exception() is None for one in left)
+    assert len(backend.sizes) == ATTEMPTS

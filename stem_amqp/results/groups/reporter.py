@@ -6,7 +6,6 @@ import asyncio
 
 import tenacity
 
-from stem_amqp.cancellation import end
 from stem_amqp.errors import BackendError, BackendUnavailableError
 from stem_amqp.results.groups.checks import unknown_member
 from stem_amqp.results.groups.model import GroupRecord, MemberReport
@@ -24,7 +23,8 @@ class GroupReporter:
     """Combines the reports of many members into few calls of the backend.
 
     Reports of one iteration of the event loop, and those that come while a batch is being stored, form
-    the next batch. It costs nothing while nobody reports.
+    the next batch. It costs nothing while nobody reports, and needs no closing: whoever reports waits for the end
+    of its batch, and a batch whose reporters are all cancelled ends after the last attempt.
 
     Args:
         store: the backend; it must be open.
@@ -54,14 +54,6 @@ class GroupReporter:
             # It starts in the loop's next iteration, and so gets all reports of this one.
             self._running = asyncio.create_task(self._run(), name="stem-amqp group reports")
         return await stored
-
-    async def close(self) -> None:
-        """Cancel the reports that wait; closing twice is not an error."""
-        running, self._running = self._running, None
-        await end(running)
-        entries, self._entries = self._entries, []
-        for _, stored in entries:
-            stored.cancel()
 
     async def _run(self) -> None:
         try:
