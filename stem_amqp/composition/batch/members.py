@@ -134,9 +134,7 @@ async def open_batch(
     plan = Plan(
         place=await _place(connected, batch), then=(), policy=COLLECT, results="none", batch=links
     )
-    await backend.create_group(
-        group_of(batch), 1, ttl=ttl, plan=plan.seal(connected.seal), sealed=False
-    )
+    await backend.create_group(group_of(batch), 1, ttl=ttl, plan=plan.encode(), sealed=False)
     await _store_shape(backend, batch, callbacks, ttl)
 
 

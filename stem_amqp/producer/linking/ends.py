@@ -7,18 +7,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from stem_amqp.errors import ResultUnavailableError
+from stem_amqp.errors import ResultSignatureError, ResultUnavailableError
 from stem_amqp.messages.links import FAIL_FAST, Chain, LinkNode, Source
 from stem_amqp.producer.linking.batches import follow_batch
 from stem_amqp.producer.linking.calls import Given, Value
 from stem_amqp.producer.linking.members import results_of
 from stem_amqp.producer.linking.place import Place
-from stem_amqp.producer.linking.plan import Plan, open_plan
+from stem_amqp.producer.linking.plan import Plan, read_plan
 from stem_amqp.producer.linking.skips import Skips
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.groups.model import GroupRecord, MemberReport
 from stem_amqp.results.groups.reporter import GroupReporter
-from stem_amqp.signing.seal import Seal
 from stem_amqp.states import Reason, TaskState
 
 log = logging.getLogger("stem_amqp.producer")
@@ -35,17 +34,13 @@ class GroupEnds:
 
     Args:
         backend: the result backend.
-        seal: verifies and decrypts plans; None without keys.
         skips: stores links that never run.
         begin: begins what follows.
     """
 
-    def __init__(
-        self, backend: ResultBackend, seal: Seal | None, skips: Skips, begin: CarryOut
-    ) -> None:
+    def __init__(self, backend: ResultBackend, skips: Skips, begin: CarryOut) -> None:
         self._backend = backend
         self._reporter = GroupReporter(backend)
-        self._seal = seal
         self._skips = skips
         self._begin = begin
 
@@ -61,7 +56,6 @@ class GroupEnds:
             PublishError: the broker did not take what follows.
             ConfigurationError: what follows cannot be published.
             DecodeError: the plan of the group is malformed.
-            SignatureError: the plan of the group was not written by this application.
         """
         reports = deque([report] if place is None else _everywhere(report, place))
         while reports:
@@ -69,6 +63,13 @@ class GroupEnds:
             try:
                 group = await self._reporter.report(report)
                 reports += await self._after(report, group)
+            except ResultSignatureError as error:
+                log.error(  # noqa: TRY400 - the text says all
+                    "member %d of group %s has ended, and its continuation does not run: %s",
+                    report.index,
+                    report.group_id,
+                    error,
+                )
             except ResultUnavailableError:
                 log.error(  # noqa: TRY400 - the text says all
                     "member %d of group %s has ended, and the group is unknown: its ttl has passed, so its"
@@ -86,7 +87,7 @@ class GroupEnds:
         stored = await self._backend.get_group(group.group_id)
         if stored is None:
             return []
-        plan = open_plan(stored.plan, group.group_id, self._seal)
+        plan = read_plan(stored.plan, group.group_id)
         if plan.batch is not None:
             if all_ended and not group.sealed:
                 # Nobody is left who would add a member

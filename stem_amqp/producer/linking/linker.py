@@ -35,7 +35,7 @@ class Linker:
         backend: the result backend, which stores the groups.
         writer: its batching writer.
         producer: publishes the calls.
-        seal: signs and encrypts plans; None without keys.
+        seal: signs and verifies what dependents are told; None without keys.
         worker: the worker's name; None in a producer.
     """
 
@@ -54,10 +54,9 @@ class Linker:
         self._clock = clock
         self._backend = backend
         self._producer = producer
-        self._seal = seal
         ttl = blueprint.settings.result_ttl
         self.skips = Skips(writer, clock, worker=worker, result_ttl=ttl)
-        self.ends = GroupEnds(backend, seal, self.skips, self.begin)
+        self.ends = GroupEnds(backend, self.skips, self.begin)
         self.dependents = Dependents(backend, seal, self.ends.report)
 
     def prepare(self, nodes: Chain, place: Place, given: Given) -> Beginning:
@@ -95,7 +94,7 @@ class Linker:
         start = beginning.start
         while start.groups:
             group = start.groups[0]
-            plan = group.plan.seal(self._seal)
+            plan = group.plan.encode()
             await self._backend.create_group(group.id, group.size, ttl=group.ttl, plan=plan)
             del start.groups[0]
         while start.watches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,6 @@ from stem_amqp.messages.links import POLICIES, RESULTS, Chain, GroupNode, encode
 from stem_amqp.messages.reading import decode_chain
 from stem_amqp.producer.linking.batches import BatchLinks
 from stem_amqp.producer.linking.place import Place
-from stem_amqp.signing.seal import Seal
 from stem_amqp.tasks.call import Lineage
 
 
@@ -46,22 +44,15 @@ class Plan:
         """
         return cls(place=place, then=then, policy=node.policy, results=node.results)
 
-    def seal(self, seal: Seal | None) -> bytes:
-        """Write the plan; like a task message, it is signed and encrypted if messages are.
-
-        Args:
-            seal: signs and encrypts; None without keys.
+    def encode(self) -> bytes:
+        """Return it as JSON; the backend signs it where messages are signed.
 
         Raises:
-            ConfigurationError: a value cannot be written as JSON, or a key is missing.
+            TypeError: a value cannot be written as JSON.
         """
-        text = orjson.dumps(self._encode())
-        if seal is None:
-            return text
-        body, headers = seal.close(text, {})
-        return orjson.dumps({"sealed": base64.b64encode(body).decode(), "headers": headers})
+        return orjson.dumps(self._values())
 
-    def _encode(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         place, lineage = self.place, self.place.lineage
         values = {
             "then": encode_chain(self.then),
@@ -86,23 +77,17 @@ class Plan:
         } | {name: value for name, value in values.items() if value not in (None, [], {})}
 
 
-def open_plan(text: bytes, group_id: str, seal: Seal | None) -> Plan:
-    """Read and verify the plan of a group.
+def read_plan(text: bytes, group_id: str) -> Plan:
+    """Read the plan of a group, whose signature the backend has verified.
 
     Args:
-        text: the stored plan.
+        text: the plan.
         group_id: the group.
-        seal: verifies and decrypts; None without keys.
 
     Raises:
         DecodeError: the plan is malformed, or of another group.
-        SignatureError: its signature is missing or not valid.
     """
     data = _object(text)
-    if seal is not None:
-        headers = data.get("headers") if "sealed" in data else {}
-        body = base64.b64decode(data["sealed"]) if "sealed" in data else text
-        data = _object(seal.open(body, headers if isinstance(headers, dict) else {}))
     try:
         plan = _read(data, text)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
