@@ -60,12 +60,16 @@ async def _problems(
     found = []
     (record,) = await store.get([LEADER])
     leader = Leader.read(record)
-    if schedulers and leader is not None and now - leader.alive > SILENT:
+    looks = leader is not None and now - leader.alive <= SILENT
+    if schedulers and leader is not None and not looks:
         found.append(
             f"the leader {leader.name} has not looked at the schedules for {format_seconds(round(now - leader.alive))}:"
             " it publishes nothing\n"
             "  Read its log, or stop it: the next scheduler then leads at once"
         )
+    if schedulers and leader is not None and looks and leader.failing:
+        why = [f"{name}: {' '.join(text.split())}" for name, text in leader.failing.items()]
+        found.append(f"not published, and tried again: {_listed(why, leader.more)}")
     late, missed = await _of_code(store, schedules, now)
     late += await _of_store(store, now)
     if late:
@@ -119,6 +123,6 @@ async def _of_store(store: ScheduleStore, now: float) -> list[str]:
     ]
 
 
-def _listed(texts: list[str]) -> str:
-    more = len(texts) - NAMED
+def _listed(texts: list[str], others: int = 0) -> str:
+    more = max(0, len(texts) - NAMED) + others
     return "; ".join(texts[:NAMED]) + (f"; and {more} more" if more > 0 else "")

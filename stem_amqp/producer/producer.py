@@ -177,14 +177,20 @@ class Producer:
         return enqueued
 
     def _not_enqueued(self, enqueued: Enqueued, error: UnroutableError) -> UnroutableError:
-        subject = f"task {enqueued.message.task} was not enqueued"
+        task = enqueued.message.task
         if error.missing:
-            return UnroutableError(f"{subject}: {error}", missing=error.missing)
-        return UnroutableError(
-            f"{subject}: there is no queue {enqueued.queue!r} in"
-            f" namespace {self._names.namespace!r}. Name it in the topology file, or let a"
-            " task or a worker declare it (stem-amqp topology apply)"
-        )
+            text = f"task {task} was not enqueued: {error}"
+            return UnroutableError(text, missing=error.missing)
+        return no_such_queue(task, enqueued.queue, self._names.namespace)
+
+    def foreign_queue(self, call: Call) -> str | None:
+        """Return the logical queue of a call if it is none of the application's; otherwise None.
+
+        Args:
+            call: the call.
+        """
+        queue = self._composer.queue_of(call)
+        return None if self._composer.knows(queue) else queue
 
     async def enqueue_many(
         self, calls: Iterable[Call], lineage: Lineage | None = None
@@ -299,6 +305,20 @@ class Producer:
                 meta=enqueued.message.meta,
             )
         )
+
+
+def no_such_queue(task: str, queue: str, namespace: str) -> UnroutableError:
+    """Return the error that the queue of a task does not exist.
+
+    Args:
+        task: the task's name.
+        queue: its logical queue.
+        namespace: the namespace.
+    """
+    return UnroutableError(
+        f"task {task} was not enqueued: there is no queue {queue!r} in namespace {namespace!r}. Name it in the"
+        " topology file, or let a task or a worker declare it (stem-amqp topology apply)"
+    )
 
 
 def _checked(calls: Iterable[Call], broken: list[Exception]) -> Iterator[tuple[int, Call]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stem_amqp.blueprint import Blueprint
 from stem_amqp.connected import Connected
@@ -17,6 +17,7 @@ from stem_amqp.errors import (
     StemError,
 )
 from stem_amqp.scheduler.enqueue import call_of
+from stem_amqp.scheduler.routable import Routable
 from stem_amqp.scheduler.state import Published
 from stem_amqp.schedules import Schedule
 from stem_amqp.text import count
@@ -41,11 +42,14 @@ class TickPublisher:
         self._blueprint = blueprint
         self._connected = connected
         self._window = asyncio.Semaphore(blueprint.settings.publish_window)
+        self._routable = Routable(blueprint.names, connected)
         self._failing: dict[str, str] = {}
+        self._unpublished: set[str] = set()
         self._outage: StemError | None = None
 
     async def publish(self, schedule: Schedule, ticks: Sequence[Published]) -> int:
         """Publish ticks of a schedule in order; return how many the broker has confirmed before one failed."""
+        self.forget(schedule.name)
         for done, tick in enumerate(ticks):
             try:
                 await self._publish(schedule, tick)
@@ -62,6 +66,7 @@ class TickPublisher:
     async def _publish(self, schedule: Schedule, tick: Published) -> None:
         call = call_of(self._blueprint, schedule, tick)
         async with self._window:
+            await self._routable.check(call)
             await self._connected.producer.enqueue(call)
         log.debug("published %s", tick.id)
 
@@ -70,6 +75,20 @@ class TickPublisher:
         if self._failing.get(name) != why:
             log.error("schedule %s: a tick was not published, and is tried again: %s", name, why)
         self._failing[name] = why
+        self._unpublished.add(name)
+
+    def forget(self, name: str) -> None:
+        """Count a schedule no longer among those that cannot be published: it is gone, or tried again.
+
+        Args:
+            name: the schedule's name.
+        """
+        self._unpublished.discard(name)
+
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """The schedules whose last tick could not be published, and why."""
+        return {name: self._failing[name] for name in sorted(self._unpublished)}
 
     def check(self) -> None:
         """Raise the error of an outage during the last publishes, if there was one.

@@ -138,6 +138,7 @@ class Term:
         ids: list[str] = []
         kept, over = [], []
         for record in records:
+            self._publisher.forget(record.name)
             state = ScheduleState.decode(record.state)
             if state is None or (state.gone and now > state.revised_until):
                 over.append(record)
@@ -168,7 +169,7 @@ class Term:
         finally:
             # what code defines is published while the store does not answer
             await self._do([(own, self._decided(own, now)) for own in due], now)
-        await self._lead.say(now)
+        await self._lead.say(now, self._publisher.failing)
 
     def _decided(self, own: Followed, now: float) -> Decision:
         return decide(

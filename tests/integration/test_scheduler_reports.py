@@ -8,7 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from support import eventually
 
+from stem_amqp.health.examination import check_health
 from stem_amqp.observability.metrics import PrometheusExporter
+from stem_amqp.scheduler import lead, routable, term
 from stem_amqp.scheduler.decide import HORIZON
 from stem_amqp.scheduler.process import Scheduler, shared_store
 from stem_amqp.scheduler.state import ScheduleState
@@ -144,6 +146,47 @@ async def test_a_schedule_that_cannot_be_published_is_counted_and_its_tick_is_in
         assert not metrics("scheduler_failures_total")
 
 
+async def test_a_tick_for_a_queue_that_does_not_exist_is_not_published(
+    make_stem, store_url, metrics, monkeypatch, caplog
+):
+    """It is a failure that is logged once and that health names, until the queue exists."""
+    for module, name in ((routable, "MISSING"), (lead, "INTERVAL"), (term, "RECHECK")):
+        monkeypatch.setattr(module, name, 0.2)
+    stem, other = (make_stem(backend_url=store_url) for _ in range(2))
+    for app, queue in ((stem, "orders"), (other, "nowhere")):
+        app.task("tick", queue=queue)(lambda: None)
+
+    async def health():
+        report = await check_health(stem)
+        return "".join(one.detail for one in report.checks if one.name == "schedulers")
+
+    async def warned():
+        return "not published, and tried again: lost: task tick was not enqueued" in await health()
+
+    async with stem, scheduler(stem, metrics, SECOND).running():
+        await stem.schedules.add("lost", "tick", every="1s", options={"queue": "nowhere"})
+        failed = {"schedule": "other"}
+        await eventually(lambda: metrics.count("schedule_publish_failures_total", **failed) >= 2)
+        await eventually(warned, "health names it")
+        assert metrics("schedule_ticks_total", **failed) is None
+        assert metrics.count("schedule_ticks_total", schedule="second") >= 1
+        store = shared_store(stem.blueprint, stem.connected)
+        (record,) = await store.get(["lost"])
+        assert ScheduleState.decode(record.state).ticks == ()
+        lines = [one.getMessage() for one in caplog.records if "schedule lost" in one.getMessage()]
+        assert len(lines) == 1
+        assert "there is no queue 'nowhere'" in lines[0]
+        assert "stem-amqp topology apply" in lines[0]
+
+        async with other:  # declares the queue
+            await eventually(lambda: metrics.count("schedule_ticks_total", **failed) >= 1)
+
+        async def well():
+            return not await warned()
+
+        await eventually(well, "health is content")
+
+
 async def test_schedules_made_at_run_time_are_counted_together(make_stem, store_url, metrics):
     """There may be 100,000 of them: their names are no labels."""
     stem = make_stem(backend_url=store_url)
@@ -162,7 +205,6 @@ async def test_schedules_made_at_run_time_are_counted_together(make_stem, store_
 async def test_a_store_that_is_away_is_a_failed_look(make_stem, store_url, metrics, monkeypatch):
     """The time of the last look stands still meanwhile."""
     from stem_amqp.errors import BackendUnavailableError
-    from stem_amqp.scheduler import term
 
     stem = make_stem(backend_url=store_url)
     async with stem, scheduler(stem, metrics, hourly()).running():
