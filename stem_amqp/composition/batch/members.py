@@ -24,7 +24,7 @@ from stem_amqp.composition.shape import shape_key, shape_of
 from stem_amqp.composition.step import CallStep, Steps
 from stem_amqp.connected import Connected
 from stem_amqp.context.context import current_or_none
-from stem_amqp.errors import BackendError, ConfigurationError
+from stem_amqp.errors import BackendError, ConfigurationError, StemError
 from stem_amqp.messages.links import COLLECT, encode_chain
 from stem_amqp.messages.message import new_id
 from stem_amqp.producer.linking.batches import BATCH_EVENTS, OPENER, BatchLinks, BatchSummary
@@ -272,7 +272,10 @@ async def _report_missing(
     """Report members that were not published as failed: nobody else would, and the batch would never end."""
     why = f"not enqueued: {type(error).__name__}: {error}".rstrip(": ")
     reports = _missing_reports(group, beginning, why)
-    ended = await asyncio.gather(*map(linker.ends.report, reports), return_exceptions=True)
+    ended = await asyncio.gather(
+        *(linker.ends.report(report, final=(StemError,)) for report in reports),
+        return_exceptions=True,
+    )
     if any(isinstance(one, BaseException) for one in ended):
         log.error("%d members of %s are not enqueued, and count as running", len(reports), group)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
+from stem_amqp.errors import BackendError, StemError
 from stem_amqp.messages.links import Chain, encode_chain
 from stem_amqp.messages.reading import decode_chain
 from stem_amqp.producer.linking.calls import Value
@@ -74,10 +75,29 @@ BATCH_EVENTS = tuple(field.name for field in fields(BatchLinks))
 Begin = Callable[[Chain, Place, Value], Awaitable[None]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unbegun:
+    """A callback of a batch that could not be begun.
+
+    Args:
+        event: its event.
+        links: its links.
+        place: the place of the first one.
+        error: why.
+    """
+
+    event: str
+    links: Chain
+    place: Place
+    error: StemError
+
+
 async def follow_batch(
     links: BatchLinks, place: Place, group: GroupRecord, failure: MemberReport | None, begin: Begin
-) -> None:
+) -> list[Unbegun]:
     """Begin what follows an open group now; repeating it begins the same tasks under the same ids.
+
+    A callback that cannot be begun does not keep the others from it.
 
     Args:
         links: what follows it.
@@ -85,7 +105,24 @@ async def follow_batch(
         group: its counts.
         failure: the first failure, if a member reports it now.
         begin: begins a chain.
+
+    Returns:
+        The callbacks that could not be begun.
+
+    Raises:
+        BackendError: the result backend does not answer.
     """
+    unbegun: list[Unbegun] = []
+
+    async def attempt(event: str, value: Mapping[str, Any]) -> None:
+        chain, after = getattr(links, event), _after(place, event)
+        try:
+            await begin(chain, after, Value(value))
+        except BackendError:
+            raise
+        except StemError as error:
+            unbegun.append(Unbegun(event=event, links=chain, place=after, error=error))
+
     if failure is not None and links.on_failure:
         failed = FailedMember(
             id=failure.task_id,
@@ -93,18 +130,19 @@ async def follow_batch(
             state=failure.state.value,
             error=failure.error,
         )
-        await begin(links.on_failure, _after(place, "on_failure"), Value(failed))
+        await attempt("on_failure", failed)
     if not group.complete:
-        return
+        return unbegun
     summary: BatchSummary = {
         "batch": place.composition,
         "size": group.size - 1,
         "failed": group.failed,
     }
     if links.on_complete:
-        await begin(links.on_complete, _after(place, "on_complete"), Value(summary))
+        await attempt("on_complete", summary)
     if links.on_success and not group.failed:
-        await begin(links.on_success, _after(place, "on_success"), Value(summary))
+        await attempt("on_success", summary)
+    return unbegun
 
 
 def _after(place: Place, event: str) -> Place:

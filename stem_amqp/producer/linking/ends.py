@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from stem_amqp.errors import ResultSignatureError, ResultUnavailableError
+from stem_amqp.errors import ResultSignatureError, ResultUnavailableError, StemError
 from stem_amqp.messages.links import FAIL_FAST, Chain, LinkNode, Source
-from stem_amqp.producer.linking.batches import follow_batch
+from stem_amqp.producer.linking.batches import Unbegun, follow_batch
 from stem_amqp.producer.linking.calls import Given, Value
 from stem_amqp.producer.linking.members import results_of
 from stem_amqp.producer.linking.place import Place
 from stem_amqp.producer.linking.plan import Plan, read_plan
-from stem_amqp.producer.linking.skips import Skips
+from stem_amqp.producer.linking.skips import UNPUBLISHED, Skips
 from stem_amqp.results.base import ResultBackend
 from stem_amqp.results.groups.model import GroupRecord, MemberReport
 from stem_amqp.results.groups.reporter import GroupReporter
@@ -22,6 +22,7 @@ from stem_amqp.states import Reason, TaskState
 
 log = logging.getLogger("stem_amqp.producer")
 
+Errors = tuple[type[StemError], ...]
 CarryOut = Callable[[Chain, Place, Given], Awaitable[None]]
 """Begins a chain: its nodes, the place of the first one, and what its links take."""
 
@@ -44,12 +45,16 @@ class GroupEnds:
         self._skips = skips
         self._begin = begin
 
-    async def report(self, report: MemberReport, place: Place | None = None) -> None:
+    async def report(
+        self, report: MemberReport, place: Place | None = None, *, final: Errors = ()
+    ) -> None:
         """Report the end of a member; return once what follows its group is confirmed.
 
         Args:
             report: the member.
             place: its place, if other members may wait for it.
+            final: the errors after which nobody reports it again: a callback of a batch that cannot be published
+                for one of them is logged and stored as failed, and the error is not raised.
 
         Raises:
             BackendUnavailableError: the report may not be stored.
@@ -62,7 +67,7 @@ class GroupEnds:
             report = reports.popleft()
             try:
                 group = await self._reporter.report(report)
-                reports += await self._after(report, group)
+                reports += await self._after(report, group, final)
             except ResultSignatureError as error:
                 log.error(  # noqa: TRY400 - the text says all
                     "member %d of group %s has ended, and its continuation does not run: %s",
@@ -78,7 +83,9 @@ class GroupEnds:
                     report.group_id,
                 )
 
-    async def _after(self, report: MemberReport, group: GroupRecord) -> list[MemberReport]:
+    async def _after(
+        self, report: MemberReport, group: GroupRecord, final: Errors
+    ) -> list[MemberReport]:
         """Go on after a report, and return the reports of the group itself as a member, if it is one."""
         first = report.failed and group.first_failed == report.index
         all_ended = group.done >= group.size
@@ -93,11 +100,27 @@ class GroupEnds:
                 # Nobody is left who would add a member
                 group = await self._backend.seal_group(group.group_id)
             failure = report if first else None
-            await follow_batch(plan.batch, plan.place, group, failure, self._begin)
+            unbegun = await follow_batch(plan.batch, plan.place, group, failure, self._begin)
+            for one in unbegun:
+                if not isinstance(one.error, final):
+                    raise one.error
+            await self._give_up(unbegun)
             return []
         if plan.policy == FAIL_FAST and group.failed:
             return await self._fail(plan, stored) if first else []
         return await self._go_on(plan, stored) if group.complete else []
+
+    async def _give_up(self, unbegun: list[Unbegun]) -> None:
+        """Let callbacks of a batch that never run end as failed, so that nobody waits for them."""
+        for one in unbegun:
+            log.error(
+                "%s of batch %s never runs, since it cannot be published: %s",
+                one.event,
+                one.place.composition,
+                one.error,
+            )
+            why = f"{type(one.error).__name__}: {one.error}"
+            await self._skips.store(one.links, one.place, why, cause=UNPUBLISHED)
 
     async def _go_on(self, plan: Plan, group: GroupRecord) -> list[MemberReport]:
         place = plan.place

@@ -20,6 +20,11 @@ GROUP_TASK = "(group)"
 """The task's name in the record of a group that is never created."""
 
 
+_FAILED_BEFORE = "a task before it in its composition failed"
+UNPUBLISHED = "it cannot be published"
+"""The cause of a link on failure, or a callback of a batch, that was given up."""
+
+
 class Skips:
     """Stores links as failed, so that handles that wait for them end.
 
@@ -38,22 +43,31 @@ class Skips:
         self._worker = worker
         self._result_ttl = result_ttl
 
-    async def store(self, nodes: Chain, place: Place, why: str) -> None:
-        """Store the nodes of a chain as failed; repeating is safe.
+    async def store(
+        self,
+        nodes: Chain,
+        place: Place,
+        why: str,
+        *,
+        cause: str = _FAILED_BEFORE,
+    ) -> None:
+        """Store the nodes of a chain as failed, with the reason *link-failed*; repeating is safe.
 
         Args:
             nodes: the nodes that never run.
             place: the place of the first one.
-            why: the task that failed, and its error.
+            why: the task that failed, and its error; or the error of the publish.
+            cause: what that means for them.
 
         Raises:
             BackendUnavailableError: the states may not be stored.
         """
         now = self._clock.time()
-        error = shortened(f"a task before it in its composition failed: {why}", ERROR_LIMIT)
+        error = shortened(f"{cause}: {why}", ERROR_LIMIT)
         changes = [
             Transition(
-                task_id=place.next(position).id,
+                # the path of a link beside a chain has no number to count on from
+                task_id=(place.next(position) if position else place).id,
                 task=GROUP_TASK if isinstance(node, GroupNode) else node.task,
                 queue="" if isinstance(node, GroupNode) else node.queue or "",
                 state=TaskState.FAILED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -22,8 +23,10 @@ from stem_amqp.messages.links import LinkNode, Links
 from stem_amqp.messages.message import TaskMessage
 from stem_amqp.outcome import Dead, Revoked, Succeeded
 from stem_amqp.producer.linking.calls import Value
+from stem_amqp.producer.linking.ends import Errors
 from stem_amqp.producer.linking.linker import Beginning, Linker
 from stem_amqp.producer.linking.place import Place, path_of
+from stem_amqp.producer.linking.skips import UNPUBLISHED
 from stem_amqp.results.groups.model import MemberReport
 from stem_amqp.states import Reason, TaskState
 from stem_amqp.tasks.call import Lineage
@@ -36,6 +39,10 @@ UNROUTABLE_FOR = 60.0
 """Seconds for which the next link may be unroutable until the composition cannot go on."""
 _LASTING = (ArgumentsError, ConfigurationError, DecodeError, SignatureError, UnroutableError)
 """Errors that another try would raise again."""
+
+
+_FINAL = (*_LASTING, BrokerRefusedError)
+"""Errors after which what follows a task that has failed is given up."""
 
 
 class CannotContinueError(StemError):
@@ -146,24 +153,55 @@ class Continuing:
             "error": error,
         }
         why = f"{message.task} {message.id} {state.value}: {error or reason or ''}".rstrip(": ")
+        # Each of them, whatever becomes of the others: a group would otherwise wait for ever
+        if links.on_failure:
+            await self._try(job, self._begin_on_failure(job, links.on_failure, place, end))
+        if place.group is not None and place.index is not None:
+            await self._try(job, self._report_ended(job, place, state, why))
+        if links.watched:
+            await self._try(job, self._tell_dependents(job, state, error=why))
+        if links.then:
+            store = self._linker.skips.store
+            skipped = self._take(job, lambda: store(links.then, place.next(), why))
+            await self._try(job, skipped)
+
+    async def _try(self, job: Job, step: Coroutine[Any, Any, None]) -> None:
+        """Await a step after a task that has ended, and log what can never be published."""
         try:
-            following = self._following(links.on_failure, place, "err", end)
-            if following.calls:
-                await self._take(job, lambda: self._linker.carry_out(following))
-            if place.group is not None and place.index is not None:
-                await self._report(job, place, state, error=why)
-            if links.watched:
-                await self._tell_dependents(job, state, error=why)
-            if links.then:
-                await self._take(
-                    job, lambda: self._linker.skips.store(links.then, place.next(), why)
-                )
-        except (*_LASTING, BrokerRefusedError) as problem:
+            await step
+        except _FINAL as problem:
             log.error(  # noqa: TRY400 - the text says all
                 "%s has ended, and what follows it in its composition cannot be published: %s",
                 job,
                 problem,
             )
+
+    async def _begin_on_failure(
+        self, job: Job, nodes: tuple[LinkNode, ...], place: Place, end: Mapping[str, Any]
+    ) -> None:
+        """Begin the links on failure; one that can never be published is stored as failed."""
+        following = Beginning.nothing(place.lineage)
+        try:
+            following.add(self._following(nodes, place, "err", end))
+            await self._take(job, lambda: self._linker.carry_out(following))
+        except _FINAL as problem:
+            left = {call.options.task_id for call in following.calls}
+            for index, node in enumerate(nodes):
+                beside = place.beside(f"err{index}")
+                if not left or beside.id in left:
+                    await self._skip(job, node, beside, problem)
+            raise
+
+    async def _skip(self, job: Job, node: LinkNode, place: Place, problem: StemError) -> None:
+        why, store = f"{type(problem).__name__}: {problem}", self._linker.skips.store
+        await self._take(job, lambda: store((node,), place, why, cause=UNPUBLISHED))
+
+    async def _report_ended(self, job: Job, place: Place, state: TaskState, why: str) -> None:
+        """Report to the group; of what follows it, all that can be published is."""
+        try:
+            await self._report(job, place, state, error=why)
+        except _FINAL:
+            await self._report(job, place, state, error=why, final=_FINAL)
 
     def _following(
         self, nodes: tuple[LinkNode, ...], place: Place, name: str, given: Any
@@ -183,6 +221,7 @@ class Continuing:
         *,
         value: bytes | None = None,
         error: str | None = None,
+        final: Errors = (),
     ) -> None:
         report = MemberReport(
             group_id=place.group or "",
@@ -192,7 +231,7 @@ class Continuing:
             value=value,
             error=error,
         )
-        await self._take(job, lambda: self._linker.ends.report(report, place))
+        await self._take(job, lambda: self._linker.ends.report(report, place, final=final))
 
     async def _tell_dependents(
         self,
