@@ -30,6 +30,13 @@ def until(holds, what="the condition", timeout=PATIENCE):
     return value
 
 
+def free_port():
+    """Return a free TCP port of 127.0.0.1, which no outgoing connection takes until the test uses it."""
+    from stem_amqp.servers.keeping import free_ports
+
+    return free_ports(1)[0]
+
+
 async def report_ends(backend, group_id, *indexes):
     """Report that members of a group have succeeded, and return the group after the last one."""
     from stem_amqp.results.base import MemberReport

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from stem_amqp.servers import keeper
@@ -15,6 +15,11 @@ from stem_amqp.servers import keeper
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin"
 """Where servers may be installed, beside the search path."""
 STOP_TIMEOUT = 20.0
+PORTS = range(12_000, 22_000)
+"""The ports of private servers, and 10,000 above them that of a management API.
+
+Linux gives ports from 32,768 on to outgoing connections, also while a server is restarted.
+"""
 LOG_LINES = 8
 """Lines of a log in an error message."""
 
@@ -57,12 +62,15 @@ def stop_keeper(keeping: subprocess.Popen[bytes]) -> None:
 
 def free_ports(count: int) -> list[int]:
     """Return different free TCP ports of 127.0.0.1."""
-    # Held together, so that they differ.
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    chance = (
+        random.SystemRandom()
+    )  # a seed that a program sets would give its processes the same ports
+    found: list[int] = []
+    while len(found) < count:
+        port = chance.choice(PORTS)
+        if port not in found and is_free(port):
+            found.append(port)
+    return found
 
 
 def is_free(port: int) -> bool:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from support import eventually
+from support import eventually, free_port
 
 from stem_amqp.topology.entities import Entities, Exchange, Queue
 from stem_amqp.transport.memory import MemoryBroker, MemoryTransport
@@ -57,12 +57,11 @@ class Proxy:
         self._open.set()
         self._writers = set()
         self._tasks = set()
-        self.port = 0
+        self.port = free_port()
 
     async def start(self):
-        """Listen, on the same port as before if there was one."""
+        """Listen, always on the same port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self):
         """Stop listening, and close all connections."""

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 from contextlib import contextmanager
 
 import pytest
-from support import until
+from support import free_port, until
 
 from stem_amqp.errors import BackendUnavailableError, BrokerUnavailableError
 from stem_amqp.servers import finder, keeper
@@ -49,9 +48,7 @@ def ways(monkeypatch):
 @pytest.fixture
 def unused_port():
     """Return a port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    return free_port()
 
 
 def test_a_private_redis_starts_stops_and_leaves_nothing(private_redis_installed):

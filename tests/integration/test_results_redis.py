@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 from redis.asyncio import Redis
-from support import eventually, remove_keys, report_ends
+from support import eventually, free_port, remove_keys, report_ends
 
 from stem_amqp.clock import SystemClock
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError
@@ -363,11 +363,7 @@ async def test_an_unknown_host_and_a_closed_port_are_distinguished(open_backend,
 @pytest.fixture
 def unused_port():
     """Return a port of 127.0.0.1 on which nothing listens."""
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    return free_port()
 
 
 @contextlib.asynccontextmanager
@@ -413,7 +409,7 @@ async def test_a_port_that_says_nothing_fails_in_bounded_time(open_backend, monk
 
 async def test_a_port_without_tls_is_said_to_be_that(open_backend, stem_redis_url, monkeypatch):
     """Redis reads the TLS handshake as an unfinished line, so rediss:// gets no answer."""
-    monkeypatch.setattr(redis_client, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(redis_client, "CONNECT_TIMEOUT", 1.0)
     there = urlsplit(stem_redis_url)
     with pytest.raises(BackendUnavailableError, match="without TLS"):
         await open_backend(f"rediss://{there.hostname}:{there.port or 6379}")

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -13,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-from support import eventually
+from support import eventually, free_port
 
 from examples.webshop.database import TABLES
 from stem_amqp import Stem
@@ -113,9 +112,7 @@ async def clean_up(broker_url, namespace, database_url):
 
 async def test_every_order_is_paid_once_though_a_worker_is_killed(shop):
     """This holds with an async and a blocking producer, and a worker with two processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     worker = ["stem_amqp", "worker", "examples.webshop.tasks:stem", "--processes", "2"]
     with (
         shop.running(*worker) as supervisor,

@@ -4,6 +4,8 @@ import asyncio
 import threading
 from contextlib import contextmanager, suppress
 
+from support import free_port
+
 UP, DOWN = "up", "down"
 """The directions: `UP` from the client to the server, `DOWN` from the server to the client."""
 CHUNK = 65536
@@ -56,7 +58,7 @@ class Proxy:
         self._server = None
         self.delay = 0.0
         """Seconds by which each chunk of data is delayed."""
-        self.port = 0
+        self.port = free_port()
 
     @property
     def open(self):
@@ -102,7 +104,6 @@ class Proxy:
 
     async def _listen(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self):
         self._server.close()
