@@ -89,7 +89,8 @@ class Shop:
         """Return the runs: the schedule, the time of the tick, and of the run."""
         path = self.folder / "book"
         found = []
-        for line in path.read_text().splitlines() if path.exists() else ():
+        text = path.read_text() if path.exists() else ""
+        for line in text.rpartition("\n")[0].splitlines():  # the last one may be half written
             name, at = line.split()
             schedule, _, moment = name.partition("@")
             tick = datetime.fromisoformat(moment.partition("~")[0]).timestamp()

@@ -229,17 +229,19 @@ async def test_a_synchronous_task_that_is_interrupted_leaves_its_block(stem):
     """The time limit ends the run, and the retry does not wait for the lease."""
     entered = []
 
-    @stem.task("order", queue="q", max_retries=1, retry=FAST, time_limit="300ms")
+    # On a slow machine the limit may end an attempt before the block, too
+    @stem.task("order", queue="q", max_retries=20, retry=FAST, time_limit="300ms")
     def order(ctx: TaskContext) -> None:
         with ctx.once("charge", lease="1h") as first:
             if first:
                 entered.append(ctx.attempt)
-                while ctx.attempt == 0:
+                while len(entered) == 1:
                     time.sleep(0.005)
 
     async with stem, stem.worker().running():
         await (await order.enqueue()).result(timeout=60)
-    assert entered == [0, 1]
+    assert len(entered) > 1
+    assert entered == sorted(set(entered)), "once in each attempt"
 
 
 async def test_an_outage_at_the_end_of_a_block_does_not_repeat_it(stem, monkeypatch):

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,23 +15,25 @@ LISTENING = "0A"
 
 def descendants(pid):
     """Yield the ids of a process's children, and of their children."""
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            yield child
-            yield from descendants(child)
+    children = []
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            children += task.read_text().split()
+    for child in children:
+        yield child
+        yield from descendants(child)
 
 
 def sockets_of(pids):
     """Return the inodes of the open sockets of processes."""
     inodes = set()
     for pid in pids:
-        for entry in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                target = str(entry.readlink())
-            except FileNotFoundError:  # closed meanwhile
-                continue
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            for entry in Path(f"/proc/{pid}/fd").glob("*"):
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    target = str(entry.readlink())
+                    if target.startswith("socket:["):
+                        inodes.add(target[8:-1])
     return inodes
 
 

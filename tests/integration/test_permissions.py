@@ -210,7 +210,7 @@ async def test_an_operator_lists_workers_and_follows_events(as_user, role, caplo
 
         following = asyncio.create_task(follow())
         listing = await list_workers(
-            operator.connected.transport, names, versions, seal=None, wait=3.0
+            operator.connected.transport, names, versions, seal=None, wait=60.0
         )
         assert [one.heartbeat.name for one in listing.workers] == [f"w-{role}"]
 

@@ -271,6 +271,9 @@ async def test_an_idle_backend_holds_no_listening_connection(url, opened):
     await backend.transition([change("t1")])
     await backend.wait("t1")
     assert backend._watch._connection is None
+    first = asyncio.create_task(backend.wait("t0", 60))
+    await eventually(lambda: backend._watch._connection is not None, "the listening connection")
+    first.cancel()
     waits = [asyncio.create_task(backend.wait("t2", 0.1)) for _ in range(20)]
     await asyncio.wait(waits)
     assert all(isinstance(wait.exception(), ResultTimeoutError) for wait in waits)

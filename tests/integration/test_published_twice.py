@@ -132,10 +132,13 @@ async def test_confirms_that_come_too_late_double_no_run(stem_broker_url, stem_r
             proxy.delay = 0.4 if late else 0.0
             raise RuntimeError("at first")
 
-        works = [with_task(stem, runs, fail_late) for stem in stems]
-        async with stems[0], stems[1]:
+        for stem in stems:
+            with_task(stem, runs, fail_late)
+        producer = Stem(broker_url=stem_broker_url, **values)  # it waits longer for its confirms
+        work = with_task(producer, runs, fail_late)
+        async with stems[0], stems[1], producer:
             published = [count_delays(stem) for stem in stems]
-            handles = [await works[0].enqueue(number) for number in range(TASKS)]
+            handles = [await work.enqueue(number) for number in range(TASKS)]
             async with (
                 stems[0].worker(["work"]).running(),
                 stems[1].worker(["work"]).running(),

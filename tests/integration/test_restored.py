@@ -12,6 +12,7 @@ from stem_amqp import delay as decimal_delay
 from stem_amqp.dead_letter.letters import DeadLetters
 from stem_amqp.dead_letter.selection import ALL
 from stem_amqp.errors import PublishTimeoutError, StemError, UnroutableError
+from stem_amqp.provision import restore
 from stem_amqp.task_control import Reject
 from stem_amqp.topology.entities import Entities, Exchange, Queue
 from stem_amqp.transport.publication import Publication
@@ -156,8 +157,9 @@ async def test_one_declaration_serves_all_callers_that_miss_the_same_queue(make)
         assert (await stem.connected.transport.status([work]))[work].ready == 200
 
 
-async def test_what_stays_unroutable_is_declared_once_in_a_while(make):
+async def test_what_stays_unroutable_is_declared_once_in_a_while(make, monkeypatch):
     """A declaration that does not help is not repeated for every message."""
+    monkeypatch.setattr(restore, "PAUSE", 3600.0)
     stem = make()
     async with stem:
         transport = stem.connected.transport

@@ -68,8 +68,9 @@ class Terminal:
 
     def ended(self):
         """Return the exit code, or None; read the output, so that the program can write it."""
-        self.read()
-        return self.process.poll()
+        code = self.process.poll()
+        self.read()  # after an exit this is all that the program has written
+        return code
 
     def close(self):
         """Kill the program, and close the terminal."""

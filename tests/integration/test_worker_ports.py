@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import ROOT, command_line, worker
-from support import until
+from support import free_port, until
 from yarl import URL
 
 from stem_amqp.topology.compile import compile_topology
@@ -24,7 +24,11 @@ from stem_amqp.topology.names import Names
 
 SHOP = """
     import time
+    from pathlib import Path
     from stem_amqp import Stem
+
+    while Path("hold").exists():  # a process that starts now waits
+        time.sleep(0.05)
 
     stem = Stem()
 
@@ -70,8 +74,7 @@ def cli(capsys, monkeypatch, tmp_path, stem_broker_url, stem_namespace):
 @pytest.fixture
 def port():
     """Return a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
+    return free_port()
 
 
 def get(port, page):
@@ -124,11 +127,13 @@ def test_one_port_has_the_sums_of_all_processes_also_after_one_was_killed(cli, p
         assert metric(port, "stem_capacity_tasks") == 10
         shared = files(cli)
         victim = children(process)[0]
+        hold = cli.write("hold", "")
         os.kill(victim, signal.SIGKILL)
         until(lambda: metric(port, "stem_capacity_tasks") == 5, "the gauges of one process")
         assert get(port, "livez")[0] == 200
         assert "it does not run yet" in get(port, "readyz")[1]
         assert metric(port, "stem_succeeded_total") == 210
+        hold.unlink()
         until(lambda: get(port, "readyz")[0] == 200, "the successor")
         enqueue(50)
         until(lambda: metric(port, "stem_succeeded_total") == 260, "the sum")
@@ -260,10 +265,11 @@ def test_an_unavailable_broker_makes_the_worker_unready_and_not_dead(
     with relay(stem_broker_url) as (url, cut):
         monkeypatch.setenv("STEM_BROKER_URL", url)
         with worker(cli, "--health-port", port):
-            assert get(port, "readyz") == (200, "ok\n")
+            until(lambda: get(port, "readyz") == (200, "ok\n"), "a ready worker")
             cut()
-            until(lambda: get(port, "readyz")[0] == 503, "503")
-            assert get(port, "readyz")[1] == "queue orders is not consumed\n"
+            until(
+                lambda: get(port, "readyz") == (503, "queue orders is not consumed\n"), "the reason"
+            )
             assert get(port, "livez") == (200, "ok\n")
             assert get(port, "startupz") == (200, "ok\n")
 

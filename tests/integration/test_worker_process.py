@@ -242,7 +242,7 @@ async def test_what_background_tasks_raise_does_not_end_the_worker(rabbit, kind)
             await ask(stem, "interrupt", kind=kind)
     assert await ask(stem, "left") == "left"
     assert await ask(stem, "left") == "left"
-    assert "a background task has raised" in program.log()
+    await eventually(lambda: "a background task has raised" in program.log(), "the log")
     assert await program.stop() == 0
 
 
