@@ -254,9 +254,8 @@ async def test_decimal_delays_are_never_early(harness, transport):
     wanted = [1.2, 0.3, 1.0, 0.1]
     await asyncio.gather(*(delay(seconds) for seconds in wanted))
     deliveries = await inbox.until(len(wanted))
-    assert inbox.bodies == [b"0.1", b"0.3", b"1.0", b"1.2"]
     for delivery, arrived in zip(deliveries, inbox.times, strict=True):
-        late = arrived - sent[delivery.body] - float(delivery.body)
-        assert 0 <= late < 5
-    hops = [len(delivery.headers["x-death"]) for delivery in deliveries]
-    assert hops == [1, 1, 1, 2]
+        assert arrived - sent[delivery.body] >= float(delivery.body)
+    # Two that are both late may arrive in another order
+    hops = {delivery.body: len(delivery.headers["x-death"]) for delivery in deliveries}
+    assert hops == {b"0.1": 1, b"0.3": 1, b"1.0": 1, b"1.2": 2}

@@ -146,7 +146,7 @@ def test_an_alarm_blocks_producers_while_workers_acknowledge(
         f"{kind} alarm",
         backend_url=f"sqlite:///{tmp_path}/results.db",
         FAULTS_PAUSE="0.1",
-        STEM_PUBLISH_TIMEOUT="1s",
+        STEM_PUBLISH_TIMEOUT="3s",
     )
     assert crew.produce(count=800, rate=2000).wait(60) == 0
     try:
@@ -224,7 +224,7 @@ def command(crew, *words):
 
 async def refusal_under_alarm(crew):
     """Assert that an enqueue fails with an error that names the alarm."""
-    async with crew.stem(publish_timeout=1.0) as stem:
+    async with crew.stem(publish_timeout=3.0) as stem:
         with pytest.raises(PublishTimeoutError, match="memory or disk alarm"):
             await stem.enqueue("note", {"number": -1})
 

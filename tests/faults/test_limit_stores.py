@@ -89,6 +89,7 @@ async def test_a_restart_under_load_loses_no_limited_task(server, caplog):
         namespace=f"t-{uuid.uuid4().hex[:8]}",
     )
     limit, ran, now, most = 2, [], set(), 0
+    stopped = asyncio.Event()
 
     @stem.task("work", queue="q", concurrency_limit=limit)
     async def work(number: int) -> int:
@@ -97,6 +98,8 @@ async def test_a_restart_under_load_loses_no_limited_task(server, caplog):
         now.add(number)
         most = max(most, len(now))
         await asyncio.sleep(0.02)
+        if len(ran) >= 6:
+            await stopped.wait()  # so that tasks are left
         now.discard(number)
         return number
 
@@ -108,6 +111,7 @@ async def test_a_restart_under_load_loses_no_limited_task(server, caplog):
         await eventually(
             lambda: "ask again" in caplog.text or "not known yet" in caplog.text, "a word about it"
         )
+        stopped.set()
         assert len(ran) < len(handles)
         await asyncio.to_thread(server.start)
         assert [await handle.result(timeout=60) for handle in handles] == list(range(30))

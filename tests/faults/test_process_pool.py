@@ -47,12 +47,12 @@ APPLICATION = """
             time.sleep(0.01)
         return name
 
-    @stem.task("stuck", queue="q", executor="process", max_retries=0, time_limit="500ms")
+    @stem.task("stuck", queue="q", executor="process", max_retries=0, time_limit="2s")
     def stuck() -> None:
         write("stuck")
         sum(range(10**12))  # C code that holds the interpreter's lock: only a signal ends it
 
-    @stem.task("sleepy", queue="q", executor="process", max_retries=0, time_limit="300ms")
+    @stem.task("sleepy", queue="q", executor="process", max_retries=0, time_limit="2s")
     def sleepy() -> None:
         write("sleepy")
         time.sleep(3600)

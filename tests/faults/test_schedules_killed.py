@@ -44,6 +44,7 @@ def test_no_tick_is_lost_or_runs_twice_while_leaders_are_killed(shop):
             timeout=120,
         )
         assert len(shop.terms()) >= terms
-    found = account(shop)
+    # A tick that runs after a later one counts as lost until then
+    found = until(lambda: (now := account(shop))["lost"] == 0 and now, "every tick", timeout=120)
     assert found["runs"] >= 30
-    assert (found["lost"], found["twice"]) == (0, 0)
+    assert found["twice"] == 0

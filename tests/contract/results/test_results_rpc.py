@@ -112,8 +112,14 @@ async def test_the_reply_queue_comes_back_after_a_lost_connection(rpc, harness):
 
     await harness.eventually(lambda: routable(rpc.transports[1], address), "the reply queue")
     task_id = new_id()
-    waiting = asyncio.create_task(producer.wait(task_id, 20))
-    await repeated(lambda: worker.transition([finished(task_id, address)]))
+    waiting = asyncio.create_task(producer.wait(task_id, 60))
+
+    async def arrives():
+        # replies before the broker noticed the loss are deleted with the old queue
+        await repeated(lambda: worker.transition([finished(task_id, address)]))
+        return waiting.done()
+
+    await harness.eventually(arrives, "a reply")
     assert (await waiting).state is SUCCEEDED
     assert await producer.reply_address() == address
 
@@ -182,6 +188,7 @@ async def test_a_creator_that_crashed_before_the_first_token_is_made_up_for(rpc,
     await rpc.declare(backend, group_id)
     with pytest.raises(BackendUnavailableError, match=f"queue .*{group_id} is empty"):
         await report_ends(backend, group_id, 0)
+    backend.groups._patience = 60.0  # from now on a token comes, if only after a while
     await backend.create_group(group_id, 1, ttl=100)
     assert (await report_ends(backend, group_id, 0)).complete
 
