@@ -63,8 +63,11 @@ async def check_workers(to: To, found: Gathering) -> None:
     def matched() -> bool:
         return not _unmatched(to, found)
 
-    if not await found.until(matched, min(ANSWER, to.timeout)) and found.silent(found.consumers):
-        await found.until(matched, max(0.0, to.timeout - ANSWER))
+    def decided() -> bool:
+        return matched() or not found.silent(found.consumers)
+
+    if not await found.until(matched, min(ANSWER, to.timeout)):
+        await found.until(decided, max(0.0, to.timeout - ANSWER))
     names = sorted({seen.heartbeat.name for seen in found.workers})
     if not names:
         return

@@ -5,7 +5,7 @@ import logging
 import threading
 
 import pytest
-from support import eventually
+from support import PATIENCE, eventually
 
 from stem_amqp.control import gather
 from stem_amqp.errors import ConfigurationError
@@ -15,6 +15,7 @@ from stem_amqp.observability.registry.listing import consumers_of
 @pytest.fixture
 def shop(stem):
     """Return an application with tasks that wait, and how many of them run at once."""
+    stem.reconfigure(heartbeat_interval=PATIENCE)  # commands wait a second longer for answers
     stem.go, stem.running, stem.most = asyncio.Event(), 0, 0
 
     @stem.task("orders.sync", queue="orders")
@@ -34,8 +35,14 @@ async def enqueue(stem, number):
     return [await stem.enqueue("orders.sync") for _ in range(number)]
 
 
-async def test_the_concurrency_grows_and_shrinks_while_tasks_run(shop):
+async def test_the_concurrency_grows_and_shrinks_while_tasks_run(shop, monkeypatch):
     """More tasks start at once, running ones continue, and no result is lost."""
+
+    async def nobody(*_):
+        return {}
+
+    # RabbitMQ counts a consumer that was replaced while its tasks run, so that each command would wait
+    monkeypatch.setattr(gather, "consumers_of", nobody)
     async with shop, shop.worker(["orders"], concurrency=2, name="web-1").running() as worker:
         handles = await enqueue(shop, 8)
         await eventually(lambda: shop.running == 2)
@@ -209,6 +216,11 @@ async def test_a_rate_limit_is_set_at_run_time(shop):
         assert not worker._limits.everywhere
 
 
+async def is_counted(shop):
+    """Return whether the broker counts the consumer of the queue."""
+    return await consumers_of(shop.connected.transport, shop.names, {"orders": 1}) == {"orders": 1}
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -228,9 +240,13 @@ async def test_a_rate_limit_is_set_at_run_time(shop):
         (lambda control: control.revoke_all(), "nothing says which tasks"),
     ],
 )
-async def test_wrong_use_is_refused_with_a_remedy(shop, call, says):
+async def test_wrong_use_is_refused_with_a_remedy(shop, monkeypatch, call, says):
     """Nothing is stored."""
+    # a worker that has not answered by then has no bounds
+    monkeypatch.setattr("stem_amqp.control.lasting.ANSWER", PATIENCE)
     async with shop, shop.worker(["orders"], concurrency=2, name="web-1").running():
+        # a worker whose consumer RabbitMQ does not count yet is not waited for
+        await eventually(lambda: is_counted(shop), "the worker's consumer")
         with pytest.raises(ConfigurationError, match=f"(?s){says}"):
             await call(shop.control)
         assert await shop.control.history() == ()
