@@ -106,15 +106,15 @@ async def test_queues_counts_what_is_in_the_former_delays(upgrade):
 
 async def test_former_delays_go_only_when_all_are_empty(upgrade):
     """A message passes several of the queues, so an empty one may still be needed."""
-    # 10 s in one queue, then 0.1 s in another one, which is empty before
-    await upgrade.enqueue_as_before(10.1, b"later")
     args = (upgrade.names, upgrade.transport, upgrade.management)
 
     async def counted():
         left = await upgrade.find()
         return left.messages is not None
 
-    await eventually(counted, "the statistics", 60)
+    await eventually(counted, "the statistics", 60)  # which may take longer than the delay
+    # 10 s in one queue, then 0.1 s in another one, which is empty before
+    await upgrade.enqueue_as_before(10.1, b"later")
     assert "1 messages" in await prune_former_delays(*args, **SAME)
     left = await upgrade.find()
     assert (len(left.exchanges), len(left.queues)) == (8, 72)
@@ -140,7 +140,8 @@ async def test_what_comes_in_at_the_last_moment_is_not_lost(upgrade, monkeypatch
 
     async def delete_late(entities):
         monkeypatch.undo()
-        await upgrade.enqueue_as_before(2.1, b"late")
+        # long enough to be there once the exchanges are deleted
+        await upgrade.enqueue_as_before(10.1, b"late")
         await delete(entities)
 
     monkeypatch.setattr(upgrade.transport, "delete", delete_late)
