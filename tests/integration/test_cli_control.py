@@ -15,8 +15,9 @@ SHOP = """
 
 
 @pytest.fixture
-def cli(cli_on_rabbitmq):
+def cli(cli_on_rabbitmq, monkeypatch):
     """Return a command line in a directory with an application."""
+    monkeypatch.setenv("STEM_HEARTBEAT_INTERVAL", "59s")  # commands wait a second longer
     cli_on_rabbitmq.write("shop.py", SHOP)
     return cli_on_rabbitmq
 
@@ -24,7 +25,7 @@ def cli(cli_on_rabbitmq):
 def test_processes_answer_and_are_shut_down_for_good(cli):
     """Tables fit 80 columns, each wrong use has its remedy, and the supervisor restarts nobody."""
     with worker(cli, "--name", "web", "--processes", "2", ready=2) as process:
-        pong = cli("control", "ping", "--app", "shop:stem", "--as", "ann", "--timeout", "20s")
+        pong = cli("control", "ping", "--app", "shop:stem", "--as", "ann")
         assert pong.code == 0
         assert pong.out.splitlines()[0].split() == [
             "WORKER",
