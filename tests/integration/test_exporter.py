@@ -72,8 +72,10 @@ def test_a_queue_without_a_worker_grows_old_and_the_exporter_does_not_touch_it(c
         assert cli("enqueue", "orders.sync", *APP).code == 0
     with cli.process("exporter", "shop:stem", "--port", "0", "--interval", "100ms") as process:
         age = 'stem_queue_oldest_ready_age_seconds{queue="orders"}'
-        found = until_served(cli, lambda found: found.get(age, 0) > 1, "the age")
-        assert found['stem_queue_messages_ready{queue="orders"}'] == 3
+        ready = 'stem_queue_messages_ready{queue="orders"}'
+        found = until_served(
+            cli, lambda found: found.get(age, 0) > 1 and found.get(ready) == 3, "age and number"
+        )
         assert found['stem_queue_messages_unacked{queue="orders"}'] == 0
         assert found["stem_broker_up"] == found["stem_management_up"] == 1
         assert found["stem_delayed_overdue_messages"] == 0
@@ -86,14 +88,20 @@ def test_a_queue_without_a_worker_grows_old_and_the_exporter_does_not_touch_it(c
 def counted_deliveries(cli):
     """Return how often a message of the queue orders was delivered, as RabbitMQ counts it."""
     management = Management.of(Settings(_env_file=None))
-    queue = asyncio.run(management.get("queues", "/", f"{os.environ['STEM_NAMESPACE']}.orders"))
-    return queue["message_stats"].get("deliver_get", 0)
+    path = ("queues", "/", f"{os.environ['STEM_NAMESPACE']}.orders")
+
+    def counted():
+        numbers = asyncio.run(management.get(*path)).get("message_stats", {})
+        return numbers if numbers.get("publish") == 3 else None
+
+    # RabbitMQ counts late
+    return until(counted, "the numbers of the three messages").get("deliver_get", 0)
 
 
 def test_a_worker_serves_the_metrics_of_its_queues_too(cli):
     """One worker of many may have the exporter; it shows a dead letter with its reason."""
     with worker(cli, "--with-exporter", "0") as process:
-        ran = cli("enqueue", "orders.sync", "--args", '{"fail": true}', *APP, "--timeout", "20s")
+        ran = cli("enqueue", "orders.sync", "--args", '{"fail": true}', *APP, "--timeout", "60s")
         assert ran.code == 1
         reason = 'stem_dead_messages{queue="orders",reason="retries-exhausted"}'
         found = until_served(cli, lambda found: found.get(reason), "the dead letter")
