@@ -19,7 +19,7 @@ def sizes():
 def squares(stem, sizes):
     """Return a batch task that squares numbers, and rejects negative ones."""
 
-    @stem.task("square", queue="numbers", batch=Batch(size=25, within="10s"))
+    @stem.task("square", queue="numbers", batch=Batch(size=25, within="5m"))
     async def square(numbers: list[int]) -> list[int]:
         sizes.append(len(numbers))
         wrong = {index: Reject("negative") for index, one in enumerate(numbers) if one < 0}
