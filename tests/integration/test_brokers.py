@@ -312,10 +312,10 @@ async def test_cleaning_up_names_what_the_broker_keeps(stem_broker_url, stem_nam
 
 @pytest.fixture
 def unused_port():
-    """Return a port of 127.0.0.1 on which nothing listens."""
+    """Yield a port of 127.0.0.1 on which nothing listens, and that no other process can take meanwhile."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+        yield one.getsockname()[1]
 
 
 def test_a_killed_owner_is_noticed_by_its_process_id(programs, tmp_path):

@@ -63,12 +63,16 @@ async def test_the_prefetch_holds_across_a_deleted_queue(bench):
     """A consumer that was restored gets no more deliveries at once than before."""
     transport = await bench.connect()
     queue = await bench.queue(transport)
-    transport.redeclare = lambda: transport.declare(bench.declared[0])
-    inbox = []
+    inbox, lost = [], []
+
+    async def redeclare():
+        lost.append(queue)
+        await transport.declare(bench.declared[0])
+
+    transport.redeclare = redeclare
     consumer = await transport.consume(queue, inbox.append, prefetch=3, tag="c")
     await transport.delete(bench.declared[0])
-    await bench.eventually(lambda: not consumer.consuming, "the loss")
-    await bench.eventually(lambda: consumer.consuming, "the return")
+    await bench.eventually(lambda: lost and consumer.consuming, "the loss and the return")
     await bench.send(transport, queue, *[b"x"] * 10)
     await bench.eventually(lambda: len(inbox) == 3, "three deliveries")
     await bench.eventually(lambda: ready(transport, queue, 7), "seven that wait")

@@ -236,6 +236,11 @@ async def test_seventy_queues_that_exist_are_declared_fast(bench):
     await transport.declare(entities)
     at_first = loop.time() - began
     assert await transport.missing(entities) == []
-    began = loop.time()
-    await transport.declare(entities)
-    assert loop.time() - began < at_first
+
+    async def faster():
+        began = loop.time()
+        await transport.declare(entities)
+        return loop.time() - began < at_first
+
+    # the machine may stall for longer than the first declaration took
+    await bench.eventually(faster, "a faster declaration")
