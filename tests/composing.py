@@ -77,6 +77,21 @@ async def replay_all(stem, count=1, queue=QUEUE):
     return await letters.replay(ALL)
 
 
+async def retried(stem, handle, result):
+    """Replay the dead letter of a composition, and wait until its last task has a result, as JSON text."""
+
+    async def replayed():
+        return await handle.retry_failed() == 1
+
+    await eventually(replayed, "a dead letter that is replayed")
+
+    async def mended():
+        record = await stem.handle(handle.task_id).status()
+        return record.state is TaskState.SUCCEEDED and record.result == result
+
+    await eventually(mended, "the result of the callback")
+
+
 async def settled(stem, queue=QUEUE):
     """Wait until the work queue and the delay queues have no message that is ready."""
     names = [stem.names.work(queue), *stem.names.delay_queues()]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import Unpack
 
-from stem_amqp.blocking.ask import Asks
+from stem_amqp.blocking.part import BlockingPart
 from stem_amqp.blueprint import Blueprint
 from stem_amqp.connected import Connected
 from stem_amqp.control import (
@@ -23,7 +23,7 @@ from stem_amqp.messages.answers import Inspection, Obeyed, Pong, ShuttingDown, S
 T = TypeVar("T")
 
 
-class BlockingControl:
+class BlockingControl(BlockingPart[Control]):
     """Sends commands to workers; see `BlockingProducer.control`.
 
     The methods are those of `stem_amqp.control.Control`, and raise the same errors, and:
@@ -36,11 +36,10 @@ class BlockingControl:
         blueprint: returns the application's blueprint.
     """
 
-    __slots__ = ("_blueprint", "_producer")
+    __slots__ = ()
 
-    def __init__(self, producer: Asks, blueprint: Callable[[], Blueprint]) -> None:
-        self._producer = producer
-        self._blueprint = blueprint
+    _place = "stem.control"
+    _unclear = "workers may have received the command"
 
     def ping(self, **to: Unpack[CommandKeywords]) -> Answers[Pong]:
         """Ask for a sign of life; see `Control.ping`."""
@@ -148,11 +147,4 @@ class BlockingControl:
         )
 
     def _ask(self, command: Callable[[Control], Coroutine[Any, Any, T]], name: str) -> T:
-        def work(connected: Connected) -> Coroutine[Any, Any, T]:
-            return command(Control(self._blueprint, lambda: connected))
-
-        return self._producer.ask(
-            work,
-            instead=f"await stem.control.{name}(…)",
-            unclear="workers may have received the command",
-        )
+        return self._asked(Control, command, name)

@@ -7,9 +7,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import Unpack
 
-from stem_amqp.blocking.ask import Asks
-from stem_amqp.blueprint import Blueprint
-from stem_amqp.connected import Connected
+from stem_amqp.blocking.part import BlockingPart
 from stem_amqp.directives.issue import Issued
 from stem_amqp.durations import Duration
 from stem_amqp.scheduler.managed import Schedules
@@ -19,7 +17,7 @@ from stem_amqp.schedules import DefinitionKeywords, Schedule
 T = TypeVar("T")
 
 
-class BlockingSchedules:
+class BlockingSchedules(BlockingPart[Schedules]):
     """Adds, changes and removes schedules; see `BlockingProducer.schedules`.
 
     The methods are those of `stem_amqp.scheduler.managed.Schedules`, and raise the same errors, and:
@@ -32,11 +30,10 @@ class BlockingSchedules:
         blueprint: returns the application's blueprint.
     """
 
-    __slots__ = ("_blueprint", "_producer")
+    __slots__ = ()
 
-    def __init__(self, producer: Asks, blueprint: Callable[[], Blueprint]) -> None:
-        self._producer = producer
-        self._blueprint = blueprint
+    _place = "stem.schedules"
+    _unclear = "the schedule may or may not be changed"
 
     def add(self, name: str, task: str, **options: Unpack[DefinitionKeywords]) -> Schedule:
         """Add a schedule; see `Schedules.add`."""
@@ -82,11 +79,4 @@ class BlockingSchedules:
         return self._ask(lambda schedules: schedules.history(name), "history")
 
     def _ask(self, ask: Callable[[Schedules], Coroutine[Any, Any, T]], name: str) -> T:
-        def asked(connected: Connected) -> Coroutine[Any, Any, T]:
-            return ask(Schedules(self._blueprint, lambda: connected))
-
-        return self._producer.ask(
-            asked,
-            instead=f"await stem.schedules.{name}(…)",
-            unclear="the schedule may or may not be changed",
-        )
+        return self._asked(Schedules, ask, name)

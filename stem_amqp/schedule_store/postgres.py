@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 from typing_extensions import override
 
-from stem_amqp.errors import ConfigurationError
+from stem_amqp.results.postgres.extra import ExtraTables
 from stem_amqp.results.postgres.pool import Connection, PostgresPool
-from stem_amqp.results.postgres.schema import LOCK_KEY
 from stem_amqp.schedule_store.base import PAGE, ScheduleRecord, ScheduleStore, new_revision
 
 TABLE = """
@@ -67,6 +65,19 @@ RETURNING s.name
 """
 
 
+async def _exist(connection: Connection) -> bool:
+    return bool(await connection.fetchval(_FOUND))
+
+
+_EXTRA = ExtraTables(
+    what="the table of schedules",
+    names="stem_schedules",
+    module="stem_amqp.schedule_store.postgres",
+    sql=TABLE,
+    exist=_exist,
+)
+
+
 class PostgresSchedules(ScheduleStore):
     """Schedules in a PostgreSQL database.
 
@@ -81,7 +92,7 @@ class PostgresSchedules(ScheduleStore):
 
     @override
     async def open(self) -> None:
-        await self._pool.run(lambda connection: _create(connection, self._pool.address.place))
+        await _EXTRA.open(self._pool)
 
     @override
     async def get(self, names: Sequence[str]) -> list[ScheduleRecord | None]:
@@ -124,38 +135,7 @@ class PostgresSchedules(ScheduleStore):
         return [_record(row) for row in await self._fetch(_DUE, before, limit)]
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Run a statement, and return its rows.
-
-        Raises:
-            BackendUnavailableError: the server cannot be used.
-            ConfigurationError: the role lacks a right.
-        """
-        try:
-            rows: list[tuple[Any, ...]] = await self._pool.run(
-                lambda connection: connection.fetch(statement, self._namespace, *arguments)
-            )
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise _lacking(self._pool.address.place, error) from error
-        return rows
-
-
-async def _create(connection: Connection, place: str) -> None:
-    if await connection.fetchval(_FOUND):
-        return
-    try:
-        async with connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
-            await connection.execute(TABLE)
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise _lacking(place, error) from error
-
-
-def _lacking(place: str, error: Exception) -> ConfigurationError:
-    return ConfigurationError(
-        f"this role may not create or use the table of schedules in {place}: {error}.\n"
-        "  Let an owner run the output of `python -m stem_amqp.schedule_store.postgres`, and grant this role"
-        " SELECT, INSERT, UPDATE and DELETE on stem_schedules."
-    )
+        return await _EXTRA.fetch(self._pool, statement, self._namespace, *arguments)
 
 
 def _record(row: tuple[Any, ...]) -> ScheduleRecord:

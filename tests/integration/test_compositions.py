@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 import pytest
+from composing import retried
 from support import PATIENCE, eventually
 
 from stem_amqp import (
@@ -16,7 +17,6 @@ from stem_amqp import (
     ResultTimeoutError,
     TaskContext,
     TaskFailedError,
-    TaskState,
     chain,
     chord,
     group,
@@ -288,16 +288,7 @@ async def test_a_composition_goes_on_after_its_failed_members_are_retried(stem):
             await handle.result(timeout=PATIENCE)
         shop.out_of_stock = False
 
-        async def replayed():
-            return await handle.retry_failed() == 1
-
-        await eventually(replayed, "a dead letter that is replayed")
-
-        async def mended():
-            record = await stem.handle(handle.task_id).status()
-            return record.state is TaskState.SUCCEEDED and record.result == b"6"
-
-        await eventually(mended, "the result of the callback")
+        await retried(stem, handle, b"6")
 
 
 async def test_blocking_code_enqueues_compositions(stem):

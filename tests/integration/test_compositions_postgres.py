@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 
 import pytest
-from support import PATIENCE, eventually
+from composing import retried
+from support import PATIENCE
 
-from stem_amqp import FailedMember, GroupResults, TaskFailedError, TaskState, chain, chord, group
+from stem_amqp import FailedMember, GroupResults, TaskFailedError, chain, chord, group
 
 
 class Numbers:
@@ -105,14 +106,5 @@ async def test_a_group_goes_on_after_its_failed_member_is_replayed(numbers, stem
         await handle.result(timeout=PATIENCE)
     numbers.in_stock = True
 
-    async def replayed():
-        return await handle.retry_failed() == 1
-
-    await eventually(replayed, "a dead letter that is replayed")
-
-    async def mended():
-        record = await stem.handle(handle.task_id).status()
-        return record.state is TaskState.SUCCEEDED and record.result == b"6"
-
-    await eventually(mended, "the result of the callback")
+    await retried(stem, handle, b"6")
     assert numbers.totals == 1

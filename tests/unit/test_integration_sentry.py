@@ -8,14 +8,13 @@ import uuid
 import pytest
 import sentry_sdk
 from sentry_sdk.integrations.logging import LoggingIntegration
-from sentry_sdk.transport import Transport
+from sentry_support import Kept, application, set_up, torn_down
 from support import eventually
 
-from stem_amqp import Reject, Retry, Snooze, Stem, TaskFailedError
-from stem_amqp.integrations.sentry import StemIntegration, integration
+from stem_amqp import Reject, Retry, Snooze, TaskFailedError
+from stem_amqp.integrations.sentry import StemIntegration
 from stem_amqp.integrations.sentry.event import capture
 from stem_amqp.messages.message import TaskMessage
-from stem_amqp.observability.installed import uninstall_exporter
 from stem_amqp.outcome import Dead, Failure, Revoked
 from stem_amqp.states import Reason
 from stem_amqp.worker.job import Job
@@ -24,17 +23,10 @@ from stem_amqp.worker.running.failure import failure_of
 FAST = {"base": "100ms", "max": "100ms", "jitter": 0}
 
 
-class Memory(Transport):
-    """Keeps what the client sends."""
+class Memory(Kept):
+    """Keeps events and transactions."""
 
-    def __init__(self, options=None):
-        super().__init__(options)
-        self.sent = []
-
-    def capture_envelope(self, envelope):
-        for item in envelope.items:
-            if item.type in {"event", "transaction"}:
-                self.sent.append(json.loads(item.payload.get_bytes()))
+    kinds = frozenset({"event", "transaction"})
 
     @property
     def events(self):
@@ -50,27 +42,18 @@ def sentry():
     """Return a function that sets up Sentry, and returns what it sends."""
 
     def init(**options):
-        transport = Memory()
         chosen = {"integrations": [StemIntegration()], "default_integrations": False, **options}
         chosen["integrations"].append(LoggingIntegration())
-        sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=transport, **chosen)
-        if any(isinstance(one, StemIntegration) for one in chosen["integrations"]):
-            StemIntegration.setup_once()  # Sentry calls it once in a process
-        return transport
+        return set_up(Memory(), **chosen)
 
-    with sentry_sdk.isolation_scope() as scope:
-        scope.clear()
+    with torn_down():
         yield init
-    sentry_sdk.get_client().close(timeout=0)
-    sentry_sdk.get_global_scope().set_client(None)
-    uninstall_exporter(integration._exporter)
 
 
 @pytest.fixture
 def stem():
     """Return an application that exists before Sentry is set up."""
-    place = f"memory://{uuid.uuid4().hex}"
-    return Stem(broker_url=place, backend_url=place)
+    return application()
 
 
 class CardDeclinedError(Exception):

@@ -1,38 +1,27 @@
 """Check-ins of scheduled tasks at Sentry's monitors, counted by a transport of the test."""
 
 import contextlib
-import json
 import time
-import uuid
 
 import pytest
-import sentry_sdk
-from sentry_sdk.transport import Transport
+from sentry_support import Kept, application, set_up, torn_down
 
-from stem_amqp import Reject, Retry, Stem, TaskFailedError
+from stem_amqp import Reject, Retry, TaskFailedError
 from stem_amqp.clock import timestamp
 from stem_amqp.errors import ConfigurationError
-from stem_amqp.integrations.sentry import StemIntegration, integration
+from stem_amqp.integrations.sentry import StemIntegration
 from stem_amqp.integrations.sentry.monitors import SLUG_LIMIT, slug_of
 from stem_amqp.messages.message import SCHEDULE
-from stem_amqp.observability.installed import uninstall_exporter
 from stem_amqp.scheduler.enqueue import call_of
 from stem_amqp.scheduler.state import Published
 
 FAST = {"base": "50ms", "max": "50ms", "jitter": 0}
 
 
-class Memory(Transport):
-    """Keeps the check-ins that the client sends."""
+class Memory(Kept):
+    """Keeps check-ins."""
 
-    def __init__(self, options=None):
-        super().__init__(options)
-        self.sent = []
-
-    def capture_envelope(self, envelope):
-        for item in envelope.items:
-            if item.type == "check_in":
-                self.sent.append(json.loads(item.payload.get_bytes()))
+    kinds = frozenset({"check_in"})
 
     @property
     def statuses(self):
@@ -44,29 +33,17 @@ def sentry():
     """Return a function that sets up Sentry with options of the integration, and returns the check-ins."""
 
     def init(**options):
-        transport = Memory()
-        sentry_sdk.init(
-            dsn="https://key@sentry.invalid/1",
-            transport=transport,
-            default_integrations=False,
-            integrations=[StemIntegration(**options)],
-        )
-        StemIntegration.setup_once()  # Sentry calls it once in a process
-        return transport
+        own = [StemIntegration(**options)]
+        return set_up(Memory(), default_integrations=False, integrations=own)
 
-    with sentry_sdk.isolation_scope() as scope:
-        scope.clear()
+    with torn_down():
         yield init
-    sentry_sdk.get_client().close(timeout=0)
-    sentry_sdk.get_global_scope().set_client(None)
-    uninstall_exporter(integration._exporter)
 
 
 @pytest.fixture
 def stem():
     """Return an application that exists before Sentry is set up."""
-    place = f"memory://{uuid.uuid4().hex}"
-    return Stem(broker_url=place, backend_url=place)
+    return application()
 
 
 async def tick(stem, name, headers=None, ago=0):

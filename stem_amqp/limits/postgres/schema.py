@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import sys
 
-import asyncpg
-
-from stem_amqp.errors import ConfigurationError
 from stem_amqp.limits.postgres.functions import FUNCTIONS
+from stem_amqp.results.postgres.extra import ExtraTables
 from stem_amqp.results.postgres.pool import Connection
-from stem_amqp.results.postgres.schema import LOCK_KEY
 
 # UNLOGGED: a commit does not wait for the disk. After a crash of the server the tables are empty: limits begin
 # anew, and leases are there again with their next renewal.
@@ -60,39 +57,22 @@ WHERE proname = ANY ($1::text[]) AND pg_catalog.pg_function_is_visible(oid)
 """
 
 
-async def create(connection: Connection, place: str) -> None:
-    """Create what is missing.
-
-    Args:
-        connection: a connection outside a transaction.
-        place: the database, for people.
-
-    Raises:
-        ConfigurationError: the role may not create it.
-    """
-    if await connection.fetchval(_FOUND, NAMES) == len(NAMES):
-        return
-    try:
-        async with connection.transaction():
-            await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
-            await connection.execute(schema_sql())
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise lacking(place, error) from error
-
-
-def lacking(place: str, error: Exception) -> ConfigurationError:
-    """Return the error to raise when the role lacks a right."""
-    return ConfigurationError(
-        f"this role may not create or use the tables for limits across workers in {place}: {error}.\n"
-        "  Let an owner run the output of `python -m stem_amqp.limits.postgres.schema`, and grant this"
-        " role SELECT, INSERT, UPDATE and DELETE on stem_limits, stem_limit_starts and"
-        " stem_limit_leases."
-    )
-
-
 def schema_sql() -> str:
     """Return the SQL that creates the tables and functions."""
     return "\n".join([_TABLES, *FUNCTIONS])
+
+
+async def _exist(connection: Connection) -> bool:
+    return bool(await connection.fetchval(_FOUND, NAMES) == len(NAMES))
+
+
+EXTRA = ExtraTables(
+    what="the tables for limits across workers",
+    names="stem_limits, stem_limit_starts and stem_limit_leases",
+    module="stem_amqp.limits.postgres.schema",
+    sql=schema_sql(),
+    exist=_exist,
+)
 
 
 if __name__ == "__main__":

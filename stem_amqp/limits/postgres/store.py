@@ -10,14 +10,13 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 from typing_extensions import override
 
 from stem_amqp.clock import Clock
 from stem_amqp.limits.base import LEASE_TTL, Ask, Lease, LimitStore, Usage, Verdict
 from stem_amqp.limits.decide import LimitState
 from stem_amqp.limits.postgres.functions import LOCKS
-from stem_amqp.limits.postgres.schema import create, lacking
+from stem_amqp.limits.postgres.schema import EXTRA
 from stem_amqp.results.postgres.pool import PostgresPool
 from stem_amqp.results.postgres.text import original, stored
 
@@ -58,7 +57,7 @@ class PostgresLimits(LimitStore):
 
     @override
     async def open(self) -> None:
-        await self._pool.run(lambda connection: create(connection, self._pool.address.place))
+        await EXTRA.open(self._pool)
 
     @override
     async def close(self) -> None:
@@ -136,19 +135,7 @@ class PostgresLimits(LimitStore):
         return await self.peek([original(row[0]) for row in rows])
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Run a statement, and return its rows.
-
-        Raises:
-            BackendUnavailableError: the server cannot be used.
-            ConfigurationError: the role lacks a right.
-        """
-        try:
-            rows: list[tuple[Any, ...]] = await self._pool.run(
-                lambda connection: connection.fetch(statement, self._namespace, *arguments)
-            )
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise lacking(self._pool.address.place, error) from error
-        return rows
+        return await EXTRA.fetch(self._pool, statement, self._namespace, *arguments)
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock.time()
