@@ -8,6 +8,8 @@ value; its signature covers the group, the index, the task, the state, the error
 
 from __future__ import annotations
 
+import base64
+
 import orjson
 
 from stem_amqp.errors import SignatureError
@@ -17,6 +19,7 @@ from stem_amqp.signing.seal import Seal
 from stem_amqp.signing.signer import Domain
 
 _PLAN = b"stem-plan "
+_SEALED = b'{"sealed":'
 _MEMBER = b"stem-member "
 _WORDS = 3
 
@@ -65,7 +68,19 @@ def open_plan(seal: Seal, group_id: str, stored: bytes) -> bytes:
     plan = seal.open(body, headers, domain=Domain.PLAN)
     if not plan.startswith(bound):
         raise SignatureError("it belongs to another group")
-    return plan.removeprefix(bound)
+    return _once_sealed(seal, plan.removeprefix(bound))
+
+
+def _once_sealed(seal: Seal, plan: bytes) -> bytes:
+    """Return a plan; earlier versions have sealed it twice, at first as the body of a task."""
+    if not plan.startswith(_SEALED):
+        return plan
+    try:
+        data = orjson.loads(plan)
+        body, headers = base64.b64decode(data["sealed"]), dict(data["headers"])
+    except (ValueError, TypeError, KeyError):
+        raise SignatureError("its signature cannot be read") from None
+    return seal.open(body, headers)
 
 
 def sign_value(seal: Seal, values: tuple[str, ...], value: bytes | None) -> bytes | None:

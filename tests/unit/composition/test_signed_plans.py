@@ -45,6 +45,24 @@ async def test_a_plan_is_sealed_once(stem):
         assert orjson.loads(plan)["id"] == f"{handle.id}.0"
 
 
+async def test_a_plan_of_an_earlier_version_is_read(stem):
+    """It was sealed as a body first; a group that began before the upgrade goes on."""
+    async with stem:
+        backend, seal = stem.connected.backend, stem.connected.seal
+        body, headers = seal.close(b'{"v":1}', {})
+        former, spoiled = (
+            orjson.dumps({"sealed": base64.b64encode(text).decode(), "headers": headers})
+            for text in (body, body + b" ")
+        )
+        await backend.create_group("former", 1, ttl=60, plan=former)
+        assert (await backend.get_group("former")).plan == b'{"v":1}'
+        for plan in (spoiled, b'{"sealed":1}', b'{"sealed":'):
+            group_id = new_id()
+            await backend.create_group(group_id, 1, ttl=60, plan=plan)
+            with pytest.raises(ResultSignatureError):
+                await backend.get_group(group_id)
+
+
 async def test_a_rejected_plan_is_named_as_such(stem, monkeypatch, caplog):
     """The continuation does not run, and nobody looks for a ttl that has passed."""
     runs = []
