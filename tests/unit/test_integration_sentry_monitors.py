@@ -158,6 +158,8 @@ async def test_a_tick_that_cannot_run_is_an_error(stem, sentry):
     [
         ({"monitors": False}, None),
         ({"monitors": lambda name: None}, None),
+        ({"monitors": {"other": "shop-other"}.get}, None),
+        ({"monitors": {"sync": "shop-sync"}.get}, "shop-sync"),
         ({"monitors": lambda name: f"shop-{name}"}, "shop-sync"),
         ({}, "sync"),
     ],

@@ -27,7 +27,7 @@ class StemIntegration(Integration):
             continue the trace of their producer.
         monitors: whether tasks of schedules check in at a monitor of Sentry's crons, which is created if it does not
             exist: its slug is the schedule's name. A function returns the slug for the name of a schedule, or None
-            for no monitor.
+            for no monitor. Sentry bills monitors by their number.
         monitor_margin: minutes after a tick, and after its jitter, within which its run must have started.
 
     Raises:
