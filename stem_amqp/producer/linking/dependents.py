@@ -149,8 +149,8 @@ class Dependents:
         if record is None or not record.state.final:
             raise ConfigurationError(
                 f"nothing can depend on task {watch.task_id}: it was not enqueued with allow_dependents(), or that"
-                " was too long ago.\n  Enqueue it as task.s(…).allow_dependents(), or make it a member of the"
-                " graph."
+                " was too long ago.\n  Enqueue it as task.s(…).allow_dependents(), make it a member of the graph, or"
+                " enqueue the graph when it has ended."
             )
         entry = self._signed_end(watch.task_id, record.state, record.result, record.error)
         await self._tell(watch.task_id, self._signed_wait(watch), entry)
