@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -43,6 +45,8 @@ from stem_amqp.worker.running.fork import own_signals
 from stem_amqp.worker.running.resources import Resources
 from stem_amqp.worker.running.run import Runs
 from stem_amqp.worker.running.threads import ThreadPool
+
+log = logging.getLogger("stem_amqp.worker")
 
 MESSAGE_LIMIT = 4096
 """Bytes that are kept of a progress message that is sent without its data."""
@@ -169,7 +173,19 @@ def _application(order: dict[str, Any]) -> Stem:
     values = order["settings"] | {"provision": Provision.NONE}
     app.reconfigure(**values)
     configure(app.settings.log_level, app.settings.log_format)
+    _import_tasks(order["modules"])
     return app
+
+
+def _import_tasks(modules: Sequence[str]) -> None:
+    """Import the modules of the worker's tasks that the application's own module does not import."""
+    for name in modules:
+        if name in sys.modules:
+            continue
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit):
+            log.warning("tasks of %s are unknown here: it cannot be imported", name, exc_info=True)
 
 
 def _find(origin: str) -> Stem:

@@ -14,6 +14,7 @@ from types import ModuleType
 from stem_amqp.app import Stem
 from stem_amqp.errors import ConfigurationError, StemError, TopologyError
 from stem_amqp.topology.spec.mistake import did_you_mean
+from stem_amqp.worker.isolation.origin import note_target
 
 _PACKAGE = str(Path(__file__).parent)
 _FORM = "Write it as module:attribute, such as examples.orders:stem"
@@ -44,6 +45,7 @@ def find(target: str) -> Stem:
         raise ConfigurationError(
             f"{target} is not an application, but {_kind(found)}.\n  {_applications_of(module)}"
         )
+    note_target(found, target)
     return found
 
 

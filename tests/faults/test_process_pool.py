@@ -64,6 +64,50 @@ APPLICATION = """
         return os.getpid()
 """
 
+SHOP = {
+    "shop": """
+        from stem_amqp import Stem
+
+        stem = Stem()
+    """,
+    "shop_plain": """
+        def double(number: int) -> int:
+            return 2 * number
+    """,
+    "shop_tasks": """
+        import shop, shop_plain
+
+        shop.stem.task("double", queue="q", executor="process")(shop_plain.double)
+
+        @shop.stem.task("half", queue="q", executor="process")
+        def half(number: int) -> int:
+            return number // 2
+    """,
+    "shop_worker": """
+        from shop import stem
+        import shop_tasks
+    """,
+    "circle": """
+        from stem_amqp import Stem
+
+        stem = Stem()
+
+        from circle_tasks import double
+    """,
+    "circle_tasks": """
+        from circle import stem
+
+        @stem.task("double", queue="q", executor="process")
+        def double(number: int) -> int:
+            return 2 * number
+
+        @stem.task("half", queue="q", executor="process")
+        def half(number: int) -> int:
+            return number // 2
+    """,
+}
+"""An application whose own module does not import its tasks, and one whose modules import each other."""
+
 
 @pytest.fixture
 async def stem(stem_broker_url, tmp_path):
@@ -90,10 +134,10 @@ def start(stem, stem_broker_url, tmp_path, monkeypatch):
     monkeypatch.setenv("STEM_POOL_PROCESSES", "2")
     workers = []
 
-    def start(**settings):
+    def start(app="application:stem", **settings):
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        command = ["-m", "stem_amqp", "worker", "application:stem", "-Q", "q"]
+        command = ["-m", "stem_amqp", "worker", app, "-Q", "q"]
         with (tmp_path / "log").open("wb") as log:
             workers.append(start_python(*command, cwd=tmp_path, stderr=log))
         return workers[0]
@@ -220,3 +264,14 @@ async def test_processes_go_with_a_killed_worker(stem, stem_broker_url, start, b
     worker.returncode = 0  # the fixture expects 0, and this worker was killed
     pid = book()[0][1]
     await eventually(lambda: not alive(pid), timeout=60)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("app", ["shop_worker:stem", "circle:stem"])
+async def test_a_process_has_the_same_tasks_as_the_worker(stem, start, tmp_path, app):
+    """It imports the module that the worker was started with, and those of the tasks."""
+    for name, text in SHOP.items():
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+    start(app)
+    handles = [await stem.enqueue(name, args={"number": 8}) for name in ("double", "half")]
+    assert [await handle.result(timeout=60) for handle in handles] == [16, 4]

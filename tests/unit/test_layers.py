@@ -24,6 +24,7 @@ LAYERS = tuple(
 COMPUTED = {
     "": "a public name is imported from its module when it is first used; test_exported_members.py",
     "cli.root": "a command is imported when it is used",
+    "isolated": "the worker says in which modules its tasks are",
     "locate": "the application is given as a text",
     "testing": "a public name is imported from its module when it is first used",
 }

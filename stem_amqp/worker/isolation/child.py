@@ -20,6 +20,7 @@ from stem_amqp.outcome import Outcome, Postponed
 from stem_amqp.results.base import Progress
 from stem_amqp.settings import Settings
 from stem_amqp.standard_streams import open_standard_streams
+from stem_amqp.worker.isolation.origin import Origin
 from stem_amqp.worker.isolation.wire import SIZE, frame, job_fields, outcome_of, read, size_of
 from stem_amqp.worker.job import Job
 
@@ -84,11 +85,11 @@ class ChildProcess:
         return self._process.pid
 
     @classmethod
-    async def start(cls, origin: str, settings: Settings) -> Self:
+    async def start(cls, origin: Origin, settings: Settings) -> Self:
         """Start a process, and wait until it has imported the application and is connected.
 
         Args:
-            origin: the import path of the application; see `origin.origin_of`.
+            origin: where the process finds the application.
             settings: the application's settings in this process.
 
         Raises:
@@ -123,13 +124,15 @@ class ChildProcess:
             raise
         return child
 
-    async def _send_settings(self, origin: str, settings: Settings) -> None:
+    async def _send_settings(self, origin: Origin, settings: Settings) -> None:
         values = {
             name: _plain(value) for name, value in settings.model_dump(exclude_unset=True).items()
         }
         try:
             async with asyncio.timeout(START):
-                await self._send({"origin": origin, "settings": values})
+                await self._send(
+                    {"origin": origin.path, "modules": origin.modules, "settings": values}
+                )
                 said = await self._next()
         except TimeoutError:
             raise ChildUnavailableError(f"it was not ready within {START:g} s") from None

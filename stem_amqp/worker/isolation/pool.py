@@ -18,7 +18,7 @@ from stem_amqp.worker.isolation.child import (
     OnProgress,
     try_later,
 )
-from stem_amqp.worker.isolation.origin import origin_of
+from stem_amqp.worker.isolation.origin import Origin, origin_of
 from stem_amqp.worker.job import Job
 
 log = logging.getLogger("stem_amqp.worker")
@@ -46,7 +46,7 @@ class ProcessPool:
         self._free = asyncio.Semaphore(self.size)
         self._idle: list[ChildProcess] = []
         self._children: WeakSet[ChildProcess] = WeakSet()
-        self._origin: str | None = None
+        self._origin: Origin | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     @property

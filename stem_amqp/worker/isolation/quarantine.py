@@ -20,7 +20,7 @@ from stem_amqp.settings import Settings
 from stem_amqp.states import Reason
 from stem_amqp.transport.delivery import Delivery
 from stem_amqp.worker.isolation.child import ChildProcess, ChildUnavailableError, try_later
-from stem_amqp.worker.isolation.origin import origin_of
+from stem_amqp.worker.isolation.origin import Origin, origin_of
 from stem_amqp.worker.job import Job
 
 log = logging.getLogger("stem_amqp.worker")
@@ -40,7 +40,7 @@ class Quarantine:
     def __init__(self, app: object, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._origin: str | None = None
+        self._origin: Origin | None = None
         self._warned = False
         self._alone = asyncio.Lock()
 
@@ -98,7 +98,7 @@ class Quarantine:
 
     async def _run(
         self,
-        origin: str,
+        origin: Origin,
         job: Job,
         limit: float | None,
         on_progress: Callable[[Progress], None],

@@ -2,17 +2,21 @@
 
 import asyncio
 import sys
+from types import ModuleType
 
 import pytest
 from support import eventually
 from worker_fakes import FakeDelivery, job
 
+from stem_amqp import Stem
 from stem_amqp.errors import ProcessDiedError, TimeLimitError
+from stem_amqp.locate import find
 from stem_amqp.outcome import Dead, Failure, Postponed, Succeeded
 from stem_amqp.settings import Settings
 from stem_amqp.states import Reason
 from stem_amqp.worker.isolation import quarantine as module
 from stem_amqp.worker.isolation.child import LATER, ChildUnavailableError
+from stem_amqp.worker.isolation.origin import Origin, origin_of
 from stem_amqp.worker.isolation.quarantine import OVERTIME, Quarantine
 
 DONE = Succeeded(result=b"1", duration=0.1)
@@ -115,7 +119,7 @@ def children(monkeypatch):
     waiting = []
 
     async def start(origin, settings):
-        assert origin.endswith(":application")
+        assert origin.path.endswith(":application")
         child = waiting.pop(0)
         if isinstance(child, Exception):
             raise child
@@ -183,3 +187,19 @@ async def test_a_cancelled_suspect_kills_its_process(children):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert child.calls == ["kill"]
+
+
+def test_a_child_imports_the_target_of_the_worker_and_the_modules_of_its_tasks(monkeypatch):
+    """The module of the application need not import its tasks, or may import them in a circle."""
+    app = Stem(broker_url="memory://")
+    function = lambda: None  # noqa: E731 - its module is another one
+    function.__module__ = "shop.plain"
+    app.task("plain")(function)
+    for name in ("shop.app", "shop.tasks", "__mp_main__"):
+        shop = ModuleType(name)
+        shop.stem = app
+        monkeypatch.setitem(sys.modules, name, shop)
+    modules = ("shop.app", "shop.tasks", "shop.plain")
+    assert origin_of(app) == Origin(path="shop.app:stem", modules=modules)
+    assert find("shop.tasks:stem") is app
+    assert origin_of(app) == Origin(path="shop.tasks:stem", modules=modules)
