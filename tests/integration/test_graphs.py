@@ -121,7 +121,7 @@ async def test_graphs_with_signatures_and_encryption(make_stem):
         await check(shop)
         handle = await shop.order().enqueue()
         await handle.result(timeout=PATIENCE)
-        gate = await stem.connected.backend.get_group(f"{handle.id}.0.2.0")
+        gate = await stem.connected.backend.inner.get_group(f"{handle.id}.0.2.0")
         assert gate.size == 2
         assert b"pack" not in gate.plan
         early = await shop.work.s("early").allow_dependents().enqueue()
