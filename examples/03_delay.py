@@ -22,16 +22,16 @@ async def main() -> None:
     """Enqueue three reminders, the last one first."""
     async with stem, stem.worker().running():
         now = time.time()
-        third, second = now + 1.5, now + 0.7
+        third, second = now + 6, now + 3
         handles = [
             await remind.options(eta=datetime.fromtimestamp(third, UTC)).enqueue(
                 "third: at a time", third
             ),
-            await remind.options(delay="700ms").enqueue("second: after a while", second),
+            await remind.options(delay="3s").enqueue("second: after a while", second),
             await remind.enqueue("first: at once", now),
         ]
         for handle in handles:
-            await handle.result(timeout="10s")
+            await handle.result(timeout="60s")
 
 
 if __name__ == "__main__":

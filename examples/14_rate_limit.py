@@ -22,12 +22,13 @@ async def call_partner(number: int) -> None:
 
 
 async def main() -> None:
-    """Enqueue all calls at once, and measure the time between their starts."""
+    """Enqueue all calls at once, and measure the time until the last one starts."""
     async with stem, stem.worker(concurrency=20).running():
+        begun = time.monotonic()
         handles = await stem.enqueue_many(call_partner.prepare(n) for n in range(CALLS))
         for handle in handles:
-            await handle.result(timeout="20s")
-    whole = max(started.values()) - min(started.values())
+            await handle.result(timeout="60s")
+    whole = max(started.values()) - begun
     print(f"{len(started)} calls")
     print("in one second, not faster" if whole > 0.95 else f"too fast: {whole:.2f} s")
 

@@ -11,7 +11,7 @@ stem = Stem()
 sizes: list[int] = []
 
 
-@stem.task("readings.store", queue="readings", batch=Batch(size=50, within="1s"))
+@stem.task("readings.store", queue="readings", batch=Batch(size=50, within="5s"))
 async def store(readings: list[float]) -> list[str]:
     """Store readings in one statement; a reading below absolute zero is a dead letter."""
     sizes.append(len(readings))

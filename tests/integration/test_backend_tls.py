@@ -8,6 +8,7 @@ import uuid
 import asyncpg
 import pytest
 from certificates import Authority
+from support import until
 
 from stem_amqp import Stem
 from stem_amqp.errors import BackendUnavailableError, ConfigurationError, StemError
@@ -68,6 +69,8 @@ def postgres_url(own_postgres, authority):
             "ALTER SYSTEM SET ssl = on",
         )
     )
+    # it reads its files again a moment after it was asked to
+    until(lambda: asyncio.run(uses_tls(own_postgres.url)), "TLS")
     yield f"postgresql://client:geheim@127.0.0.1:{own_postgres.port}/client"
     rules.write_text(before)
     asyncio.run(
@@ -78,6 +81,15 @@ def postgres_url(own_postgres, authority):
             "ALTER SYSTEM RESET ssl_ca_file",
         )
     )
+
+
+async def uses_tls(url):
+    """Return whether new connections to a PostgreSQL may use TLS."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval("SHOW ssl") == "on"
+    finally:
+        await connection.close()
 
 
 @pytest.fixture(params=["redis", "postgres"])

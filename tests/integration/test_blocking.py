@@ -313,7 +313,8 @@ def test_ctrl_c_while_waiting_for_a_result_leaves_the_task_alone(stem, task):
 @pytest.mark.parametrize("broker_url", ["memory"], indirect=True)
 def test_no_confirm_in_time_is_a_typed_error(stem, task):
     """The error is typed whichever limit expires first, the producer's or the publish's."""
-    with stem.blocking(timeout="300ms") as producer:
+    # which must be enough to connect
+    with stem.blocking(timeout="2s") as producer:
         broker = paused(stem)
 
         async def pause(_):
@@ -333,8 +334,15 @@ def test_closing_ends_what_other_threads_wait_for(stem, task):
     producer = stem.blocking().open()
     handle = producer.enqueue(task, 1)
     with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(handle.result)
-        reaches(result.running)
+        waiters = []
+
+        def wait():
+            waiters.append(threading.get_ident())
+            return handle.result()
+
+        result = pool.submit(wait)
+        # a wait that begins after the close opens the producer again
+        reaches(lambda: waiters and is_waiting(waiters[0]))
         producer.close()
         with pytest.raises((BrokerError, StemError)):
             result.result(timeout=PATIENCE)
