@@ -108,7 +108,7 @@ async def test_compositions_work_with_signatures_and_encryption(make_stem):
     stem, broken = make_stem(settings=settings, backend_url=f"memory://{uuid.uuid4().hex}"), []
     async with working(stem, broken):
         await check(stem, broken)
-        group_of_failure = await stem.connected.backend.get_group("f.0")
+        group_of_failure = await stem.connected.backend.inner.get_group("f.0")
         assert b"total" not in group_of_failure.plan
 
 
