@@ -43,6 +43,7 @@ def test_revocations_survive_a_kill_of_the_broker(node):
             await eventually(lambda: worker.statistics().done == 3, "three ends")
 
     asyncio.run(revoke())
+    node.keep_queues()
     node.kill()
     node.start()
     asyncio.run(work())

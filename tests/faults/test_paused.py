@@ -96,6 +96,7 @@ async def test_a_paused_task_outlives_killed_workers_and_a_killed_broker(
     start()
     await eventually(lambda: len(runs("other")) == OTHERS, "the other tasks", timeout=200)
     await eventually(lambda: is_waiting(PAUSED), "all messages", timeout=200)
+    node.keep_queues()
     node.kill()
     node.start()
     await eventually(lambda: is_waiting(PAUSED), "all messages again", timeout=200)
