@@ -29,6 +29,12 @@ INTERVAL = 20.0
 ARRIVAL = 10.0
 """Seconds within which the leader receives what it publishes; otherwise it leads no more."""
 PREFETCH = 1000
+MANY = 100
+"""Held messages from which on those that store nothing are acknowledged at once, all but the last one.
+
+A thousand changes publish a thousand messages between two renewals. If all of them were held, the leader would receive
+nothing more, not even its own messages.
+"""
 TYPE = "stem.schedules"
 """AMQP ``type`` of the messages."""
 POKE = b"{}"
@@ -55,6 +61,7 @@ class Leadership:
         self._held: list[Delivery] = []
         self._leads = asyncio.Event()
         self._arrived = asyncio.Event()
+        self._many = asyncio.Event()
         self._consumer: Consumer | None = None
         self._document = POKE
         self._turn = asyncio.Lock()
@@ -76,10 +83,12 @@ class Leadership:
             self._names.schedules, self._receive, prefetch=PREFETCH, tag=self._tag
         )
         announcing = asyncio.create_task(self._announce(), name="stem-amqp scheduler election")
+        thinning = asyncio.create_task(self._thin_out(), name="stem-amqp scheduler messages")
         try:
             yield
         finally:
             await end(announcing)
+            await end(thinning)
             await self._give_up()
 
     async def wait(self) -> None:
@@ -124,6 +133,21 @@ class Leadership:
         self._arrived.set()
         self._leads.set()
         self.poked.set()
+        if len(self._held) >= MANY:
+            self._many.set()
+
+    async def _thin_out(self) -> None:
+        """Acknowledge what stores nothing as soon as many messages are held; the last message stays held."""
+        while True:
+            await self._many.wait()
+            self._many.clear()
+            surplus = [one for one in self._held[:-1] if one.body == POKE]
+            try:
+                await self._settle(surplus, requeue=False)
+            except StemError as error:
+                log.warning(
+                    "the scheduler cannot acknowledge messages: %s", str(error).partition("\n")[0]
+                )
 
     async def _announce(self) -> None:
         while True:
@@ -144,8 +168,9 @@ class Leadership:
 
     async def _settle(self, deliveries: list[Delivery], *, requeue: bool) -> None:
         for delivery in deliveries:
-            if delivery in self._held:
-                self._held.remove(delivery)
+            if delivery not in self._held:
+                continue  # settled meanwhile
+            self._held.remove(delivery)
             with contextlib.suppress(StaleDeliveryError):
                 await (delivery.nack(requeue=True) if requeue else delivery.ack())
 

@@ -10,6 +10,7 @@ import pytest
 from support import eventually
 
 from stem_amqp import TaskContext
+from stem_amqp.scheduler import leadership
 from stem_amqp.scheduler.leadership import publish
 from stem_amqp.scheduler.process import Scheduler, shared_store
 from stem_amqp.scheduler.state import ScheduleState
@@ -232,6 +233,26 @@ async def test_the_queue_may_be_purged_and_deleted(make_stem, store_url):
                 return status is not None and chosen.leads and bool(status.consumers)
 
             await eventually(leads_again, "it leads again")
+
+
+async def test_more_changes_than_the_leader_may_hold_messages_of(make_stem, store_url, monkeypatch):
+    """It acknowledges them, so that it receives all of them and its own messages, and leads on."""
+    monkeypatch.setattr(leadership, "PREFETCH", 20)
+    monkeypatch.setattr(leadership, "MANY", 5)
+    stem = shop(make_stem, store_url, [])
+    async with stem:
+        transport, name = stem.connected.transport, stem.names.schedules
+        chosen = scheduler(stem, LATER)
+        async with chosen.running():
+            await eventually(lambda: chosen.leads, "it leads")
+            for _ in range(100):
+                await publish(transport, stem.names)
+
+            async def received():
+                status = (await transport.status([name]))[name]
+                return status is not None and status.ready == 0 and chosen.leads
+
+            await eventually(received, "all messages are delivered")
 
 
 async def test_without_a_store_the_broker_keeps_the_states(make_stem):
