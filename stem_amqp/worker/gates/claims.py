@@ -16,7 +16,7 @@ import tenacity
 
 from stem_amqp.errors import BackendError, BackendUnavailableError, ConfigurationError
 from stem_amqp.messages.message import NOT_BEFORE, REPEATED
-from stem_amqp.outcome import Postponed, Retried, Returned, Snoozed
+from stem_amqp.outcome import Held, Retried, Returned
 from stem_amqp.results.base import KeyRecord, ResultBackend
 from stem_amqp.worker.job import Job
 
@@ -24,8 +24,9 @@ log = logging.getLogger("stem_amqp.worker")
 
 CLAIM_TTL = 3600.0
 """The maximum number of seconds that a claim is held; a copy that arrives later runs too."""
-TTL_AFTER_SNOOZE = 120.0
-"""Seconds that a claim is held after a snooze, whose record does not identify a late copy."""
+TTL_AFTER_END = 120.0
+"""Seconds that a claim is held after its attempt has ended. A worker looks up the record of a copy before it
+claims: the attempt may end in between. And the record of a snooze does not identify a late copy."""
 
 
 class Claims:
@@ -71,7 +72,7 @@ class Claims:
         return True
 
     async def release(self, job: Job, *, settled: bool) -> None:
-        """Release a claim once the record has the state of the attempt.
+        """Let a claim expire soon, once the record has the state of the attempt.
 
         Args:
             job: a job that has ended.
@@ -83,12 +84,13 @@ class Claims:
         if isinstance(outcome, Retried) and outcome.native:
             return  # the same message is redelivered, with the next attempt
         try:
-            if isinstance(outcome, Snoozed | Postponed):
-                await self._backend.keep_key(key, token, ttl=TTL_AFTER_SNOOZE)
-            else:
+            if isinstance(outcome, Held):
+                # The message is published again for the same attempt, and runs once it is resumed
                 await self._backend.release_key(key, token)
+            else:
+                await self._backend.keep_key(key, token, ttl=TTL_AFTER_END)
         except BackendError as error:
-            log.debug("%s: its claim could not be released and will expire: %s", job, error)
+            log.debug("%s: its claim expires later than it should: %s", job, error)
 
     def _key(self, job: Job) -> str | None:
         """Return the key of an attempt: the same for all copies of a message, and for no other."""
