@@ -526,7 +526,8 @@ def test_schedules_are_run_paused_and_resumed(cli, monkeypatch, tmp_path):
     ran = cli("schedules", "run", "shop:stem", "nightly")
     assert (ran.code, ran.out.partition("@")[0]) == (0, "nightly")
     assert cli("result", ran.out.strip(), *APP).out
-    assert "no ticks" in cli("schedules", "history", "shop:stem", "nightly").err
+    (past,) = cli("schedules", "history", "shop:stem", "nightly", "--json").json["ticks"]
+    assert (past["id"], past["by_hand"]) == (ran.out.strip(), True)
     paused = cli("schedules", "pause", "shop:stem", "night*", "--reason", "inventory", "--json")
     assert paused.json["schedule"] == "night*"
     assert "inventory" in cli("control", "history", *APP).out
