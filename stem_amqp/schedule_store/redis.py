@@ -72,6 +72,15 @@ end
 return found
 """)
 
+_OF_CODE = Script(r"""
+local names, found = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', 0, ARGV[2]), {}
+for _, name in ipairs(names) do
+  if not redis.call('ZSCORE', KEYS[2], name) then found[#found + 1] = name end
+end
+return {names[#names] or '', found}
+""")
+"""The last one of some names, and those of them that are not dynamic: 100,000 dynamic ones are not read for a few."""
+
 
 class RedisSchedules(ScheduleStore):
     """Schedules in Redis.
@@ -131,12 +140,16 @@ class RedisSchedules(ScheduleStore):
         found: list[ScheduleRecord] = []
         while len(found) < limit:
             first = f"({after}" if after else "-"
-            names = await self._client.call(
-                "ZRANGEBYLEX", key, first, "+", "LIMIT", 0, limit - len(found)
-            )
-            if not names:
+            if dynamic is False:
+                last, names = await self._client.run(_OF_CODE, [key, self._dynamic], [first, PAGE])
+            else:
+                names = await self._client.call(
+                    "ZRANGEBYLEX", key, first, "+", "LIMIT", 0, limit - len(found)
+                )
+                last = names[-1] if names else b""
+            if not last:
                 break
-            after = names[-1].decode()
+            after, names = last.decode(), names[: limit - len(found)]
             found += [
                 one
                 for one in await self._records(names)

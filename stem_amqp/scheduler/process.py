@@ -198,6 +198,9 @@ class Scheduler:
             self._report(term, done=done)
             if not done and poked:
                 self._leadership.poked.set()
+            if done and term.behind:
+                await asyncio.sleep(0)
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._period if done else AFTER_ERROR):
                     await (self._leadership.poked.wait() if done else asyncio.Event().wait())

@@ -42,6 +42,9 @@ class Term:
         connected: its connections.
         store: the store of schedules.
         schedules: those of code and file.
+
+    Attributes:
+        behind: whether more stored schedules were due than one look takes: look again at once.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class Term:
         store: ScheduleStore,
         schedules: Mapping[str, Schedule],
     ) -> None:
+        self.behind = False
+        self._first = ""
         self._blueprint = blueprint
         self._connected = connected
         self._store = store
@@ -193,7 +198,11 @@ class Term:
         if not self._store.keeps_definitions:
             return []
         found, unread, gone = list[Followed](), list[ScheduleRecord](), list[ScheduleRecord]()
-        for record in await self._store.due(now + HORIZON, limit=BATCH):
+        due = await self._store.due(now + HORIZON, limit=BATCH)
+        before, self._first = self._first, due[0].revision if due else ""
+        # not at once if the look before has changed nothing
+        self.behind = len(due) >= BATCH and self._first != before
+        for record in due:
             if record.definition == REMOVED:
                 gone.append(record)
                 continue

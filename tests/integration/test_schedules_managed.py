@@ -12,6 +12,7 @@ from stem_amqp.clock import timestamp
 from stem_amqp.errors import ArgumentsError, ConfigurationError
 from stem_amqp.health.examination import check_health
 from stem_amqp.health.ticks import SILENT
+from stem_amqp.scheduler import term
 from stem_amqp.scheduler.lead import LEADER
 from stem_amqp.scheduler.process import Scheduler, shared_store
 from stem_amqp.scheduler.state import ScheduleState
@@ -73,6 +74,25 @@ async def test_a_schedule_is_added_changed_and_removed_while_the_scheduler_runs(
     # By their times: two runs may change places if both are late
     words = [word for _, word in sorted(runs)]
     assert words == sorted(words)
+
+
+@pytest.mark.parametrize("broker_url", ["memory"], indirect=True)
+async def test_more_schedules_are_due_than_one_look_takes(shop, runs, monkeypatch):
+    """The leader looks again at once, and not after its period."""
+    monkeypatch.setattr(term, "BATCH", 2)
+    names = {f"mine.{number:02}" for number in range(40)}
+    async with shop, shop.worker(["orders"]).running():
+        await shop.schedules.add("mine", "tick", at=timestamp(time.time() + 1))
+        store = shared_store(shop.blueprint, shop.connected)
+        record = await stored(store, "mine")
+        await store.save([replace(record, name=name, revision="") for name in sorted(names)])
+        async with Scheduler(shop.blueprint, shop.connected, period=3600.0).running():
+
+            def schedules():
+                return {name.partition("@")[0] for name, _ in runs}
+
+            await eventually(lambda: schedules() == names | {"mine"}, "a run of each")
+    assert len(runs) == len(names) + 1
 
 
 async def test_a_paused_schedule_does_not_run_until_it_is_resumed(shop, runs):
