@@ -85,7 +85,12 @@ async def test_more_schedules_are_due_than_one_look_takes(shop, runs, monkeypatc
         await shop.schedules.add("mine", "tick", at=timestamp(time.time() + 1))
         store = shared_store(shop.blueprint, shop.connected)
         record = await stored(store, "mine")
-        await store.save([replace(record, name=name, revision="") for name in sorted(names)])
+        now = time.time()
+        # all are due, also if the machine paused between the lines above
+        state = replace(ScheduleState.decode(record.state), last=now - 3600).encode()
+        record = replace(record, state=state, due=now)
+        copies = [replace(record, name=name, revision="") for name in sorted(names)]
+        await store.save([record, *copies])
         async with Scheduler(shop.blueprint, shop.connected, period=3600.0).running():
 
             def schedules():
