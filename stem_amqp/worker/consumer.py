@@ -189,7 +189,7 @@ class QueueConsumer:
 
     async def _outcome(self, job: Job) -> Outcome:
         if self.intake.refuses(job):
-            return Returned()
+            return await self._refused(job)
         try:
             await self._announcer.received(job)
             if self._slots is not None:
@@ -201,7 +201,9 @@ class QueueConsumer:
         self._executing += 1
         try:
             # It may have waited for its slot since before the pause
-            return Returned() if self.intake.refuses(job) else await self._executor.execute(job)
+            if self.intake.refuses(job):
+                return await self._refused(job)
+            return await self._executor.execute(job)
         finally:
             self._executing -= 1
             if job.slot is not None:
@@ -209,6 +211,17 @@ class QueueConsumer:
             elif self._slots is not None:
                 # The slots were made during the run, which is counted in them
                 self._slots.free.release()
+
+    async def _refused(self, job: Job) -> Outcome:
+        """Return the outcome of a job that must not start, once the broker delivers no more.
+
+        Before that it would deliver the message here again at once, and again, and count each delivery.
+        """
+        try:
+            await self.intake.changed()
+        except asyncio.CancelledError:
+            return self._executor.interrupted(job)
+        return Returned()
 
     async def resize(self, concurrency: int, prefetch: int) -> None:
         """Change how many jobs run at once; running ones continue, also those beyond the new number.

@@ -6,6 +6,7 @@ import pytest
 from support import eventually
 
 from stem_amqp.directives.model import Directive, Kind, Target
+from stem_amqp.worker.intake.sources import Sources
 
 
 async def pause(stem, **target):
@@ -60,13 +61,15 @@ async def test_a_paused_queue_is_silent_until_it_is_resumed(shop):
         started.set()
         await going.wait()
 
-    async with shop, shop.worker(concurrency=2, prefetch=10).running() as worker:
+    async with shop, shop.worker(concurrency=1, prefetch=10).running() as worker:
         running = await slow.enqueue()
         await started.wait()
         await pause(shop, queue="orders")
         await eventually(lambda: worker.statistics().paused == ("orders",))
         for number in range(20):
             await shop.charge.enqueue(number)
+        # what the worker took before the broker had ended its consumer is returned: no task of it can start
+        await eventually(lambda: _is(shop, shop.names.work("orders"), 20))
         going.set()
         await running.result(timeout=60)
         await eventually(lambda: _idle(shop, shop.names.work("orders"), 20))
@@ -74,6 +77,33 @@ async def test_a_paused_queue_is_silent_until_it_is_resumed(shop):
         await resume(shop, queue="orders")
         await eventually(lambda: len(shop.ran["charge"]) == 20)
         assert worker.statistics().consuming == ("orders",)
+
+
+@pytest.mark.parametrize("way", ["leave", "stop"])
+async def test_a_message_is_returned_once_while_the_broker_ends_a_consumer(shop, monkeypatch, way):
+    """Returned before, it would be delivered here again and again, up to the delivery limit."""
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+    real = getattr(Sources, way)
+
+    async def late(sources):
+        asked.set()
+        await goes_on.wait()
+        await real(sources)
+
+    monkeypatch.setattr(Sources, way, late)
+    async with shop, shop.worker(concurrency=1, prefetch=10).running() as worker:
+        if way == "leave":
+            await pause(shop, queue="orders")
+        else:
+            worker.stop()
+        await asked.wait()
+        for number in range(5):
+            await shop.charge.enqueue(number)
+        await eventually(lambda: _is(shop, shop.names.work("orders"), 0))
+        goes_on.set()
+        await eventually(lambda: _is(shop, shop.names.work("orders"), 5))
+        assert shop.ran["charge"] == []
+        assert worker.statistics().done == 5
 
 
 async def test_a_worker_that_starts_while_a_queue_is_paused_obeys(shop):

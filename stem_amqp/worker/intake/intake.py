@@ -112,6 +112,11 @@ class Intake:
                 raise
         return True
 
+    async def changed(self) -> None:
+        """Wait until a pause, a stop or another change is carried out on the broker."""
+        async with self._changing:
+            return
+
     async def renew(self, prefetch: int, jobs: Iterable[asyncio.Task[None]]) -> None:
         """Change the prefetch.
 
